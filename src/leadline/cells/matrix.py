@@ -1,0 +1,147 @@
+"""The value that every other room receives: cells in memory, as CSR, on a known scale."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from leadline.errors import UserError
+
+TARGET_SUM = 1e4
+
+
+class Scale(StrEnum):
+    """What the numbers of a matrix mean."""
+
+    COUNTS = "counts"
+    LN_CP10K = "ln_cp10k"
+    LOG2_CP10K = "log2_cp10k"
+    LOG_OTHER = "log_other"
+    ZSCORED = "zscored"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Cells of one dataset, immutable.
+
+    Attributes
+    ----------
+    matrix_CG
+        CSR, float32, sorted indices, no explicit zeros, on the scale that `scale` names.
+    library_C
+        Total counts of each cell over all genes that were measured, which may be more genes
+        than the matrix holds; NaN where the file does not tell.
+    labels_C, classes
+        Class index of each cell into the sorted class names; None where no label was asked for.
+    given_C
+        The part that the file itself assigns each cell to ("train", "validation", "test").
+    notes
+        What the reader found out or did, one sentence each; they go into the record.
+    """
+
+    name: str
+    matrix_CG: sparse.csr_array
+    scale: Scale
+    library_C: NDArray[np.float64]
+    genes: NDArray[np.str_]
+    ids: NDArray[np.str_]
+    labels_C: NDArray[np.int32] | None = None
+    classes: tuple[str, ...] = ()
+    batch_C: NDArray[np.str_] | None = None
+    given_C: NDArray[np.str_] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return int(self.matrix_CG.shape[0])
+
+    def take(self, rows: NDArray[np.integer]) -> Cells:
+        """Give these rows, in this order, as cells of their own; the classes stay the same."""
+        return replace(
+            self,
+            matrix_CG=self.matrix_CG[rows],
+            library_C=self.library_C[rows],
+            ids=self.ids[rows],
+            labels_C=None if self.labels_C is None else self.labels_C[rows],
+            batch_C=None if self.batch_C is None else self.batch_C[rows],
+            given_C=None if self.given_C is None else self.given_C[rows],
+        )
+
+    def lognorm(self, scale: Scale | None = None) -> sparse.csr_array:
+        """Give log-normalised expression, float32 CSR.
+
+        `None` keeps a log scale as it is and turns counts into ln(1 + counts per 10k). Other
+        log scales convert exactly into one another; the caller's matrix is never changed.
+        """
+        if scale is None:
+            scale = Scale.LN_CP10K if self.scale is Scale.COUNTS else self.scale
+        if scale is self.scale:
+            return self.matrix_CG
+        ln2 = np.float32(np.log(2.0))
+        if self.scale is Scale.COUNTS and scale in (Scale.LN_CP10K, Scale.LOG2_CP10K):
+            per_value = np.repeat(TARGET_SUM / self.library_C, np.diff(self.matrix_CG.indptr))
+            data = np.log1p(self.matrix_CG.data * per_value).astype(np.float32)
+            return self._with_data(data / ln2 if scale is Scale.LOG2_CP10K else data)
+        if (self.scale, scale) == (Scale.LN_CP10K, Scale.LOG2_CP10K):
+            return self._with_data(self.matrix_CG.data / ln2)
+        if (self.scale, scale) == (Scale.LOG2_CP10K, Scale.LN_CP10K):
+            return self._with_data(self.matrix_CG.data * ln2)
+        raise UserError(
+            f"{scale} needs counts or a known log scale",
+            got=f"a matrix on the scale {self.scale}",
+            remedy="name a layer that holds counts with data.layer=, or say what the numbers are "
+            "with data.scale=",
+        )
+
+    def counts(self) -> sparse.csr_array:
+        """Give raw counts, recovered from a log scale where the library sizes are known."""
+        if self.scale is Scale.COUNTS:
+            return self.matrix_CG
+        known = bool(np.isfinite(self.library_C).all())
+        if self.scale not in (Scale.LN_CP10K, Scale.LOG2_CP10K) or not known:
+            raise UserError(
+                "counts can be recovered only from ln or log2 counts per 10k with library sizes",
+                got=f"the scale {self.scale}, library sizes {'known' if known else 'unknown'}",
+                remedy="name a layer that holds counts with data.layer=",
+            )
+        values = self.lognorm(Scale.LN_CP10K).data.astype(np.float64)
+        per_value = np.repeat(self.library_C / TARGET_SUM, np.diff(self.matrix_CG.indptr))
+        raw = np.expm1(values) * per_value
+        counts = np.rint(raw)
+        worst = float(np.abs(raw - counts).max(initial=0.0))
+        if worst > 0.25:
+            raise UserError(
+                "recovered counts must be integers",
+                got=f"a value {worst:.2f} away from the nearest integer",
+                remedy="the library sizes do not belong to this matrix; name a layer that holds "
+                "counts with data.layer=",
+            )
+        return self._with_data(counts.astype(np.float32))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over values, genes, ids, labels, batches and given parts; no path, no date."""
+        digest = hashlib.sha256()
+        matrix = self.matrix_CG
+        digest.update(repr((matrix.shape, str(self.scale), self.classes)).encode())
+        for array, kind in (
+            (matrix.indptr, "<i8"),
+            (matrix.indices, "<i4"),
+            (matrix.data, "<f4"),
+            (self.library_C, "<f8"),
+            (self.labels_C, "<i4"),
+        ):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+        for words in (self.genes, self.ids, self.batch_C, self.given_C):
+            digest.update("\x1f".join(words.tolist() if words is not None else ()).encode())
+            digest.update(b"\x1e")
+        return digest.hexdigest()
+
+    def _with_data(self, data: NDArray[np.float32]) -> sparse.csr_array:
+        matrix = self.matrix_CG
+        return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
