@@ -1,0 +1,119 @@
+"""The command line. Each command imports what it needs when it is called: `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from leadline import __version__
+from leadline.errors import UserError
+
+GOOD, FAILED, MISTAKE = 0, 1, 2
+
+RUN_HELP = """\
+settings are Hydra overrides; the most used are
+  model=logreg|knn_pca|nearest_centroid|majority|stratified
+  data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
+  data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
+  data.fraction=0.1     share of the training cells whose labels may be used
+  protocol=corrected|paper_code|paper_prose
+  seed=1  runs_dir=runs  train.threads=0  tracker=none|csv
+docs/protocols.md describes every switch, conf/ holds every default.
+
+The last line of stdout is the path of the record. A run that is done is not repeated.
+
+example: leadline run model=logreg data=pbmc68k_reduced seed=1
+"""
+
+DOCTOR_HELP = """\
+Without names: this installation and this machine. With the name of a dataset of the paper: which
+files it needs, where users get them, and whether those that are there are the right ones. With a
+file: what leadline finds in it. Exit code 0 if everything named can be used, else 1.
+
+example: leadline doctor zheng68k
+"""
+
+REPORT_HELP = """\
+The last line of stdout is the path of the page.
+
+example: leadline report --runs runs --out report
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the commands."""
+    top = argparse.ArgumentParser(
+        prog="leadline",
+        description="Measure how deep a single-cell foundation model really goes.",
+        epilog="example: leadline run model=logreg data=pbmc68k_reduced seed=1",
+    )
+    top.add_argument("--version", action="version", version=f"leadline {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    run = add("run", "compute one run and write its record", RUN_HELP)
+    run.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the run")
+    doctor = add("doctor", "say what is there, what is wrong, what to do", DOCTOR_HELP)
+    doctor.add_argument("names", nargs="*", metavar="NAME|FILE", help="datasets or files to check")
+    report = add("report", "write a page about finished runs", REPORT_HELP)
+    report.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR")
+    return top
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; give the exit code."""
+    chosen = parser().parse_args(words)
+    try:
+        return COMMANDS[chosen.command](chosen)
+    except UserError as error:
+        print(f"leadline: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("leadline: interrupted; the same command goes on", file=sys.stderr)
+        return FAILED
+
+
+def run_command(chosen: argparse.Namespace) -> int:
+    """Compute one run."""
+    from leadline.compose import compose
+
+    config = compose(chosen.overrides)
+    from leadline.lock import Busy
+    from leadline.run import run
+
+    try:
+        folder = run(config)
+    except Busy as error:
+        print(f"leadline: {error}; wait for it or stop it", file=sys.stderr)
+        return FAILED
+    print(folder)
+    return GOOD
+
+
+def doctor_command(chosen: argparse.Namespace) -> int:
+    """Check the installation, datasets or files."""
+    from leadline.doctor import examine
+
+    return GOOD if examine(chosen.names, Path.cwd()) else FAILED
+
+
+def report_command(chosen: argparse.Namespace) -> int:
+    """Write the page."""
+    from leadline.report import write_report
+
+    print(write_report(chosen.runs, chosen.out))
+    return GOOD
+
+
+COMMANDS = {"run": run_command, "doctor": doctor_command, "report": report_command}

@@ -1,0 +1,133 @@
+"""Which cells of the training pool are labelled, and which of those select.
+
+The paper's draws are reproduced bit for bit with the generator that they used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leadline.config import ProtocolConfig
+from leadline.errors import UserError
+
+Rows = NDArray[np.int64]
+
+# The fractions of the paper's scBERT runs, in the order in which one random stream serves them.
+STREAM = (1.0, 0.75, 0.5, 0.25, 0.1)
+
+
+def draw_labelled(
+    labels_C: NDArray[np.int32], pool: Rows, rule: str, fraction: float, seed: int
+) -> Rows:
+    """Draw the share of the pool whose labels may be used, in the order in which it is used."""
+    n_labelled = round(len(pool) * fraction)
+    n_classes = len(np.unique(labels_C[pool]))
+    if n_labelled < 2:
+        raise UserError(
+            "the labelled fraction must hold at least 2 cells",
+            got=f"data.fraction={fraction:g} of {len(pool)} cells",
+            remedy="raise data.fraction",
+        )
+    # The legacy generator is the paper's: its draws are reproduced bit for bit.
+    if rule == "random":
+        return np.random.RandomState(seed).choice(pool, n_labelled, replace=False)
+    if rule == "random_stream":
+        return draw_from_stream(pool, fraction, np.random.RandomState(seed))
+    if fraction == 1:
+        return pool
+    if rule == "stratified_nested":
+        return draw_nested(labels_C, pool, fraction, np.random.default_rng(seed))
+    smallest = np.bincount(labels_C[pool])
+    if n_labelled < n_classes or len(pool) - n_labelled < n_classes or (smallest == 1).any():
+        raise UserError(
+            "protocol.fewshot=stratified needs 2 cells of each class and room for all classes",
+            got=f"{n_labelled} labelled cells for {n_classes} classes",
+            remedy="use protocol.fewshot=stratified_nested, which keeps one cell of each class, "
+            "or raise data.fraction",
+        )
+    from sklearn.model_selection import train_test_split
+
+    labelled, _ = train_test_split(
+        pool, train_size=fraction, stratify=labels_C[pool], random_state=seed, shuffle=True
+    )
+    return labelled
+
+
+def draw_from_stream(pool: Rows, fraction: float, rng: Any) -> Rows:
+    """Draw as the paper's scBERT script: one stream serves the fractions from all to a tenth."""
+    if fraction not in STREAM:
+        raise UserError(
+            "protocol.fewshot=random_stream knows the paper's fractions 1, 0.75, 0.5, 0.25, 0.1",
+            got=f"data.fraction={fraction:g}",
+            remedy="choose one of them, or another protocol.fewshot",
+        )
+    for step in STREAM[: STREAM.index(fraction) + 1]:
+        labelled = rng.choice(pool, round(len(pool) * step), replace=False)
+    return labelled
+
+
+def draw_nested(
+    labels_C: NDArray[np.int32], pool: Rows, fraction: float, rng: np.random.Generator
+) -> Rows:
+    """Draw by class so that a smaller fraction is a subset of a larger one with the same seed.
+
+    Every class keeps at least one cell. The order is that of the pool.
+    """
+    chosen = []
+    for k in np.unique(labels_C[pool]):
+        members = rng.permutation(pool[labels_C[pool] == k])
+        chosen.append(members[: max(1, round(len(members) * fraction))])
+    return pool[np.isin(pool, np.concatenate(chosen))]
+
+
+def draw_selection(
+    labels_C: NDArray[np.int32],
+    labelled: Rows,
+    given_val: Rows,
+    test: Rows,
+    protocol: ProtocolConfig,
+    seed: int,
+) -> tuple[Rows, Rows]:
+    """Separate the cells on which an epoch or a setting is chosen from those that train."""
+    if protocol.selection == "none":
+        return labelled, labelled[:0]
+    if protocol.selection == "reported":
+        return labelled, test
+    if len(given_val):
+        return labelled, given_val
+    n_val = round(len(labelled) * protocol.selection_fraction)
+    if n_val < 1 or n_val >= len(labelled):
+        raise UserError(
+            "the selection set needs at least one cell, and training too",
+            got=f"{protocol.selection_fraction:g} of {len(labelled)} labelled cells",
+            remedy="change protocol.selection_fraction, or raise data.fraction",
+        )
+    if protocol.selection == "holdout":
+        # The original takes it from the global stream; its state there cannot be known (D31).
+        order = np.random.RandomState(seed).permutation(len(labelled))
+        return labelled[order[n_val:]], labelled[order[:n_val]]
+    return hold_out_by_class(labels_C, labelled, protocol.selection_fraction, seed)
+
+
+def hold_out_by_class(
+    labels_C: NDArray[np.int32], labelled: Rows, share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Hold out this share of each class; a class never gives its last cell away."""
+    # A stream of its own, so that the draw does not repeat that of the labelled cells.
+    rng = np.random.default_rng([seed, 1])
+    held = []
+    for k in np.unique(labels_C[labelled]):
+        members = rng.permutation(labelled[labels_C[labelled] == k])
+        held.append(members[: min(round(len(members) * share), len(members) - 1)])
+    is_held = np.isin(labelled, np.concatenate(held))
+    if not is_held.any():
+        raise UserError(
+            "the selection set needs at least one cell",
+            got=f"{share:g} of each of {len(held)} classes in {len(labelled)} labelled cells",
+            remedy="raise protocol.selection_fraction or data.fraction, or use "
+            "protocol.selection=holdout",
+        )
+    return labelled[~is_held], labelled[is_held]

@@ -1,0 +1,46 @@
+"""The interface that every model has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leadline.cells import Cells, Scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What a model has to say of its own fitting; all of it goes into the record.
+
+    Attributes
+    ----------
+    facts
+        JSON values; `parameters_total` and `parameters_trainable` are always among them.
+    epochs
+        The learning curve, one row an epoch, for models that have epochs.
+    tables
+        Files to be kept beside the predictions: name → text.
+    warnings
+        What a careful reader must know.
+    """
+
+    facts: Mapping[str, Any]
+    epochs: Sequence[Mapping[str, Any]] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+class Model(Protocol):
+    """What a run needs of a model; `accepts` names the scales of expression that it can read."""
+
+    accepts: frozenset[Scale]
+
+    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+        """Learn from labelled cells; the cells that are reported on are never among them."""
+
+    def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
+        """Give class probabilities, shape (C, K) over `cells.classes`; rows sum to 1."""

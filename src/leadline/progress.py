@@ -1,0 +1,51 @@
+"""What a person sees while they wait: a bar on a terminal, plain lines elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 10.0
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """Show how far a piece of work is; the caller is given `advance(steps)`.
+
+    On a terminal a bar with the time left disappears when the work ends. Elsewhere a line is
+    written at most every ten seconds, so that quick work leaves no trace in a log file.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda steps: bars.advance(task, steps)
+    else:
+        yield Lines(what, total).advance
+
+
+class Lines:
+    """Progress as lines of text."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.began = self.last = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count steps, and write a line if the last one is long ago."""
+        self.done += steps
+        now = time.monotonic()
+        if now - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last = now
+        left = (now - self.began) / self.done * (self.total - self.done)
+        line = f"{self.what}: {self.done:,} of {self.total:,}, {left:,.0f} s left"
+        print(line, file=sys.stderr, flush=True)

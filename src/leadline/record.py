@@ -1,0 +1,180 @@
+"""The folder of one run: what is in it, when it counts as done, who may write to it.
+
+runs/<run_id>/ config.yaml, record.json, epochs.csv, predictions.npz, log.txt, checkpoints/,
+and DONE or FAILED, written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from leadline import atomic, lock
+from leadline.errors import UserError
+
+SCHEMA_VERSION = 1
+CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
+PREDICTIONS, LOG, DONE, FAILED = "predictions.npz", "log.txt", "DONE", "FAILED"
+
+
+class State(StrEnum):
+    """What a run's folder tells without being opened."""
+
+    MISSING = "missing"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What a model said of the cells of one part; the primary record of a run."""
+
+    ids: NDArray[np.str_]
+    truth_C: NDArray[np.int32]
+    predicted_C: NDArray[np.int32]
+    proba_CK: NDArray[np.float16]
+
+
+def identify(science: Mapping[str, Any], prefix: str) -> str:
+    """Name a run by what it computes: a readable prefix and 12 hex digits of a SHA-256."""
+    canonical = json.dumps(science, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{prefix}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def state(folder: Path) -> State:
+    """Say how far a run got."""
+    if (folder / DONE).exists():
+        return State.DONE
+    owner = lock.read(folder / lock.NAME)
+    if owner is not None and not lock.is_stale(folder / lock.NAME, owner):
+        return State.RUNNING
+    if (folder / FAILED).exists():
+        return State.FAILED
+    return State.INTERRUPTED if folder.exists() else State.MISSING
+
+
+class Record:
+    """A run's folder, open for writing by the one worker that holds its lock."""
+
+    def __init__(self, folder: Path, held: lock.Lock) -> None:
+        self.folder = folder
+        self._lock = held
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Store the resolved configuration."""
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        atomic.write_text(self.folder / CONFIG, text)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Store everything that is known of the run."""
+        atomic.write_json(self.folder / FACTS, {"schema_version": SCHEMA_VERSION, **facts})
+
+    def write_epochs(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store the learning curve, one row an epoch."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic.write_text(self.folder / EPOCHS, buffer.getvalue())
+
+    def write_predictions(self, parts: Mapping[str, Predictions], classes: Sequence[str]) -> None:
+        """Store the predictions of each part."""
+        arrays: dict[str, NDArray[Any]] = {"classes": np.array(classes, dtype=np.str_)}
+        for part, said in parts.items():
+            arrays[f"{part}_ids"] = said.ids
+            arrays[f"{part}_true"] = said.truth_C
+            arrays[f"{part}_pred"] = said.predicted_C
+            arrays[f"{part}_proba"] = said.proba_CK
+        atomic.write_arrays(self.folder / PREDICTIONS, arrays)
+
+    def write_table(self, name: str, text: str) -> None:
+        """Store a table that a model makes beside its predictions."""
+        atomic.write_text(self.folder / name, text)
+
+    def finish(self) -> None:
+        """Seal the record: DONE holds the digest of every other file."""
+        self._lock.check()
+        atomic.write_json(self.folder / DONE, {"sha256": digests(self.folder)})
+
+    def fail(self, trace: str) -> None:
+        """Say why the run ended without a result."""
+        atomic.write_text(self.folder / FAILED, trace)
+
+
+@contextlib.contextmanager
+def open_record(folder: Path) -> Iterator[Record]:
+    """Open a run's folder for writing; what an earlier attempt left unfinished is tidied up.
+
+    Raises
+    ------
+    lock.Busy
+        When another worker writes to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            "runs_dir must be a folder that can be written to",
+            got=f"{str(folder.parent)!r} ({error.strerror})",
+            remedy="choose another with runs_dir=",
+        ) from error
+    with lock.hold(folder) as held:
+        atomic.sweep(folder)
+        with contextlib.suppress(FileNotFoundError):
+            (folder / FAILED).unlink()
+        yield Record(folder, held)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that a record consists of."""
+    ignored = {LOG, DONE, FAILED, lock.NAME}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name not in ignored and not path.name.startswith(atomic.TEMPORARY)
+    }
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read the record of a finished run."""
+    facts = json.loads((folder / FACTS).read_text())
+    assert isinstance(facts, dict)
+    return facts
+
+
+def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
+    """Read the predictions of each part, and the class names."""
+    with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+        parts = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
+        said = {
+            part: Predictions(
+                ids=stored[f"{part}_ids"],
+                truth_C=stored[f"{part}_true"],
+                predicted_C=stored[f"{part}_pred"],
+                proba_CK=stored[f"{part}_proba"],
+            )
+            for part in parts
+        }
+        return said, tuple(stored["classes"].tolist())
+
+
+def verify(folder: Path) -> list[str]:
+    """Name the files of a finished run that are not what DONE says they were."""
+    expected = json.loads((folder / DONE).read_text())["sha256"]
+    found = digests(folder)
+    return sorted(name for name, digest in expected.items() if found.get(name) != digest)

@@ -1,0 +1,107 @@
+"""Two sets of predictions on the same cells: McNemar's test and the cell-paired bootstrap.
+
+Both speak of these two trained models on fresh cells, not of fresh seeds: a difference found
+here may be one lucky run. Letters: C cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+
+from leadline.errors import UserError
+from leadline.stats.hierarchical import Metric, percentiles, prediction_arrays
+from leadline.stats.intervals import Interval
+
+EXACT_DISCORDANT = 25
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Counts of cells that only one model got right, and the two-sided p."""
+
+    only_a_right: int
+    only_b_right: int
+    cells: int
+    estimate: float
+    statistic: float
+    p: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellBootstrap:
+    """Difference of a metric on the same cells, with its interval and two-sided p."""
+
+    estimate: float
+    interval: Interval
+    p: float
+    cells: int
+    resamples: int
+
+
+def mcnemar(
+    y_true_C: npt.ArrayLike, y_pred_a_C: npt.ArrayLike, y_pred_b_C: npt.ArrayLike
+) -> McNemar:
+    """McNemar's test that both models are right equally often; the estimate is a - b in accuracy.
+
+    Exact binomial below 25 cells on which exactly one is right, else chi-square with continuity
+    correction. Refuses models that are right on the same cells: there is nothing to test.
+    """
+    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C], minimum_runs=2)
+    right_a, right_b = a_C == truth_C, b_C == truth_C
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    discordant = only_a + only_b
+    if discordant == 0:
+        raise UserError(
+            "McNemar's test needs cells that only one model gets right",
+            got=f"0 of {truth_C.size:,}",
+            remedy="check that these are not one run read twice; report the accuracies as equal",
+        )
+    if discordant < EXACT_DISCORDANT:
+        statistic = float(min(only_a, only_b))
+        p = float(scipy.stats.binomtest(only_a, discordant, 0.5).pvalue)
+        method = "exact binomial"
+    else:
+        statistic = max(0, abs(only_a - only_b) - 1) ** 2 / discordant
+        p = float(scipy.stats.chi2.sf(statistic, 1))
+        method = "chi-square, continuity corrected"
+    estimate = (only_a - only_b) / truth_C.size
+    return McNemar(only_a, only_b, truth_C.size, estimate, statistic, p, method)
+
+
+def cell_bootstrap(
+    y_true_C: npt.ArrayLike,
+    y_pred_a_C: npt.ArrayLike,
+    y_pred_b_C: npt.ArrayLike,
+    metric: Metric,
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = 2_000,
+) -> CellBootstrap:
+    """Bootstrap the cells, the same for both models, for metric(a) - metric(b).
+
+    p is the share of resampled differences, centred on the observed one, that lie as far from it
+    as it lies from zero (the observed counts as one of them). Refuses identical predictions.
+    """
+    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C], minimum_runs=2)
+    if np.array_equal(a_C, b_C):
+        raise UserError(
+            "two models must differ in some prediction",
+            got=f"identical predictions on {truth_C.size:,} cells",
+            remedy="check that these are not one run read twice",
+        )
+    estimate = float(metric(truth_C, a_C) - metric(truth_C, b_C))
+    draws = np.empty(resamples)
+    for i in range(resamples):
+        cells = rng.integers(0, truth_C.size, size=truth_C.size)
+        truth = truth_C[cells]
+        draws[i] = metric(truth, a_C[cells]) - metric(truth, b_C[cells])
+    interval = percentiles(draws, level, "cell-paired bootstrap, percentile")
+    extreme = int((np.abs(draws - estimate) >= abs(estimate) * (1 - 1e-12)).sum())
+    p = (extreme + 1) / (resamples + 1)
+    return CellBootstrap(estimate, interval, p, truth_C.size, resamples)

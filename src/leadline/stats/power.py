@@ -1,0 +1,112 @@
+"""What a design could have seen: power of the two-sided Student t-test, by noncentral t.
+
+Both tails count, as R's `power.t.test(strict = TRUE)` does. For paired designs give the
+standard deviation of the differences and `paired=True`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+import scipy.stats
+
+from leadline.errors import UserError
+from leadline.stats.inputs import differences, probability, two_arms
+
+MOST_RUNS = 100_000
+
+
+def power_of(
+    difference: float, sd: float, n_a: int, n_b: int | None = None, *, alpha: float = 0.05
+) -> float:
+    """Chance to find a true difference significant; with n_b None, of n_a pairs."""
+    if not (sd > 0 and n_a >= 2 and (n_b is None or n_b >= 2)):
+        raise UserError(
+            "power needs a spread above 0 and at least two runs an arm",
+            got=f"sd {sd}, {n_a} and {n_b} runs",
+            remedy="take the spread from runs that vary",
+        )
+    df = n_a - 1 if n_b is None else n_a + n_b - 2
+    error = sd * (math.sqrt(1 / n_a) if n_b is None else math.sqrt(1 / n_a + 1 / n_b))
+    noncentrality = abs(difference) / error
+    critical = float(scipy.stats.t.ppf(1 - probability(alpha, "alpha") / 2, df))
+    upper = scipy.stats.nct.sf(critical, df, noncentrality)
+    # Far from the null the other tail is 0; the library loses precision there.
+    lower = scipy.stats.nct.cdf(-critical, df, noncentrality) if noncentrality < 8 else 0.0
+    return float(min(1.0, upper + lower))
+
+
+def detectable_difference(
+    sd: float, n_a: int, n_b: int | None = None, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Give the smallest true difference found with the wanted power; with n_b None, of pairs."""
+    probability(power, "power")
+    if power <= alpha:
+        return 0.0
+
+    def lack(difference: float) -> float:
+        return power_of(difference, sd, n_a, n_b, alpha=alpha) - power
+
+    top = sd
+    while lack(top) < 0:
+        top *= 2
+    return float(scipy.optimize.brentq(lack, 0.0, top, xtol=1e-12 * top, rtol=1e-10))
+
+
+def smallest_detectable(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    *,
+    paired: bool = False,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> float:
+    """Give the smallest difference that these runs, at their n and spread, would have shown."""
+    if paired:
+        difference = differences(a, b)
+        sd = float(difference.std(ddof=1))
+        return detectable_difference(sd, difference.size, alpha=alpha, power=power)
+    runs_a, runs_b = two_arms(a, b)
+    n_a, n_b = runs_a.size, runs_b.size
+    squares = (n_a - 1) * runs_a.var(ddof=1) + (n_b - 1) * runs_b.var(ddof=1)
+    pooled = float(np.sqrt(squares / (n_a + n_b - 2)))
+    return detectable_difference(pooled, n_a, n_b, alpha=alpha, power=power)
+
+
+def runs_needed(
+    difference: float,
+    sd: float,
+    *,
+    paired: bool = False,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> int:
+    """Give the runs per arm (or pairs) that show a true difference with the wanted power."""
+    probability(power, "power")
+    if difference == 0 or not math.isfinite(difference):
+        raise UserError(
+            "the wanted difference must not be zero",
+            got=f"{difference}",
+            remedy="name the smallest difference that would matter",
+        )
+
+    def enough(n: int) -> bool:
+        return power_of(difference, sd, n, None if paired else n, alpha=alpha) >= power
+
+    high = 2
+    while not enough(high):
+        high *= 2
+        if high > MOST_RUNS:
+            raise UserError(
+                f"the design must be feasible within {MOST_RUNS:,} runs an arm",
+                got=f"a difference of {difference} at a spread of {sd}",
+                remedy="ask for a larger difference",
+            )
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
