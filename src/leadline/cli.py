@@ -90,12 +90,15 @@ def run_command(chosen: argparse.Namespace) -> int:
 
     config = compose(chosen.overrides)
     from leadline.lock import Busy
-    from leadline.run import run
+    from leadline.run import RunFailed, run
 
     try:
         folder = run(config)
     except Busy as error:
         print(f"leadline: {error}; wait for it or stop it", file=sys.stderr)
+        return FAILED
+    except RunFailed as error:
+        print(f"leadline: {error}", file=sys.stderr)
         return FAILED
     print(folder)
     return GOOD
@@ -105,7 +108,7 @@ def doctor_command(chosen: argparse.Namespace) -> int:
     """Check the installation, datasets or files."""
     from leadline.doctor import examine
 
-    return GOOD if examine(chosen.names, Path.cwd()) else FAILED
+    return GOOD if examine(chosen.names) else FAILED
 
 
 def report_command(chosen: argparse.Namespace) -> int:
@@ -117,3 +120,7 @@ def report_command(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS = {"run": run_command, "doctor": doctor_command, "report": report_command}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

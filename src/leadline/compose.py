@@ -142,7 +142,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> UserError:
         if unknown is not None:
             return unknown
     cause = chain[-1]
-    key = getattr(cause, "full_key", None) or "a setting"
+    # An element of a list is part of the setting that the list is.
+    key = str(getattr(cause, "full_key", None) or "a setting").partition("[")[0]
     if isinstance(cause, MissingMandatoryValue):
         return UserError(f"{key} must be given", got="nothing", remedy=f"add {key}=… to the call")
     lines = str(getattr(cause, "msg", None) or cause).strip().splitlines() or ["unknown"]
@@ -150,11 +151,11 @@ def explain(error: Exception, overrides: Sequence[str]) -> UserError:
     if wanted is None:
         return UserError(
             f"{key} must fit its schema",
-            got=received(str(key), overrides),
+            got=received(key, overrides),
             remedy=f"the parser says: {lines[0]}",
         )
     return UserError(
-        f"{key} must be {wanted}", got=received(str(key), overrides), remedy="change the value"
+        f"{key} must be {wanted}", got=received(key, overrides), remedy="change the value"
     )
 
 

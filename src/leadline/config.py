@@ -41,9 +41,10 @@ def within(key: str, value: float, low: float, high: float, *, open_low: bool = 
     inside = above and value <= high and math.isfinite(value)
     if not inside:
         bracket = "(" if open_low else "["
-        ends = f"{bracket}{low:g}, {high:g}{']' if math.isfinite(high) else ')'}"
+        top = f"{int(high)}" if float(high).is_integer() else f"{high:g}"
+        ends = f"{bracket}{low:g}, {top}{']' if math.isfinite(high) else ')'}"
         raise UserError(
-            f"{key} must lie in {ends}", got=f"{value:g}", remedy="choose a value inside the range"
+            f"{key} must lie in {ends}", got=f"{value:.15g}", remedy="choose a value inside it"
         )
 
 

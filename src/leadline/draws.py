@@ -98,36 +98,43 @@ def draw_selection(
         return labelled, test
     if len(given_val):
         return labelled, given_val
-    n_val = round(len(labelled) * protocol.selection_fraction)
-    if n_val < 1 or n_val >= len(labelled):
-        raise UserError(
-            "the selection set needs at least one cell, and training too",
-            got=f"{protocol.selection_fraction:g} of {len(labelled)} labelled cells",
-            remedy="change protocol.selection_fraction, or raise data.fraction",
-        )
+    n_val = max(1, round(len(labelled) * protocol.selection_fraction))
     if protocol.selection == "holdout":
+        if n_val >= len(labelled):
+            raise nothing_to_select_on(labelled, protocol.selection_fraction)
         # The original takes it from the global stream; its state there cannot be known (D31).
         order = np.random.RandomState(seed).permutation(len(labelled))
         return labelled[order[n_val:]], labelled[order[:n_val]]
-    return hold_out_by_class(labels_C, labelled, protocol.selection_fraction, seed)
+    return hold_out_by_class(labels_C, labelled, n_val, seed)
 
 
 def hold_out_by_class(
-    labels_C: NDArray[np.int32], labelled: Rows, share: float, seed: int
+    labels_C: NDArray[np.int32], labelled: Rows, n_val: int, seed: int
 ) -> tuple[Rows, Rows]:
-    """Hold out this share of each class; a class never gives its last cell away."""
+    """Hold out this many cells, classes in proportion; a class never gives its last cell away."""
+    classes, cells_K = np.unique(labels_C[labelled], return_counts=True)
+    share_K = cells_K * (n_val / len(labelled))
+    held_K = np.minimum(np.floor(share_K).astype(int), cells_K - 1)
+    # What rounding down left over goes to the classes that lost most by it, larger ones first.
+    order = np.lexsort((-cells_K, -(share_K - held_K)))
+    able = order[held_K[order] < cells_K[order] - 1]
+    held_K[able[: n_val - held_K.sum()]] += 1
+    if not held_K.any():
+        raise nothing_to_select_on(labelled, n_val / len(labelled))
     # A stream of its own, so that the draw does not repeat that of the labelled cells.
     rng = np.random.default_rng([seed, 1])
-    held = []
-    for k in np.unique(labels_C[labelled]):
-        members = rng.permutation(labelled[labels_C[labelled] == k])
-        held.append(members[: min(round(len(members) * share), len(members) - 1)])
+    held = [
+        rng.permutation(labelled[labels_C[labelled] == k])[:count]
+        for k, count in zip(classes, held_K, strict=True)
+    ]
     is_held = np.isin(labelled, np.concatenate(held))
-    if not is_held.any():
-        raise UserError(
-            "the selection set needs at least one cell",
-            got=f"{share:g} of each of {len(held)} classes in {len(labelled)} labelled cells",
-            remedy="raise protocol.selection_fraction or data.fraction, or use "
-            "protocol.selection=holdout",
-        )
     return labelled[~is_held], labelled[is_held]
+
+
+def nothing_to_select_on(labelled: Rows, share: float) -> UserError:
+    """Explain that too few labelled cells are left to choose an epoch or a setting on."""
+    return UserError(
+        "training and the selection set both need cells",
+        got=f"{share:.2g} of {len(labelled)} labelled cells to select on",
+        remedy="change protocol.selection_fraction, or raise data.fraction",
+    )

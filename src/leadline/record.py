@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,12 @@ class Record:
         """Store a table that a model makes beside its predictions."""
         atomic.write_text(self.folder / name, text)
 
+    def log(self, text: str) -> None:
+        """Append dated lines to the log; it is for people, and not part of what DONE seals."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with open(self.folder / LOG, "a", encoding="utf-8") as file:
+            file.writelines(f"{now} {line}\n" for line in text.splitlines())
+
     def finish(self) -> None:
         """Seal the record: DONE holds the digest of every other file."""
         self._lock.check()
@@ -139,6 +146,18 @@ def open_record(folder: Path) -> Iterator[Record]:
         yield Record(folder, held)
 
 
+def tidy(folder: Path) -> None:
+    """Remove what a worker left that was killed after its run was done: its lock, half files."""
+    if any(path.name == lock.NAME or is_leftover(path) for path in folder.iterdir()):
+        with contextlib.suppress(lock.Busy), lock.hold(folder):
+            atomic.sweep(folder)
+
+
+def is_leftover(path: Path) -> bool:
+    """Say whether a file was still being written when its writer died."""
+    return path.name.startswith(atomic.TEMPORARY)
+
+
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file that a record consists of."""
     ignored = {LOG, DONE, FAILED, lock.NAME}
@@ -146,7 +165,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name not in ignored and not path.name.startswith(atomic.TEMPORARY)
+        if path.name not in ignored and not is_leftover(path)
     }
 
 

@@ -17,38 +17,59 @@ from leadline.cells import Cells, require_scale
 from leadline.config import RunConfig, science
 from leadline.errors import UserError, nearest
 from leadline.provenance import Stopwatch, provenance
-from leadline.record import Predictions, Record, State, identify, open_record, state
+from leadline.record import FAILED, Predictions, Record, State, identify, open_record, state, tidy
 from leadline.splits import Split, make_split
 
 
+class RunFailed(Exception):
+    """A run ended without a result; its folder holds the reason."""
+
+
 def run(config: RunConfig) -> Path:
-    """Compute one run unless its record is there already; give the record's folder."""
+    """Compute one run unless its record is there already; give the record's folder.
+
+    Raises
+    ------
+    UserError
+        When the configuration and the cells do not go together.
+    RunFailed
+        When anything else went wrong after the record was opened.
+    lock.Busy
+        When another worker computes this run.
+    """
     watch = Stopwatch()
     config = protocols.resolve(config, selects=config.model.name not in models.BASELINES)
     model = models.build(config.model, seed=config.seed)
     cells = catalog.load(config.data, Path(config.data_dir))
     require_scale(cells, model.accepts, config.model.name)
+    hard = hard_classes(cells, config)
     split = split_cells(cells, config)
     data_fingerprint = cells.fingerprint()
     run_id = run_id_of(config, data_fingerprint, split)
     folder = Path(config.runs_dir).expanduser() / run_id
     if state(folder) is State.DONE:
+        tidy(folder)
         say(f"{run_id} is done already: nothing to do")
         return folder
     with open_record(folder) as record:
         if state(folder) is State.DONE:
             return folder
-        say(f"{run_id} starts: {describe(cells, split)}")
+        tell(record, f"{run_id} starts: {describe(cells, split)}")
         record.write_config(asdict(config))
         try:
-            facts = compute(record, config, model, cells, split, run_id)
-        except BaseException:
+            facts = compute(record, config, model, cells, split, hard)
+        except BaseException as error:
             record.fail(traceback.format_exc())
-            raise
+            if isinstance(error, UserError) or not isinstance(error, Exception):
+                raise
+            raise RunFailed(f"{run_id} failed: {error!r}; {folder / FAILED} tells more") from error
         identity = {"run_id": run_id, "fingerprint": data_fingerprint}
         record.write_facts(facts_of_run(config, cells, split, identity, facts) | watch_facts(watch))
         record.finish()
-    say(summary(run_id, facts))
+        tell(record, summary(run_id, facts))
+    tracker = tracking.build(config.tracker, run_id)
+    for part, scores in facts["metrics"].items():
+        tracker.log(0, {f"{part}/{name}": value for name, value in scores.items()})
     return folder
 
 
@@ -87,10 +108,9 @@ def compute(
     model: models.Model,
     cells: Cells,
     split: Split,
-    run_id: str,
+    hard: NDArray[np.int64],
 ) -> dict[str, Any]:
     """Fit, predict, score; write the predictions; give the facts that came of it."""
-    tracker = tracking.build(config.tracker, run_id)
     reported = cells.take(split.test)
     train = firewall.admit(cells.take(split.train), reported)
     fit = model.fit(train, cells.take(split.val) if len(split.val) else None)
@@ -103,7 +123,6 @@ def compute(
         record.write_table(name, text)
     if fit.epochs:
         record.write_epochs(fit.epochs)
-    hard = hard_classes(cells, config)
     scores = {
         part: metrics.score(
             said.truth_C,
@@ -114,10 +133,10 @@ def compute(
         )
         for part, said in parts.items()
     }
-    tracker.log(0, {f"{p}/{name}": value for p in scores for name, value in scores[p].items()})
     said = parts["test"]
     warnings = [*fit.warnings]
-    if metrics.collapsed(said.predicted_C):
+    # To call every cell the same is what the majority control is for.
+    if metrics.collapsed(said.predicted_C) and config.model.name != "majority":
         warnings.append(f"collapsed: every cell is called {cells.classes[said.predicted_C[0]]!r}")
     return {
         "metrics": scores,
@@ -205,6 +224,12 @@ def summary(run_id: str, facts: Mapping[str, Any]) -> str:
     test = facts["metrics"]["test"]
     line = f"{run_id} done: accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}"
     return "\n".join([line, *(f"  warning: {text}" for text in facts["warnings"])])
+
+
+def tell(record: Record, text: str) -> None:
+    """Tell the person who waits, and the log."""
+    say(text)
+    record.log(text)
 
 
 def say(text: str) -> None:

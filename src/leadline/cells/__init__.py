@@ -4,6 +4,7 @@ Shapes: C cells, G genes, K classes.
 """
 
 from leadline.cells.matrix import Cells, Scale
-from leadline.cells.reader import read_cells
+from leadline.cells.reader import matrix_blocks, read_cells
+from leadline.cells.refusals import require_scale
 
-__all__ = ["Cells", "Scale", "read_cells"]
+__all__ = ["Cells", "Scale", "matrix_blocks", "read_cells", "require_scale"]

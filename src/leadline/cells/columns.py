@@ -46,9 +46,7 @@ def column_of(obs: pd.DataFrame, option: str, column: str) -> pd.Series:
     )
 
 
-def labels_of(
-    obs: pd.DataFrame, column: str
-) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def labels_of(obs: pd.DataFrame, column: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Turn a column into class indices and the sorted names of the classes that occur."""
     series = column_of(obs, "data.label", column)
     _check_few_values(series, column)

@@ -109,7 +109,9 @@ def _missing(path: Path) -> UserError:
 
 def _not_a_matrix_folder(path: Path) -> UserError:
     if path.suffix == ".zarr":
-        return UserError(ACCEPTED, got=f"{path.name}, a zarr store", remedy=_read_with("zarr", path))
+        return UserError(
+            ACCEPTED, got=f"{path.name}, a zarr store", remedy=_read_with("zarr", path)
+        )
     usable = [
         child
         for child in sorted(path.iterdir())
@@ -149,7 +151,11 @@ def _conversion(path: Path) -> str | None:
         )
     if name.endswith(".loom"):
         return _read_with("loom", path) + " (needs pip install loompy)"
-    for ending, more in ((".csv", ""), (".tsv", ", delimiter='\\t'"), (".txt", ", delimiter='\\t'")):
+    for ending, more in (
+        (".csv", ""),
+        (".tsv", ", delimiter='\\t'"),
+        (".txt", ", delimiter='\\t'"),
+    ):
         if name.endswith((ending, ending + ".gz")):
             return (
                 f"in Python: import anndata; anndata.io.read_csv('{path.name}'{more})"

@@ -42,9 +42,7 @@ def match_keys(genes: NDArray[np.str_]) -> NDArray[np.str_]:
     )
 
 
-def gene_names(
-    source: Source, column: str | None
-) -> tuple[NDArray[np.str_], str, tuple[str, ...]]:
+def gene_names(source: Source, column: str | None) -> tuple[NDArray[np.str_], str, tuple[str, ...]]:
     """Take the names from the index of var or from a column: names, their kind, notes."""
     var = source.var
     if column is not None and column not in var:
@@ -68,9 +66,7 @@ def gene_names(
     return genes, kind, _notes(var, kind, where)
 
 
-def _check_unique(
-    source: Source, genes: NDArray[np.str_], column: str | None, where: str
-) -> None:
+def _check_unique(source: Source, genes: NDArray[np.str_], column: str | None, where: str) -> None:
     repeated = [gene for gene, times in Counter(genes.tolist()).items() if times > 1]
     if not repeated:
         return
@@ -95,7 +91,7 @@ def _make_unique(source: Source, column: str | None) -> str:
     if source.layer == "raw" and source.genes_from == "the raw var index":
         read += "; adata = adata.raw.to_adata()"
     if column is not None and source.genes_from.endswith("var index"):
-        read += f"; adata.var_names = adata.var[{column!r}].astype(str)"
+        read += f"; adata.var_names = list(adata.var[{column!r}].astype(str))"
     return f"{read}; adata.var_names_make_unique(); adata.write_h5ad('unique.h5ad')"
 
 

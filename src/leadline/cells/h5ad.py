@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from scipy import sparse
 
-from leadline.cells.files import Kind, genomes, kind_of, open_hdf5
+from leadline.cells.files import open_hdf5
 from leadline.cells.matrix import Scale
 from leadline.cells.scale import recognise
 from leadline.cells.source import Source
 from leadline.cells.stored import Stored, row_blocks, stored_matrix, to_csr
-from leadline.cells.tenx import read_tenx_h5, read_tenx_folder, tenx_matrix
 from leadline.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -26,39 +24,16 @@ PEEK_CELLS = 64
 PEEK_VALUES = 1 << 20
 
 
-def read_source(path: Path, layer: str | None, *, with_obs: bool) -> Source:
-    """Read one matrix and the tables of a file or folder; `with_obs` where columns are needed."""
-    kind = kind_of(path)
-    if kind is Kind.TENX_FOLDER:
-        return read_tenx_folder(path, layer, with_obs=with_obs)
-    if kind is Kind.TENX_H5:
-        return read_tenx_h5(path, layer, with_obs=with_obs)
-    return read_h5ad(path, layer)
-
-
-def matrix_blocks(
-    path: Path | str, layer: str | None = None, rows: int = 4096
-) -> Iterator[sparse.csr_array]:
-    """Yield the cells of an `.h5ad` or 10x `.h5` in order, as CSR float32 blocks of `rows` cells.
-
-    Dense and CSR matrices stream: one block is in memory at a time. A CSC matrix cannot be cut
-    by cells, so it is converted whole first. Values are not checked.
-    """
-    path = Path(path)
-    with open_hdf5(path) as file:
-        if genomes(file):
-            stored = tenx_matrix(file, path, layer)
-        else:
-            name, node = _choose(file, path, layer)
-            stored = stored_matrix(node, f"{name} of {path.name}")
-        yield from row_blocks(stored, rows)
+def h5ad_matrix(file: h5py.File, path: Path, layer: str | None) -> tuple[str, Stored]:
+    """Find X, raw or a layer: its name and where its numbers lie."""
+    name, node = _choose(file, path, layer)
+    return name, stored_matrix(node, f"{name} of {path.name}")
 
 
 def read_h5ad(path: Path, layer: str | None) -> Source:
     """Read one matrix of an AnnData file with obs and the var that belongs to it."""
     with open_hdf5(path) as file:
-        name, node = _choose(file, path, layer)
-        stored = stored_matrix(node, f"{name} of {path.name}")
+        name, stored = h5ad_matrix(file, path, layer)
         obs = _frame(file, "obs")
         raw = name == "raw" and "raw" not in file.get("layers", ())
         var = _frame(file, _raw_part(file, "var") if raw else "var")
@@ -107,8 +82,10 @@ def _choose(
     if name in found:
         return name, found[name]
     if layer is None:
-        remedy = f"name one with data.layer=: {', '.join(found)}" if found else (
-            "write the file again with its counts in adata.X"
+        remedy = (
+            f"name one with data.layer=: {', '.join(found)}"
+            if found
+            else ("write the file again with its counts in adata.X")
         )
         raise UserError(
             "an .h5ad file must hold a matrix X", got=f"{path.name} without one", remedy=remedy

@@ -13,9 +13,9 @@ from scipy import sparse
 
 from leadline.cells.columns import column_of
 from leadline.cells.matrix import TARGET_SUM, Scale
-from leadline.cells.scale import SAMPLE_CELLS, integer_libraries, unit_of
+from leadline.cells.scale import integer_libraries, sample_rows, units_of
 from leadline.cells.source import Source
-from leadline.cells.survey import Survey
+from leadline.cells.survey import Survey, pieces
 from leadline.errors import UserError
 
 COLUMNS = (
@@ -45,9 +45,7 @@ class Libraries:
     notes: tuple[str, ...] = ()
 
 
-def library_sizes(
-    source: Source, scale: Scale, seen: Survey, column: str | None
-) -> Libraries:
+def library_sizes(source: Source, scale: Scale, seen: Survey, column: str | None) -> Libraries:
     """Find the total counts of each cell, by a column where one is named or fits."""
     if column is not None:
         sizes_C = _numbers(source, column)
@@ -132,14 +130,12 @@ def _hint_at_subset(source: Source, seen: Survey) -> tuple[str, ...]:
     return ()
 
 
-def _share_off(
-    matrix_CG: sparse.csr_array, scale: Scale, sizes_C: NDArray[np.float64]
-) -> float:
+def _share_off(matrix_CG: sparse.csr_array, scale: Scale, sizes_C: NDArray[np.float64]) -> float:
     """Part of the small values of sampled cells that do not come out as integer counts."""
-    rows_S = np.unique(np.linspace(0, matrix_CG.shape[0] - 1, SAMPLE_CELLS).astype(np.int64))
     off = compared = 0
-    for row in rows_S.tolist():
-        counts_N = _undone(matrix_CG, scale, row) * sizes_C[row] / TARGET_SUM
+    for row in sample_rows(matrix_CG.shape[0]).tolist():
+        values_N = matrix_CG.data[matrix_CG.indptr[row] : matrix_CG.indptr[row + 1]]
+        counts_N = _undone(values_N, scale) * sizes_C[row] / TARGET_SUM
         # A column that is far too small would leave only noise to compare below one count.
         near_N = counts_N[counts_N <= LARGEST_COMPARED]
         compared += near_N.size
@@ -155,17 +151,14 @@ def _inferred(matrix_CG: sparse.csr_array, scale: Scale) -> NDArray[np.float64]:
     and an integer library size of known precision.
     """
     sizes_C = np.full(matrix_CG.shape[0], np.nan)
-    for row in range(matrix_CG.shape[0]):
-        values_N = _undone(matrix_CG, scale, row)
-        if values_N.size < FEWEST_VALUES:
-            continue
-        unit, error, residual = unit_of(values_N)
-        library, precise, integer = integer_libraries(np.array([unit]), np.array([error]))
-        if residual < 0.01 and precise[0] and integer[0]:
-            sizes_C[row] = np.rint(library[0])
+    for start, stop, low, high in pieces(matrix_CG):
+        starts = matrix_CG.indptr[start:stop].astype(np.int64) - low
+        units, errors, residuals = units_of(_undone(matrix_CG.data[low:high], scale), starts)
+        libraries, _, certain = integer_libraries(units, errors)
+        certain &= (residuals < 0.01) & (np.diff(starts, append=high - low) >= FEWEST_VALUES)
+        sizes_C[start:stop] = np.where(certain, np.rint(libraries), np.nan)
     return sizes_C
 
 
-def _undone(matrix_CG: sparse.csr_array, scale: Scale, row: int) -> NDArray[np.float64]:
-    start, stop = matrix_CG.indptr[row], matrix_CG.indptr[row + 1]
-    return np.expm1(matrix_CG.data[start:stop].astype(np.float64) * LOG_SCALES[scale])
+def _undone(values_N: NDArray[np.float32], scale: Scale) -> NDArray[np.float64]:
+    return np.expm1(values_N.astype(np.float64) * LOG_SCALES[scale])

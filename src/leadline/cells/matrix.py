@@ -41,6 +41,12 @@ class Cells:
         Class index of each cell into the sorted class names; None where no label was asked for.
     given_C
         The part that the file itself assigns each cell to ("train", "validation", "test").
+    gene_kind
+        What the gene names are: "symbol", "ensembl" or "other".
+    how
+        How the scale was recognised, half a sentence for messages.
+    layer, other_layers
+        The matrix of the file that this is, and the file's other matrices with their scales.
     notes
         What the reader found out or did, one sentence each; they go into the record.
     """
@@ -55,6 +61,10 @@ class Cells:
     classes: tuple[str, ...] = ()
     batch_C: NDArray[np.str_] | None = None
     given_C: NDArray[np.str_] | None = None
+    gene_kind: str = "other"
+    how: str = ""
+    layer: str = "X"
+    other_layers: tuple[tuple[str, Scale], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:

@@ -96,47 +96,58 @@ def recognise(matrix_CG: sparse.csr_array, seen: Survey | None = None) -> Findin
         binary = seen.largest <= 1 and seen.stored > 0
         note = ", none above 1: it may have been binarised" if binary else ""
         return Finding(Scale.COUNTS, f"all values are non-negative integers{note}")
-    rows_S = np.unique(np.linspace(0, matrix_CG.shape[0] - 1, SAMPLE_CELLS).astype(np.int64))
-    cells = [cell for cell in _cells(matrix_CG, rows_S) if cell.size]
-    under = [units_under(base, cells) for base in BASES if seen.largest <= base.limit]
+    values_N, starts_S = _sample(matrix_CG)
+    under = [units_under(base, values_N, starts_S) for base in BASES if seen.largest <= base.limit]
     return _by_sums(under) or _by_multiples(under) or _unknown(seen)
 
 
-def units_under(base: Base, cells: list[NDArray[np.float64]]) -> Units:
+def units_under(base: Base, values_N: NDArray[np.float64], starts_S: NDArray[np.int64]) -> Units:
     """Undo one base in every sampled cell and look for the value of one count."""
-    undone = [base.undo(values_N) for values_N in cells]
-    found = [unit_of(values_N) for values_N in undone]
-    residual_S = np.array([residual for _, _, residual in found])
+    undone_N = base.undo(values_N)
+    units_S, errors_S, residual_S = units_of(undone_N, starts_S)
     told_S = np.isfinite(residual_S)
     return Units(
         base=base,
-        sums_S=np.array([values_N.sum() for values_N in undone]),
-        units_S=np.array([unit for unit, _, _ in found]),
-        errors_S=np.array([error for _, error, _ in found]),
+        sums_S=np.add.reduceat(undone_N, starts_S),
+        units_S=units_S,
+        errors_S=errors_S,
         residual=float(residual_S[told_S].mean()) if told_S.any() else np.nan,
         share=float((residual_S[told_S] < MULTIPLE_TOLERANCE).mean()) if told_S.any() else 0.0,
     )
 
 
-def unit_of(values_N: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Find the value of one count in a cell: unit, its relative error, distance from multiples.
+def units_of(
+    values_N: NDArray[np.float64], starts_S: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Find the value of one count in each cell: units, relative errors, distance from multiples.
 
     The smallest value is taken for one count. The distance is the mean over the values of two
-    counts and more; NaN if there are fewer than three of them.
+    counts and more; NaN where there are fewer than three of them. No cell may be empty.
     """
-    unit = float(values_N.min())
-    near_N = values_N[values_N < (LARGEST_MULTIPLE + 0.5) * unit]
+    n_cells = starts_S.size
+    cells_N = np.repeat(np.arange(n_cells), np.diff(starts_S, append=values_N.size))
+    lowest_S = np.minimum.reduceat(values_N, starts_S)
+    near_N = values_N < (LARGEST_MULTIPLE + 0.5) * lowest_S[cells_N]
+    values_N, cells_N = values_N[near_N], cells_N[near_N]
+
+    def mean_S(values: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.bincount(cells, values, n_cells) / np.bincount(cells, minlength=n_cells)
+
     # The smallest of many noisy values lies too low; the mean of all that are about one does not.
-    unit = float(near_N[near_N < 1.5 * unit].mean())
-    multiples_N = near_N / unit
+    single_N = values_N < 1.5 * lowest_S[cells_N]
+    multiples_N = values_N / mean_S(values_N[single_N], cells_N[single_N])[cells_N]
     counts_N = np.maximum(np.rint(multiples_N), 1.0)
     several_N = counts_N >= 2
-    residual = np.nan
-    if several_N.sum() >= 3:
-        residual = float(np.abs(multiples_N - counts_N)[several_N].mean())
-    unit = float(near_N.sum() / counts_N.sum())
-    error = float(np.std(near_N / counts_N) / unit / np.sqrt(near_N.size))
-    return unit, error, residual
+    away_N, cells_of_several_N = np.abs(multiples_N - counts_N)[several_N], cells_N[several_N]
+    enough_S = np.bincount(cells_of_several_N, minlength=n_cells) >= 3
+    with np.errstate(invalid="ignore"):
+        residual_S = np.where(enough_S, mean_S(away_N, cells_of_several_N), np.nan)
+    units_S = np.bincount(cells_N, values_N, n_cells) / np.bincount(cells_N, counts_N, n_cells)
+    spread_N = values_N / counts_N / units_S[cells_N] - 1
+    # Not the error of the mean, which is smaller: values rounded to a few digits are all off by
+    # the same amount. Without values of several counts there is no telling how far.
+    errors_S = np.where(enough_S, np.sqrt(mean_S(spread_N**2, cells_N)), np.nan)
+    return units_S, errors_S, residual_S
 
 
 def integer_libraries(
@@ -145,7 +156,7 @@ def integer_libraries(
     """Divide 10,000 by the units: library sizes, where that is precise enough, where integer."""
     libraries_S = TARGET_SUM / units_S
     # float32 logarithms give a unit to about 2e-7.
-    precise_S = libraries_S * (3 * errors_S + 2e-7) < 0.1
+    precise_S = libraries_S * (errors_S + 2e-7) < 0.1
     integer_S = np.abs(libraries_S - np.rint(libraries_S)) < 0.15
     return libraries_S, precise_S, precise_S & integer_S
 
@@ -159,7 +170,7 @@ def whole_libraries(units: Units) -> bool | None:
 
 
 def _by_sums(under: list[Units]) -> Finding | None:
-    """All genes are there: under the right base, every cell has the same sum."""
+    """If all genes are there, every cell has the same sum under the right base."""
     best: tuple[float, float, Units] | None = None
     for units in under:
         total = float(np.median(units.sums_S))
@@ -190,7 +201,7 @@ def _by_sums(under: list[Units]) -> Finding | None:
 
 
 def _by_multiples(under: list[Units]) -> Finding | None:
-    """Some genes are missing: the base is the one under which values are multiples of a unit."""
+    """If genes are missing, the base is the one under which values are multiples of a unit."""
     told = [units for units in under if np.isfinite(units.residual)]
     if not told:
         return None
@@ -216,7 +227,9 @@ def _total_of(units: Units, scale: Scale) -> Finding:
     start = f"with the {name} undone the values of a cell are multiples of the smallest"
     whole = whole_libraries(units)
     if whole is None:
-        return Finding(scale, f"{start}, and a total of 10,000 is assumed")
+        return Finding(
+            scale, f"{start}, too noisy to tell their total, for which 10,000 is assumed"
+        )
     if not whole:
         return Finding(
             Scale.LOG_OTHER, f"{start}, but 10,000 is not a whole number of these in most cells"
@@ -257,8 +270,13 @@ def _unknown(seen: Survey) -> Finding:
     )
 
 
-def _cells(matrix_CG: sparse.csr_array, rows_S: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-    indptr = matrix_CG.indptr
-    return [
-        matrix_CG.data[indptr[row] : indptr[row + 1]].astype(np.float64) for row in rows_S.tolist()
-    ]
+def sample_rows(n_cells: int) -> NDArray[np.int64]:
+    """Choose cells evenly over the file, always the same ones."""
+    return np.unique(np.linspace(0, n_cells - 1, SAMPLE_CELLS).astype(np.int64))
+
+
+def _sample(matrix_CG: sparse.csr_array) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the values of the sampled cells in a row, and where each cell begins; no empty ones."""
+    part_SG = matrix_CG[sample_rows(matrix_CG.shape[0])]
+    lengths_S = np.diff(part_SG.indptr)
+    return part_SG.data.astype(np.float64), part_SG.indptr[:-1][lengths_S > 0].astype(np.int64)

@@ -99,6 +99,7 @@ def row_blocks(stored: Stored, rows: int | None = None) -> Iterator[sparse.csr_a
         for start in range(0, stored.shape[0], step):
             yield whole[start : start + step]
         return
+    cuts: Iterator[tuple[int, int]]
     if rows is not None:
         cuts = ((at, min(at + rows, stored.shape[0])) for at in range(0, stored.shape[0], rows))
     elif stored.indptr is not None:

@@ -61,9 +61,7 @@ def survey(matrix_CG: sparse.csr_array) -> Survey:
             values_N = np.where(finite_N, values_N, 0)
         integers_N = np.rint(values_N)
         # A small fraction is no noisy zero: zeros are not stored.
-        away_N = np.where(
-            (integers_N == 0) & (values_N != 0), 1.0, np.abs(values_N - integers_N)
-        )
+        away_N = np.where((integers_N == 0) & (values_N != 0), 1.0, np.abs(values_N - integers_N))
         counts[2] += np.count_nonzero(values_N < 0)
         counts[3] += np.count_nonzero(away_N > INTEGER_TOLERANCE)
         counts[4] += np.count_nonzero((away_N > 0) & (away_N <= INTEGER_TOLERANCE))

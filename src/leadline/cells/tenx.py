@@ -66,7 +66,7 @@ def read_tenx_h5(path: Path, layer: str | None, *, with_obs: bool) -> Source:
 
 
 def read_tenx_folder(path: Path, layer: str | None, *, with_obs: bool) -> Source:
-    """Read a folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv (gzipped or not)."""
+    """Read a folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv, or their .gz."""
     if layer not in (None, "X"):
         raise _no_layers(path, layer, [])
     barcodes = _table(_one_of(path, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(str)
@@ -97,9 +97,7 @@ def _assemble(
     obs = _obs(path, obs_folder, barcodes)
     names = "gene_name" if "gene_name" in var else "gene_ids"
     var = var.set_index(names, drop=False).rename_axis(None)
-    return Source(
-        path=path, matrix_CG=matrix_CG, obs=obs, var=var, genes_from=names, notes=notes
-    )
+    return Source(path=path, matrix_CG=matrix_CG, obs=obs, var=var, genes_from=names, notes=notes)
 
 
 def _only_expression(

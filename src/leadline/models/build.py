@@ -9,7 +9,7 @@ from leadline.models.base import Model
 BASELINES = frozenset({"logreg", "majority", "stratified", "nearest_centroid", "knn_pca"})
 
 
-def build(chosen: config.ModelConfig, *, seed: int, threads: int) -> Model:
+def build(chosen: config.ModelConfig, *, seed: int) -> Model:
     """Make the model that a configuration describes."""
     # Each room is imported when it is entered: scikit-learn alone takes a second.
     match chosen:

@@ -13,6 +13,9 @@ import scipy.stats
 from leadline.stats.comparisons import student
 from leadline.stats.inputs import probability, scores
 from leadline.stats.intervals import Interval
+from leadline.stats.noncentral import noncentral_t_cdf
+
+EDGE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,13 @@ def _noncentrality(t: float, df: int, cumulative: float) -> float:
     """Noncentrality at which the observed t is the given quantile."""
 
     def excess(noncentrality: float) -> float:
-        # By symmetry t is made positive, where the distribution function is computed well.
-        if t < 0:
-            return 1 - float(scipy.stats.nct.cdf(-t, df, -noncentrality)) - cumulative
-        return float(scipy.stats.nct.cdf(t, df, noncentrality)) - cumulative
+        return noncentral_t_cdf(t, df, noncentrality) - cumulative
 
     reach = 5.0 + abs(t)
     return float(scipy.optimize.brentq(excess, t - reach, t + reach, xtol=1e-10))
 
 
-def probability_of_superiority(
-    a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95
-) -> Effect:
+def probability_of_superiority(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> Effect:
     """Chance that a run of arm a scores above a run of arm b, ties counted half.
 
     Interval: Newcombe's (2006) method 5, the score-type interval for the Mann-Whitney
@@ -75,7 +73,9 @@ def probability_of_superiority(
         variance = theta * (1 - theta) * (1 + (mean_n - 1) * shape) / pairs
         return abs(theta - estimate) - z * math.sqrt(variance)
 
-    low = 0.0 if estimate == 0 else float(scipy.optimize.brentq(gap, 0.0, estimate))
-    high = 1.0 if estimate == 1 else float(scipy.optimize.brentq(gap, estimate, 1.0))
+    # At 0 and 1 the variance vanishes, which is a root of its own; the end sought lies inside.
+    inside = min(max(estimate, EDGE), 1 - EDGE)
+    low = 0.0 if estimate == 0 else float(scipy.optimize.brentq(gap, 0.0, inside))
+    high = 1.0 if estimate == 1 else float(scipy.optimize.brentq(gap, inside, 1.0))
     interval = Interval(low, high, level, "Newcombe 2006, method 5")
     return Effect("probability_of_superiority", estimate, interval)

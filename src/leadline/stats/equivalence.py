@@ -1,4 +1,4 @@
-"""Two one-sided tests (TOST): are two arms shown to differ by less than a declared margin?"""
+"""Two one-sided tests (TOST): is a difference shown to be smaller than a declared margin."""
 
 from __future__ import annotations
 

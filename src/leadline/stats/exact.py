@@ -54,7 +54,7 @@ def paired_permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Genera
 
 
 def mann_whitney(a: npt.ArrayLike, b: npt.ArrayLike) -> Outcome:
-    """Mann-Whitney test: does a run of one arm tend to score above a run of the other?
+    """Test whether a run of one arm tends to score above a run of the other (Mann-Whitney).
 
     Exact, with midranks under ties, up to MAX_ARRANGEMENTS; beyond that exact without ties (to 50
     runs an arm) or the normal approximation with corrections for ties and continuity. (scipy's

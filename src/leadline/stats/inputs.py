@@ -122,9 +122,7 @@ def pair_by_seed(
     return chosen_a, chosen_b, left_out
 
 
-def _seed_index(
-    values: Floats, seeds: Sequence[Hashable | None], arm: str
-) -> dict[Hashable, int]:
+def _seed_index(values: Floats, seeds: Sequence[Hashable | None], arm: str) -> dict[Hashable, int]:
     if len(seeds) != values.size:
         raise UserError(
             f"arm {arm} must have one seed per run",

@@ -1,4 +1,4 @@
-"""Replicates that are not one population: two modes, an order effect, batches, collapse."""
+"""Replicates that are not one population: two modes, an order effect, batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from leadline.errors import UserError
 from leadline.stats.exact import MONTE_CARLO_DRAWS, permutation
-from leadline.stats.inputs import Array, Floats, half_widths, is_constant, scores, varying
+from leadline.stats.inputs import Array, Floats, varying
 
 LEAST_RUNS_FOR_MODES = 6
 
@@ -166,50 +166,3 @@ def batch_test(
     shuffled = rng.permuted(np.tile(centred, (MONTE_CARLO_DRAWS, 1)), axis=1)
     observed = between(centred[None, :])[0] * (1 - 1e-12)
     return (int((between(shuffled) >= observed).sum()) + 1) / (MONTE_CARLO_DRAWS + 1)
-
-
-def collapsed_by_value(
-    accuracies: npt.ArrayLike,
-    constant_accuracies: Sequence[float],
-    widths: npt.ArrayLike = 0.0,
-    tolerance: float = 1e-9,
-) -> Array:
-    """Mark runs whose accuracy is that of predicting one class, to within their precision.
-
-    `constant_accuracies` are the shares of the classes in the reported cells.
-    """
-    runs = scores(accuracies, minimum=1)
-    reach = half_widths(widths, runs.size) + tolerance
-    levels = scores(constant_accuracies, name="constant accuracies", minimum=1)
-    return np.asarray((np.abs(runs[:, None] - levels[None, :]) <= reach[:, None]).any(axis=1))
-
-
-def collapsed_by_prediction(y_pred_RC: Sequence[npt.ArrayLike] | Array) -> Array:
-    """Mark runs that predict one class for every cell (R runs, C cells)."""
-    return np.array([np.unique(np.asarray(run_C)).size == 1 for run_C in y_pred_RC])
-
-
-def constant_macro_f1(accuracy: float, classes: int) -> float:
-    """Macro-F1, over `classes` classes, of predicting always the one with this accuracy."""
-    return 2 * accuracy / (1 + accuracy) / classes
-
-
-def constant_level(
-    accuracies: npt.ArrayLike, macro_f1s: npt.ArrayLike, classes: int, width: float
-) -> float | None:
-    """Find the accuracy of a constant prediction at the bottom of an arm, if there is one.
-
-    The lowest accuracy and the lowest macro-F1 must fit each other as only a constant prediction
-    of one of `classes` classes makes them. Needs no class shares: for published runs.
-    """
-    lowest = float(scores(accuracies, name="accuracies").min())
-    lowest_f1 = float(scores(macro_f1s, name="macro-F1").min())
-    expected = constant_macro_f1(lowest, classes)
-    slack = width * (1 + 2 / (1 + lowest) ** 2 / classes)
-    return lowest if abs(lowest_f1 - expected) <= slack else None
-
-
-def all_agree(values: npt.ArrayLike, tolerance: float) -> bool:
-    """Whether runs differ by no more than the tolerance, as solver noise does."""
-    runs = scores(values)
-    return is_constant(runs) or bool(np.ptp(runs) <= tolerance)

@@ -15,6 +15,7 @@ import scipy.stats
 
 from leadline.errors import UserError
 from leadline.stats.inputs import differences, probability, two_arms
+from leadline.stats.noncentral import noncentral_t_cdf
 
 MOST_RUNS = 100_000
 
@@ -33,10 +34,8 @@ def power_of(
     error = sd * (math.sqrt(1 / n_a) if n_b is None else math.sqrt(1 / n_a + 1 / n_b))
     noncentrality = abs(difference) / error
     critical = float(scipy.stats.t.ppf(1 - probability(alpha, "alpha") / 2, df))
-    upper = scipy.stats.nct.sf(critical, df, noncentrality)
-    # Far from the null the other tail is 0; the library loses precision there.
-    lower = scipy.stats.nct.cdf(-critical, df, noncentrality) if noncentrality < 8 else 0.0
-    return float(min(1.0, upper + lower))
+    upper = 1 - noncentral_t_cdf(critical, df, noncentrality)
+    return min(1.0, upper + noncentral_t_cdf(-critical, df, noncentrality))
 
 
 def detectable_difference(

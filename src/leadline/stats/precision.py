@@ -121,7 +121,7 @@ def _df(a: _Box, b: _Box, test: str) -> tuple[float, float]:
     def df(share: float) -> float:
         return 1 / (share**2 / (a.n - 1) + (1 - share) ** 2 / (b.n - 1))
 
-    # Concave-like with one peak, where the shares are in proportion to n - 1.
+    # One peak, where the shares are in proportion to n - 1.
     peak = (a.n - 1) / (a.n + b.n - 2)
     top = df(min(max(peak, least), most))
     return min(df(least), df(most)), top

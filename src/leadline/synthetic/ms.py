@@ -104,10 +104,10 @@ class _Tissue:
         cls, n_genes: int, n_classes: int, seed: int, strength: float, shift: float
     ) -> _Tissue:
         rng = stream(seed, _PARAMETERS)
-        shares_K = np.maximum(rng.dirichlet(np.full(n_classes, 1.2)), 0.006)
+        shares_K = 1.0 / (np.arange(n_classes) + 2.0)
         base_G = rng.normal(-9.0, 1.3, n_genes)
         n_families = max(3, n_classes // 3)
-        family_K = rng.integers(0, n_families, n_classes)
+        family_K = np.arange(n_classes) % n_families
         families_FG = sparse_effects(rng, (n_families, n_genes), share=0.25, spread=1.0)
         classes_KG = sparse_effects(rng, (n_classes, n_genes), share=0.08, spread=0.8)
         programmes_PG = rng.normal(0.0, 1.0, (N_PROGRAMMES, n_genes))

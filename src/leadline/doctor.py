@@ -1,0 +1,156 @@
+"""What is there, what is wrong, what to do: the installation, datasets, files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline.catalog.load import read
+from leadline.catalog.paper import (
+    PAPER_SETS,
+    PaperFile,
+    PaperSet,
+    differences,
+    folder_of,
+    git_blob,
+)
+from leadline.cells import Cells, describe_file
+from leadline.compose import compose, options, shipped
+from leadline.config import PublishedData
+from leadline.errors import UserError, nearest
+from leadline.provenance import PACKAGES, version
+from leadline.splits import make_split
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at, whether it is as it should be, and what was seen or is to be done."""
+
+    good: bool
+    text: str
+
+
+def examine(names: Sequence[str]) -> bool:
+    """Print what there is to say of each name; tell whether all of it can be used."""
+    findings = [finding for name in names for finding in of_name(name)] or of_installation()
+    for finding in findings:
+        print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.text}")
+    return all(finding.good for finding in findings)
+
+
+def of_name(name: str) -> list[Finding]:
+    """Look at a dataset of the paper, another dataset, or a file."""
+    if name in PAPER_SETS:
+        config = compose([f"data={name}"])
+        assert isinstance(config.data, PublishedData)
+        return of_paper_set(config.data, Path(config.data_dir))
+    if name in options("data"):
+        return [Finding(True, f"{name}: comes with leadline or is made by it; nothing to fetch")]
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UserError(
+            "doctor looks at datasets and files",
+            got=f"{name!r}, which is neither",
+            remedy=nearest(name, options("data")),
+        )
+    return of_file(path)
+
+
+def of_installation() -> list[Finding]:
+    """Look at Python, the packages, the machine and the folders."""
+    found = [Finding(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")]
+    for package in PACKAGES:
+        there = version(package)
+        found.append(Finding(there is not None, f"{package} {there or 'is missing: install it'}"))
+    config = compose([])
+    data_dir = Path(config.data_dir).expanduser()
+    existing = next(place for place in (data_dir, *data_dir.parents) if place.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    found += [
+        Finding(True, f"{os.cpu_count()} cores, {memory_gib():.0f} GiB memory"),
+        Finding(True, f"configuration in {shipped('conf')}"),
+        Finding(
+            os.access(existing, os.W_OK),
+            f"datasets in {data_dir} ({free:.0f} GiB free); LEADLINE_DATA or data_dir= change it",
+        ),
+    ]
+    for name in PAPER_SETS:
+        folder = folder_of(name, None, data_dir)
+        missing = [file.name for file in PAPER_SETS[name].files if not (folder / file.name).exists()]
+        state = "not fetched" if missing else "fetched"
+        found.append(Finding(True, f"{name}: {state}; `leadline doctor {name}` says more"))
+    return found
+
+
+def memory_gib() -> float:
+    """Give the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def of_paper_set(data: PublishedData, data_dir: Path) -> list[Finding]:
+    """Look at the files of one of the paper's datasets."""
+    expected = PAPER_SETS[data.name]
+    folder = folder_of(data.name, data.path, data_dir)
+    found = [Finding(True, f"{data.name}: {expected.title}; {expected.held_out}")]
+    for file in expected.files:
+        path = folder / file.name
+        packed = folder / file.packed if file.packed else None
+        if packed is not None and packed.exists():
+            found.append(of_packed(packed, file))
+        if path.exists():
+            found += of_paper_file(data, path, file, expected)
+        elif packed is not None and packed.exists():
+            found.append(Finding(False, f"{path} is missing: run gunzip --keep {packed}"))
+        else:
+            size = f"{file.cells:,} cells" + (f" x {file.genes:,} genes" if file.genes else "")
+            found.append(Finding(False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}"))
+    return found
+
+
+def of_packed(path: Path, file: PaperFile) -> Finding:
+    """Compare a packed file with the digest under which the authors committed it."""
+    same = git_blob(path) == file.git_blob
+    verdict = "is the authors' file" if same else "differs from the authors' file: fetch it again"
+    return Finding(same, f"{path} {verdict} (git blob {file.git_blob})")
+
+
+def of_paper_file(
+    data: PublishedData, path: Path, file: PaperFile, expected: PaperSet
+) -> list[Finding]:
+    """Read a file and compare it with what is known of the paper's."""
+    try:
+        cells = read(data, path)
+    except UserError as error:
+        return [Finding(False, f"{path}: {error}")]
+    wrong = differences(cells, file)
+    size = f"{len(cells):,} cells x {len(cells.genes):,} genes, {len(cells.classes)} classes"
+    found = [Finding(not wrong, f"{path}: {size}" + "".join(f"; {text}" for text in wrong))]
+    found += [Finding(True, f"  {note}") for note in cells.notes]
+    if expected.reported_sizes and not wrong:
+        found.append(of_reported_sizes(cells, data, expected))
+    return found
+
+
+def of_reported_sizes(cells: Cells, data: PublishedData, expected: PaperSet) -> Finding:
+    """Draw the published split and compare its class sizes with the printed ones."""
+    config = compose([f"data={data.name}", "protocol=paper_code"])
+    split = make_split(cells, config.protocol, seed=0, fraction=1.0, label=str(data.label))
+    assert cells.labels_C is not None
+    labels = cells.labels_C[split.test].tolist()
+    sizes = tuple(labels.count(k) for k in range(len(cells.classes)))
+    return Finding(
+        sizes == expected.reported_sizes,
+        f"  reported cells by class {sizes}, printed by the authors {expected.reported_sizes}",
+    )
+
+
+def of_file(path: Path) -> list[Finding]:
+    """Say what a file holds, and which columns could be labels."""
+    try:
+        return [Finding(True, f"{path}: {line}") for line in describe_file(path)]
+    except UserError as error:
+        return [Finding(False, f"{path}: {error}")]

@@ -1,0 +1,132 @@
+"""Statistics over runs: functions of score arrays, with randomness as an argument.
+
+Needs numpy and scipy only. `compare` gathers all of it for two arms.
+"""
+
+from leadline.stats.collapse import (
+    collapsed_by_prediction,
+    collapsed_by_value,
+    constant_level,
+    constant_macro_f1,
+)
+from leadline.stats.compare import Arm, Comparison, compare
+from leadline.stats.comparisons import (
+    Outcome,
+    Summary,
+    one_sample,
+    paired_t,
+    student,
+    student_from_summaries,
+    summarise,
+    summary_from_paper,
+    welch,
+    welch_from_summaries,
+)
+from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
+from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
+from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
+from leadline.stats.flags import (
+    Flag,
+    batch_effect,
+    collapsed_runs,
+    dependent_replicates,
+    few_runs,
+    hinges_on_one_run,
+    order_effect,
+    precision_decides,
+    require_same_data,
+    selected_on_reported,
+    two_modes,
+)
+from leadline.stats.hierarchical import hierarchical_difference_interval, hierarchical_interval
+from leadline.stats.inputs import pair_by_seed
+from leadline.stats.intervals import (
+    Interval,
+    bootstrap_difference_interval,
+    bootstrap_interval,
+    paper_interval,
+    spread,
+    student_interval,
+)
+from leadline.stats.modes import Modes, Order, at_most_runs, batch_test, find_modes, order_test
+from leadline.stats.multiplicity import benjamini_hochberg, holm
+from leadline.stats.paired_predictions import CellBootstrap, McNemar, cell_bootstrap, mcnemar
+from leadline.stats.power import detectable_difference, power_of, runs_needed, smallest_detectable
+from leadline.stats.precision import (
+    Bounds,
+    difference_bounds,
+    interval_with_precision,
+    mean_bounds,
+    p_bounds,
+)
+
+__all__ = [
+    "Arm",
+    "Bounds",
+    "CellBootstrap",
+    "Comparison",
+    "Effect",
+    "Equivalence",
+    "Flag",
+    "Interval",
+    "McNemar",
+    "Modes",
+    "Order",
+    "Outcome",
+    "Summary",
+    "at_most_runs",
+    "batch_effect",
+    "batch_test",
+    "benjamini_hochberg",
+    "bootstrap_difference_interval",
+    "bootstrap_interval",
+    "cell_bootstrap",
+    "collapsed_by_prediction",
+    "collapsed_by_value",
+    "collapsed_runs",
+    "compare",
+    "constant_level",
+    "constant_macro_f1",
+    "dependent_replicates",
+    "detectable_difference",
+    "difference_bounds",
+    "few_runs",
+    "find_modes",
+    "hedges_g",
+    "hierarchical_difference_interval",
+    "hierarchical_interval",
+    "hinges_on_one_run",
+    "holm",
+    "interval_with_precision",
+    "mann_whitney",
+    "mcnemar",
+    "mean_bounds",
+    "one_sample",
+    "order_effect",
+    "order_test",
+    "p_bounds",
+    "pair_by_seed",
+    "paired_permutation",
+    "paired_t",
+    "paper_interval",
+    "permutation",
+    "power_of",
+    "precision_decides",
+    "probability_of_superiority",
+    "require_same_data",
+    "runs_needed",
+    "selected_on_reported",
+    "smallest_detectable",
+    "spread",
+    "student",
+    "student_from_summaries",
+    "student_interval",
+    "summarise",
+    "summary_from_paper",
+    "tost_paired",
+    "tost_welch",
+    "two_modes",
+    "welch",
+    "welch_from_summaries",
+    "wilcoxon",
+]

@@ -1,0 +1,123 @@
+"""One worker per folder: living locks are respected, dead ones taken over, by one only."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from leadline import lock
+
+
+def write_lock(folder, **owner):
+    (folder / lock.NAME).write_text(json.dumps({"token": "theirs", **owner}))
+
+
+def dead_process():
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    return int(done.stdout)
+
+
+def test_a_held_lock_turns_others_away_and_is_gone_afterwards(tmp_path):
+    with lock.hold(tmp_path):
+        with pytest.raises(lock.Busy, match=f"process {os.getpid()} on {socket.gethostname()}"):
+            lock.Lock(tmp_path).acquire()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
+    write_lock(tmp_path, host=socket.gethostname(), pid=dead_process(), started="boot/1")
+    with lock.hold(tmp_path) as held:
+        assert lock.read(tmp_path / lock.NAME)["token"] == held.token
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reused_process_id_is_not_taken_for_the_owner(tmp_path):
+    write_lock(tmp_path, host=socket.gethostname(), pid=os.getpid(), started="other boot/1")
+    with lock.hold(tmp_path):
+        pass
+
+
+def test_a_dead_owner_is_noticed_where_start_times_are_unknown(tmp_path):
+    write_lock(tmp_path, host=socket.gethostname(), pid=dead_process(), started=None)
+    with lock.hold(tmp_path):
+        pass
+    write_lock(tmp_path, host=socket.gethostname(), pid=os.getpid(), started=None)
+    with pytest.raises(lock.Busy):
+        lock.Lock(tmp_path).acquire()
+
+
+def test_a_lock_of_another_machine_counts_until_it_falls_silent(tmp_path):
+    write_lock(tmp_path, host="another", pid=1, started="x/1")
+    with pytest.raises(lock.Busy, match="process 1 on another"):
+        lock.Lock(tmp_path).acquire()
+    long_ago = time.time() - lock.STALE_SECONDS - 60
+    os.utime(tmp_path / lock.NAME, (long_ago, long_ago))
+    with lock.hold(tmp_path):
+        pass
+
+
+def test_a_garbled_lock_counts_until_it_falls_silent(tmp_path):
+    (tmp_path / lock.NAME).write_text("{")
+    with pytest.raises(lock.Busy):
+        lock.Lock(tmp_path).acquire()
+    os.utime(tmp_path / lock.NAME, (0, 0))
+    with lock.hold(tmp_path):
+        pass
+
+
+def test_the_owner_keeps_its_lock_fresh(tmp_path):
+    class OneBeat:
+        waits = iter([False, True])
+
+        def wait(self, seconds):
+            return next(self.waits)
+
+    with lock.hold(tmp_path) as held:
+        os.utime(tmp_path / lock.NAME, (0, 0))
+        held.beat(OneBeat())
+        assert (tmp_path / lock.NAME).stat().st_mtime > 0
+
+
+def test_a_lost_lock_is_noticed_and_the_new_owner_keeps_it(tmp_path):
+    with lock.hold(tmp_path) as held:
+        write_lock(tmp_path, host="another", pid=1)
+        with pytest.raises(lock.LockLost):
+            held.check()
+    assert lock.read(tmp_path / lock.NAME)["host"] == "another"
+
+
+def test_clearing_puts_back_a_living_lock_caught_by_mistake(tmp_path):
+    """Between looking and clearing, another worker may have taken the stale lock over."""
+    write_lock(tmp_path, host="another", pid=1)
+    lock.Lock(tmp_path)._clear({"token": "the stale one, already gone"})
+    assert lock.read(tmp_path / lock.NAME)["token"] == "theirs"
+
+
+def test_many_takers_of_one_stale_lock_work_one_at_a_time(tmp_path):
+    write_lock(tmp_path, host=socket.gethostname(), pid=dead_process(), started="boot/1")
+    inside, most, turns = [], [], []
+
+    def worker():
+        while True:
+            try:
+                with lock.hold(tmp_path):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+                    turns.append(1)
+                    return
+            except lock.Busy:
+                continue
+
+    threads = [threading.Thread(target=worker) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1 and len(turns) == 8
+    assert list(tmp_path.iterdir()) == []
