@@ -7,8 +7,8 @@ import anndata
 import numpy as np
 import pytest
 
+from cells_broken import BROKEN
 from cells_files import (
-    BROKEN,
     gene_symbols,
     lognorm,
     make_counts,

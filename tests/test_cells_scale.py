@@ -42,7 +42,7 @@ def test_counts(seed: int, depth: int, share: float) -> None:
     assert recognise(some_genes(draw_counts(seed, depth), share, seed)).scale is Scale.COUNTS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, depth=DEPTHS, share=SUBSETS, log=st.sampled_from(LOGS))
 def test_log_of_counts_per_10k(seed: int, depth: int, share: float, log: tuple) -> None:
     base, scale = log
@@ -51,7 +51,7 @@ def test_log_of_counts_per_10k(seed: int, depth: int, share: float, log: tuple) 
     assert ("sums to 10,000" in found.how) == (share == 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=SEEDS,
     depth=DEPTHS,
@@ -71,7 +71,7 @@ def test_noisy_logs(seed: int, depth: int, share: float, log: tuple, noise: str)
     assert recognise(some_genes(values_CG, share, seed)).scale is scale
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=SEEDS,
     depth=DEPTHS,

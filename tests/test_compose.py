@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from leadline.compose import compose, options, shipped
-from leadline.config import SCHEMAS, PROTOCOL_CHOICES, science
+from leadline.config import PROTOCOL_CHOICES, SCHEMAS, science
 from leadline.errors import UserError, nearest
 
 

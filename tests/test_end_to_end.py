@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cells_files import BROKEN, make_counts, make_obs, write_h5ad
 
+from cells_broken import BROKEN
+from cells_files import make_counts, make_obs, write_h5ad
 from leadline import atomic, cli, lock, models, record, run
 from leadline.cells import Scale
 from leadline.models import Fit
@@ -277,7 +278,9 @@ def test_kill_9_at_twenty_random_moments(cell_file, tmp_path, capsys):
     command = [sys.executable, "-m", "leadline.cli", *words]
     kills = 0
     for moment in rng.uniform(0.5, 4.0, 20):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             process.wait(timeout=moment)
         except subprocess.TimeoutExpired:

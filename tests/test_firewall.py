@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import sparse
-from small import small_cells
 
 from leadline import firewall
 from leadline.errors import UserError
 from leadline.splits import Split
+from small import small_cells
 
 
 def split_with(train, test, val=(), unlabelled=()):

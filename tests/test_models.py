@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression as Liblinear
 from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import NearestCentroid
-from small import small_cells
 
 from leadline import config, models
 from leadline.cells import Scale
 from leadline.errors import UserError
+from small import small_cells
 
 EVERY = (
     config.LogregConfig(name="logreg", grid=[0.1, 1.0]),

@@ -140,3 +140,10 @@ def test_select_keeps_its_input_and_names_what_is_unknown(runs):
     with pytest.raises(UserError, match="must name a column"):
         published.select(runs, metrics="accuracy")
     assert published.select(runs, model="scgpt", dataset="zheng68k").empty
+
+
+def test_select_works_on_our_own_results_too():
+    results = pytest.importorskip("leadline.results")
+    assert results.COLUMNS == published.COLUMNS
+    own = pd.DataFrame({"artefact": [None, "Table 1; Table 2"], "metric": ["accuracy"] * 2})
+    assert published.select(own, artefact="Table 2").index.tolist() == [1]

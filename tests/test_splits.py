@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
-from small import small_cells
 
 from leadline.config import ProtocolConfig
 from leadline.draws import draw_labelled, draw_nested
 from leadline.errors import UserError
 from leadline.splits import make_split
+from small import small_cells
 
 
 def protocol(**changes):

@@ -182,7 +182,7 @@ def test_coverage_of_the_hierarchical_bootstrap():
         skill = random.normal(0.0, 0.3, size=(10, 1))
         difficulty = random.normal(0.0, 1.0, size=(1, 300))
         right = random.random((10, 300)) < scipy.stats.norm.cdf(0.8 + skill - difficulty)
-        truth = scipy.stats.norm.cdf(0.8 / np.sqrt(1 + 1 + 0.3**2 - 1))
+        truth = scipy.stats.norm.cdf(0.8 / np.sqrt(1 + 1 + 0.3**2))
         interval = stats.hierarchical_interval(
             np.ones(300, dtype=int),
             right.astype(int),

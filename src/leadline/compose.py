@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -188,7 +187,5 @@ def every_key(overrides: Sequence[str]) -> list[str]:
     """List the dotted keys of the composition that the chosen groups alone give."""
     chosen = [word for word in overrides if word.partition("=")[0] in SCHEMAS]
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-        composed: Any = hydra_compose("config", overrides=chosen)
-    return [
-        f"{group}.{name}" for group in SCHEMAS for name in OmegaConf.to_container(composed)[group]
-    ]
+        composed = hydra_compose("config", overrides=chosen)
+    return [f"{group}.{name}" for group in SCHEMAS for name in composed[group]]

@@ -80,7 +80,9 @@ def of_installation() -> list[Finding]:
     ]
     for name in PAPER_SETS:
         folder = folder_of(name, None, data_dir)
-        missing = [file.name for file in PAPER_SETS[name].files if not (folder / file.name).exists()]
+        missing = [
+            file.name for file in PAPER_SETS[name].files if not (folder / file.name).exists()
+        ]
         state = "not fetched" if missing else "fetched"
         found.append(Finding(True, f"{name}: {state}; `leadline doctor {name}` says more"))
     return found
@@ -107,7 +109,9 @@ def of_paper_set(data: PublishedData, data_dir: Path) -> list[Finding]:
             found.append(Finding(False, f"{path} is missing: run gunzip --keep {packed}"))
         else:
             size = f"{file.cells:,} cells" + (f" x {file.genes:,} genes" if file.genes else "")
-            found.append(Finding(False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}"))
+            found.append(
+                Finding(False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}")
+            )
     return found
 
 

@@ -30,7 +30,9 @@ def enforce(cells: Cells, split: Split, *, duplicates: str, selection: str) -> S
     split = settle_duplicates(cells, split, duplicates)
     warnings = list(split.warnings)
     if selection == "reported":
-        warnings.append("the selection set is the reported set: the reported metrics are optimistic")
+        warnings.append(
+            "the selection set is the reported set: the reported metrics are optimistic"
+        )
     confounded = batches_of_one_class(cells)
     if confounded:
         warnings.append(confounded)
@@ -139,7 +141,9 @@ def copies_of(
     suspects = rows[np.isin(key_C[rows], key_C[reported])]
     by_key = {float(key_C[row]): row for row in reported}
     same = [
-        row for row in suspects if row_bytes(matrix_CG, row) == row_bytes(matrix_CG, by_key[key_C[row]])
+        row
+        for row in suspects
+        if row_bytes(matrix_CG, row) == row_bytes(matrix_CG, by_key[key_C[row]])
     ]
     return np.array(same, dtype=np.int64)
 

@@ -63,12 +63,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Lay out a table; every cell is escaped, since names come from users' files."""
     top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>\n" for row in rows
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>\n"
+        for row in rows
     )
-    return f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>\n"
+    )
 
 
-def groups(records: list[dict[str, Any]]) -> dict[tuple[str, float, str, str], list[dict[str, Any]]]:
+def groups(
+    records: list[dict[str, Any]],
+) -> dict[tuple[str, float, str, str], list[dict[str, Any]]]:
     """Collect the runs that differ in nothing but the seed."""
     grouped: dict[tuple[str, float, str, str], list[dict[str, Any]]] = {}
     for facts in records:

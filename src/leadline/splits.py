@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+
 import numpy as np
 
 from leadline.cells import Cells
@@ -91,9 +92,7 @@ def reported_source(cells: Cells, protocol: ProtocolConfig) -> str:
     return protocol.reported
 
 
-def reported_part(
-    cells: Cells, rows: Rows, protocol: ProtocolConfig
-) -> tuple[Rows, Rows, Rows]:
+def reported_part(cells: Cells, rows: Rows, protocol: ProtocolConfig) -> tuple[Rows, Rows, Rows]:
     """Separate the reported cells from the pool that may be labelled; also any given val part."""
     source = reported_source(cells, protocol)
     if source == "given":
@@ -143,8 +142,9 @@ def group_part(cells: Cells, rows: Rows, protocol: ProtocolConfig) -> tuple[Rows
     """Hold out whole batches, drawn at random until they hold enough cells."""
     if cells.batch_C is None:
         raise UserError(
-            "protocol.reported=group needs batches", got="none", remedy="name their column with "
-            "data.batch=",
+            "protocol.reported=group needs batches",
+            got="none",
+            remedy="name their column with data.batch=",
         )
     names, cells_B = np.unique(cells.batch_C[rows], return_counts=True)
     if len(names) < 2:

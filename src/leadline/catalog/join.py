@@ -49,7 +49,10 @@ def join(train: Cells, test: Cells) -> Cells:
         library_C=np.concatenate([train.library_C, test.library_C]),
         genes=genes,
         ids=np.concatenate(
-            [[f"{part}:{i}" for i in cells.ids] for part, cells in (("train", train), ("test", test))]
+            [
+                [f"{part}:{i}" for i in cells.ids]
+                for part, cells in (("train", train), ("test", test))
+            ]
         ),
         labels_C=np.concatenate(labels),
         classes=classes,
@@ -57,7 +60,7 @@ def join(train: Cells, test: Cells) -> Cells:
         given_C=np.repeat(["train", "test"], [len(train), len(test)]),
         notes=(
             *train.notes,
-            f"{len(genes):,} genes are in both files; {len(train.genes) - len(genes):,} only in the "
-            f"training file and {len(test.genes) - len(genes):,} only in the test file were left out",
+            f"{len(genes):,} genes are in both files; left out: {len(train.genes) - len(genes):,} "
+            f"only in the training file, {len(test.genes) - len(genes):,} only in the test file",
         ),
     )

@@ -65,9 +65,7 @@ PAPER_SETS = {
     "panglao": PaperSet(
         title="PanglaoDB human, the pretraining corpus",
         files=(PaperFile(name="panglao_human.h5ad", cells=1_357_593, genes=16_906),),
-        sources=(
-            "Google Drive file 1fNZbKx6LPeoS0hbVYJFI8jlDlNctZxlU, linked in scBERT's README",
-        ),
+        sources=("Google Drive file 1fNZbKx6LPeoS0hbVYJFI8jlDlNctZxlU, linked in scBERT's README",),
         held_out="5 % at random, seed 2021: 67,880 cells",
     ),
     "ms": PaperSet(
@@ -114,7 +112,7 @@ def locate(name: str, path: str | None, data_dir: Path) -> list[Path]:
         raise UserError(
             f"data={name} needs {', '.join(file.name for file in files)} in {folder}",
             got=f"no {', '.join(missing)}",
-            remedy=f"`leadline doctor {name}` says where to get it; data.path= names another folder",
+            remedy=f"`leadline doctor {name}` says where to get it; data.path= names a folder",
         )
     return files
 

@@ -76,18 +76,13 @@ def _check_unique(source: Source, genes: NDArray[np.str_], column: str | None, w
     raise UserError(
         "gene names must be unique",
         got=f"{len(repeated):,} names that occur more than once in {where} ({shown})",
-        remedy=f"{other}, or in Python: {command}" if other else f"in Python: {command}",
+        remedy=f"{other}, or {command}" if other else command,
     )
 
 
 def _make_unique(source: Source, column: str | None) -> str:
     """Write the lines that number repeated names and save a file that can be read."""
-    name = source.path.name
-    if source.genes_from in ("gene_name", "gene_ids"):
-        reader = "read_10x_mtx" if source.path.is_dir() else "read_10x_h5"
-        read = f"import scanpy; adata = scanpy.{reader}({name!r})"
-    else:
-        read = f"import anndata; adata = anndata.read_h5ad({name!r})"
+    read = source.read_command()
     if source.layer == "raw" and source.genes_from == "the raw var index":
         read += "; adata = adata.raw.to_adata()"
     if column is not None and source.genes_from.endswith("var index"):

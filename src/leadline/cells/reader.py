@@ -59,15 +59,8 @@ def read_cells(
     declared = _declared(scale)
     with_obs = any(column is not None for column in (label, batch, split, library_column))
     source = read_source(Path(path), layer, with_obs=with_obs)
-    check_size(source)
-    seen = survey(source.matrix_CG)
-    check_finite(source, seen)
-    found = recognise(source.matrix_CG, seen)
+    seen, found = _look(source, declared)
     used = declared or found.scale
-    negative_counts = seen.integral and declared is None
-    if used is Scale.COUNTS or negative_counts:
-        check_counts(source, seen)
-    check_cells_not_empty(source)
     rounding = _round_counts(source, seen) if used is Scale.COUNTS else ()
     genes, gene_kind, gene_notes = gene_names(source, gene_column)
     libraries = library_sizes(source, used, seen, library_column)
@@ -118,6 +111,13 @@ def matrix_blocks(
     by cells, so it is converted whole first. Values are not checked, and features of a 10x file
     that are not genes stay.
     """
+    if kind_of(Path(path)) is Kind.TENX_FOLDER:
+        raise UserError(
+            "only HDF5 files can be read in blocks",
+            got=f"the 10x folder {path}",
+            remedy="save it as an .h5ad: import scanpy; "
+            f"scanpy.read_10x_mtx({str(path)!r}).write_h5ad('cells.h5ad')",
+        )
     with open_hdf5(Path(path)) as file:
         if genomes(file):
             stored = tenx_matrix(file, Path(path), layer)
@@ -137,6 +137,19 @@ def _declared(scale: Scale | str | None) -> Scale | None:
             got=str(scale),
             remedy=nearest(str(scale), Scale),
         ) from None
+
+
+def _look(source: Source, declared: Scale | None) -> tuple[Survey, Finding]:
+    """Look at every number: refuse what nothing could use, and say what the rest is."""
+    check_size(source)
+    seen = survey(source.matrix_CG)
+    check_finite(source, seen)
+    found = recognise(source.matrix_CG, seen)
+    # Integers, some of them below zero, are counts that went wrong, unless the user says what.
+    if declared is Scale.COUNTS or (declared is None and seen.integral):
+        check_counts(source, seen)
+    check_cells_not_empty(source)
+    return seen, found
 
 
 def _scale_note(source: Source, declared: Scale | None, found: Finding) -> str:

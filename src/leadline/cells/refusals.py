@@ -105,17 +105,9 @@ def check_cells_not_empty(source: Source) -> None:
     raise UserError(
         f"every cell in {source.layer} of {source.path.name} must have counts",
         got=f"only zeros in {_how_many(source, empty_C)}",
-        remedy=f"{_read_command(source)}; adata[({matrix} != 0).sum(axis=1) > 0]"
+        remedy=f"{source.read_command()}; adata[({matrix} != 0).sum(axis=1) > 0]"
         ".write_h5ad('no_empty_cells.h5ad')",
     )
-
-
-def _read_command(source: Source) -> str:
-    name = source.path.name
-    if source.genes_from.endswith("var index"):
-        return f"in Python: import anndata; adata = anndata.read_h5ad({name!r})"
-    reader = "read_10x_mtx" if source.path.is_dir() else "read_10x_h5"
-    return f"in Python: import scanpy; adata = scanpy.{reader}({name!r})"
 
 
 def _cells_where(

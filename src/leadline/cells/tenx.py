@@ -94,10 +94,19 @@ def _assemble(
     notes: tuple[str, ...] = ()
     if "feature_type" in var:
         matrix_CG, var, notes = _only_expression(path, matrix_CG, var)
-    obs = _obs(path, obs_folder, barcodes)
+    obs_file = None if obs_folder is None else _obs_file(obs_folder)
+    obs = _obs(path, obs_file, barcodes)
     names = "gene_name" if "gene_name" in var else "gene_ids"
     var = var.set_index(names, drop=False).rename_axis(None)
-    return Source(path=path, matrix_CG=matrix_CG, obs=obs, var=var, genes_from=names, notes=notes)
+    return Source(
+        path=path,
+        matrix_CG=matrix_CG,
+        obs=obs,
+        var=var,
+        genes_from=names,
+        obs_file=obs_file,
+        notes=notes,
+    )
 
 
 def _only_expression(
@@ -118,19 +127,23 @@ def _only_expression(
     return matrix_CG[:, np.flatnonzero(kept_G)], var[kept_G], (note,)
 
 
-def _obs(path: Path, folder: Path | None, barcodes: NDArray[np.str_]) -> pd.DataFrame:
+def _obs_file(folder: Path) -> Path:
+    for name in OBS_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        "columns of 10x cells come from a table obs.csv or obs.tsv next to the matrix",
+        got=f"none in {folder}",
+        remedy="save one there with the barcodes in its first column and a header line",
+    )
+
+
+def _obs(path: Path, place: Path | None, barcodes: NDArray[np.str_]) -> pd.DataFrame:
     """Align obs.csv or obs.tsv with the barcodes; cells that it lacks get missing values."""
     import pandas as pd
 
-    if folder is None:
-        return pd.DataFrame(index=pd.Index(barcodes))
-    place = next((folder / name for name in OBS_FILES if (folder / name).is_file()), None)
     if place is None:
-        raise UserError(
-            "columns of 10x cells come from a table obs.csv or obs.tsv next to the matrix",
-            got=f"none in {folder}",
-            remedy="save one there with the barcodes in its first column and a header line",
-        )
+        return pd.DataFrame(index=pd.Index(barcodes))
     separator = "\t" if ".tsv" in place.name else ","
     table = pd.read_csv(place, sep=separator, index_col=0)
     table.index = table.index.astype(str)

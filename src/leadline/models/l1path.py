@@ -91,6 +91,7 @@ def columns_of(matrix_CG: Any, rows: NDArray[np.int64] | None) -> Columns:
 
 
 import time
+
 STATS = {}
 
 
@@ -114,12 +115,17 @@ class Path:
 
         def one(a):
             r, h = np.empty(residual.shape[0]), np.empty(residual.shape[0])
-            loss[a] = kernels.curvature(self.score_JC[active[a]], self.sign_JC[active[a]], cost_C, r, h)
+            loss[a] = kernels.curvature(
+                self.score_JC[active[a]], self.sign_JC[active[a]], cost_C, r, h
+            )
             residual[:, a] = r
 
         self.run(one, range(len(active)))
         out = np.empty((self.weight_JG.shape[1], len(active)))
-        self.run(lambda b: kernels.correlate_block(*self.columns.arrays, b[0], b[1], residual, out), self.blocks)
+        self.run(
+            lambda b: kernels.correlate_block(*self.columns.arrays, b[0], b[1], residual, out),
+            self.blocks,
+        )
         return loss, residual, out
 
     def solve(self, c, ratio):
@@ -132,8 +138,12 @@ class Path:
                 w2 = self.weight_JG[j] + ratio * (self.weight_JG[j] - self.before[0][j])
                 z2 = self.score_JC[j] + ratio * (self.score_JC[j] - self.before[1][j])
                 r, h = np.empty(z2.size), np.empty(z2.size)
-                p1 = kernels.curvature(self.score_JC[j], self.sign_JC[j], cost_C, r, h) + kernels.penalty(self.weight_JG[j], self.l1, self.l2)
-                p2 = kernels.curvature(z2, self.sign_JC[j], cost_C, r, h) + kernels.penalty(w2, self.l1, self.l2)
+                p1 = kernels.curvature(
+                    self.score_JC[j], self.sign_JC[j], cost_C, r, h
+                ) + kernels.penalty(self.weight_JG[j], self.l1, self.l2)
+                p2 = kernels.curvature(z2, self.sign_JC[j], cost_C, r, h) + kernels.penalty(
+                    w2, self.l1, self.l2
+                )
                 if p2 < p1:
                     STATS["extra"] = STATS.get("extra", 0) + 1
                     nw[j], nz[j] = w2, z2
@@ -154,7 +164,9 @@ class Path:
                 P = loss[a] + kernels.penalty(w, self.l1, self.l2)
                 gap = P - dual(g, r, cost_C, self.l1, self.l2)
                 q = g + self.l2 * w
-                viol = np.where(w != 0, np.abs(q + np.sign(w) * self.l1), np.maximum(np.abs(q) - self.l1, 0))
+                viol = np.where(
+                    w != 0, np.abs(q + np.sign(w) * self.l1), np.maximum(np.abs(q) - self.l1, 0)
+                )
                 res["objective"][j], res["gap"][j], res["kkt"][j] = P, gap, viol.max()
                 if gap <= self.tol * P:
                     done[a] = True
@@ -162,15 +174,26 @@ class Path:
                     return
                 support = np.flatnonzero(w)
                 cand = np.flatnonzero((w == 0) & (viol > 0))
-                m = max(kernels.GROW, int(kernels.GROWF*support.size))
+                m = max(kernels.GROW, int(kernels.GROWF * support.size))
                 if cand.size > m:
                     cand = cand[np.argpartition(-viol[cand], m)[:m]]
                 W = np.concatenate([support, np.sort(cand)])
                 t = time.perf_counter()
-                k = kernels.refine(*self.columns.arrays, W, w, self.score_JC[j], self.sign_JC[j], cost_C, self.l1, self.l2, kernels.INNER * viol.max(), kernels.STEPS)
+                k = kernels.refine(
+                    *self.columns.arrays,
+                    W,
+                    w,
+                    self.score_JC[j],
+                    self.sign_JC[j],
+                    cost_C,
+                    self.l1,
+                    self.l2,
+                    kernels.INNER * viol.max(),
+                    kernels.STEPS,
+                )
                 STATS["refine"] = STATS.get("refine", 0) + time.perf_counter() - t
                 res["iterations"][j] += abs(k)
-                if k < 0 and abs(k)==1:
+                if k < 0 and abs(k) == 1:
                     done[a] = True
 
             self.run(advance, range(len(active)))
@@ -180,7 +203,9 @@ class Path:
                 break
         return res
 
-kernels.GROW, kernels.GROWF, kernels.INNER, kernels.STEPS = 50, 1., .1, 6
+
+kernels.GROW, kernels.GROWF, kernels.INNER, kernels.STEPS = 50, 1.0, 0.1, 6
+
 
 def dual(g, r, cost_C, l1, l2):
     worst = np.abs(g).max()
@@ -197,21 +222,27 @@ def fit_path(X, y, cs, rows=None, weights=None, l1_ratio=1.0, tol=1e-4, max_iter
     K = y.max() + 1
     out = []
     with ThreadPoolExecutor(threads) as pool:
-        run = (lambda f, xs: list(pool.map(f, xs))) if threads > 1 else (lambda f, xs: [f(x) for x in xs])
+        run = (
+            (lambda f, xs: list(pool.map(f, xs)))
+            if threads > 1
+            else (lambda f, xs: [f(x) for x in xs])
+        )
         for r in rows or [None]:
-            t=time.perf_counter()
+            t = time.perf_counter()
             columns = columns_of(X, r)
             STATS["columns"] = time.perf_counter() - t
             yy = y if r is None else y[r]
             sign = np.where(yy[None] == np.arange(K)[:, None], 1.0, -1.0)
-            path = Path(columns, sign, np.ones(yy.size), l1_ratio, 1 - l1_ratio, tol, max_iter, run, threads)
+            path = Path(
+                columns, sign, np.ones(yy.size), l1_ratio, 1 - l1_ratio, tol, max_iter, run, threads
+            )
             fits = []
             prev = None
             for i, c in enumerate(cs):
-                t=time.process_time()
+                t = time.process_time()
                 ratio = np.log(cs[i] / cs[i - 1]) / np.log(cs[i - 1] / cs[i - 2]) if i > 1 else None
                 rs = path.solve(c, ratio)
                 fits.append((path.weight_JG.copy(), rs))
-                rs['t']=time.process_time()-t
+                rs["t"] = time.process_time() - t
             out.append(fits)
     return out

@@ -101,7 +101,8 @@ def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
 
 def _matches(frame: pd.DataFrame, column: str, value: object) -> pd.Series[bool]:
     if column == "artefact":
-        return frame[column].map(lambda text: str(value) in text.split("; ")).astype(bool)
+        # Our own results serve no artefact of the paper and have none there.
+        return frame[column].map(lambda text: str(value) in (text or "").split("; ")).astype(bool)
     return (frame[column] == value).fillna(False).astype(bool)
 
 

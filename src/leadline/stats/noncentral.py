@@ -12,8 +12,9 @@ NEGLIGIBLE = 1e-15
 def noncentral_t_cdf(t: float, df: float, noncentrality: float) -> float:
     """Chance that a noncentral t variable is at most t.
 
-    scipy 1.17 returns NaN at scattered points (t = -12.7, df = 1, noncentrality 5, say). There the
-    definition is integrated: normal given the estimated standard deviation, over its chi law.
+    scipy 1.17 returns NaN at scattered points of the far tails, where the chance is below 1e-15
+    (t = -4.30, df = 2, noncentrality 7.87). There the definition is integrated: normal given the
+    estimated standard deviation, over its chi law.
     """
     value = float(scipy.stats.nct.cdf(t, df, noncentrality))
     if np.isfinite(value):

@@ -120,7 +120,13 @@ class _Tissue:
         donors["test"] += disease_G
         responses_KG = rng.normal(0.0, RESPONSE * shift, (n_classes, n_genes))
         return cls(
-            shares_K, base_G, families_FG[family_K], strength * classes_KG, programmes_PG, responses_KG, donors
+            shares_K,
+            base_G,
+            families_FG[family_K],
+            strength * classes_KG,
+            programmes_PG,
+            responses_KG,
+            donors,
         )
 
     def draw_chunk(
