@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadline.catalog.load import read
+from leadline.catalog.loading import read
 from leadline.catalog.paper import (
     PAPER_SETS,
     PaperFile,

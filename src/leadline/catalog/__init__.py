@@ -1,5 +1,5 @@
 """Named datasets: embedded, synthetic, the paper's, and anybody's file."""
 
-from leadline.catalog.load import load
+from leadline.catalog.loading import load
 
 __all__ = ["load"]

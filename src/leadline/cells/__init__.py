@@ -3,8 +3,9 @@
 Shapes: C cells, G genes, K classes.
 """
 
+from leadline.cells.describe import describe_file
 from leadline.cells.matrix import Cells, Scale
 from leadline.cells.reader import matrix_blocks, read_cells
 from leadline.cells.refusals import require_scale
 
-__all__ = ["Cells", "Scale", "matrix_blocks", "read_cells", "require_scale"]
+__all__ = ["Cells", "Scale", "describe_file", "matrix_blocks", "read_cells", "require_scale"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -13,6 +14,8 @@ from scipy import sparse
 from leadline.errors import UserError
 
 TARGET_SUM = 1e4
+CELLS_AT_A_TIME = 4096
+FARTHEST_FROM_INTEGER = 0.25
 
 
 class Scale(StrEnum):
@@ -24,6 +27,10 @@ class Scale(StrEnum):
     LOG_OTHER = "log_other"
     ZSCORED = "zscored"
     OTHER = "other"
+
+
+# ln of the base of each logarithm of 1 + counts per 10k.
+LOG_BASE = {Scale.LN_CP10K: 1.0, Scale.LOG2_CP10K: float(np.log(2.0))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +99,13 @@ class Cells:
             scale = Scale.LN_CP10K if self.scale is Scale.COUNTS else self.scale
         if scale is self.scale:
             return self.matrix_CG
-        ln2 = np.float32(np.log(2.0))
-        if self.scale is Scale.COUNTS and scale in (Scale.LN_CP10K, Scale.LOG2_CP10K):
-            per_value = np.repeat(TARGET_SUM / self.library_C, np.diff(self.matrix_CG.indptr))
-            data = np.log1p(self.matrix_CG.data * per_value).astype(np.float32)
-            return self._with_data(data / ln2 if scale is Scale.LOG2_CP10K else data)
-        if (self.scale, scale) == (Scale.LN_CP10K, Scale.LOG2_CP10K):
-            return self._with_data(self.matrix_CG.data / ln2)
-        if (self.scale, scale) == (Scale.LOG2_CP10K, Scale.LN_CP10K):
-            return self._with_data(self.matrix_CG.data * ln2)
+        if self.scale is Scale.COUNTS and scale in LOG_BASE:
+            return self._per_value(
+                TARGET_SUM / self.library_C, lambda x, f: np.log1p(x * f) / LOG_BASE[scale]
+            )
+        if self.scale in LOG_BASE and scale in LOG_BASE:
+            factor = LOG_BASE[self.scale] / LOG_BASE[scale]
+            return self._per_value(np.full(len(self), factor), np.multiply)
         raise UserError(
             f"{scale} needs counts or a known log scale",
             got=f"a matrix on the scale {self.scale}",
@@ -113,25 +118,30 @@ class Cells:
         if self.scale is Scale.COUNTS:
             return self.matrix_CG
         known = bool(np.isfinite(self.library_C).all())
-        if self.scale not in (Scale.LN_CP10K, Scale.LOG2_CP10K) or not known:
+        if self.scale not in LOG_BASE or not known:
             raise UserError(
                 "counts can be recovered only from ln or log2 counts per 10k with library sizes",
                 got=f"the scale {self.scale}, library sizes {'known' if known else 'unknown'}",
                 remedy="name a layer that holds counts with data.layer=",
             )
-        values = self.lognorm(Scale.LN_CP10K).data.astype(np.float64)
-        per_value = np.repeat(self.library_C / TARGET_SUM, np.diff(self.matrix_CG.indptr))
-        raw = np.expm1(values) * per_value
-        counts = np.rint(raw)
-        worst = float(np.abs(raw - counts).max(initial=0.0))
-        if worst > 0.25:
+        base, worst = LOG_BASE[self.scale], 0.0
+
+        def undo(logs: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
+            nonlocal worst
+            raw = np.expm1(logs * base) * unit
+            counts = np.rint(raw)
+            worst = max(worst, float(np.abs(raw - counts).max(initial=0.0)))
+            return counts
+
+        recovered = self._per_value(self.library_C / TARGET_SUM, undo)
+        if worst > FARTHEST_FROM_INTEGER:
             raise UserError(
                 "recovered counts must be integers",
                 got=f"a value {worst:.2f} away from the nearest integer",
                 remedy="the library sizes do not belong to this matrix; name a layer that holds "
                 "counts with data.layer=",
             )
-        return self._with_data(counts.astype(np.float32))
+        return recovered
 
     def fingerprint(self) -> str:
         """SHA-256 over values, genes, ids, labels, batches and given parts; no path, no date."""
@@ -152,6 +162,18 @@ class Cells:
             digest.update(b"\x1e")
         return digest.hexdigest()
 
-    def _with_data(self, data: NDArray[np.float32]) -> sparse.csr_array:
+    def _per_value(
+        self,
+        factor_C: NDArray[np.float64],
+        function: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+    ) -> sparse.csr_array:
+        """Apply a function of (value, factor of its cell) in float64, some cells at a time."""
         matrix = self.matrix_CG
+        data = np.empty_like(matrix.data)
+        for start in range(0, len(self), CELLS_AT_A_TIME):
+            ends = matrix.indptr[start : start + CELLS_AT_A_TIME + 1]
+            factor = np.repeat(factor_C[start : start + CELLS_AT_A_TIME], np.diff(ends))
+            data[ends[0] : ends[-1]] = function(
+                matrix.data[ends[0] : ends[-1]].astype(np.float64), factor
+            )
         return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ from leadline.cells.stored import row_blocks
 from leadline.cells.survey import Survey, pieces, survey
 from leadline.cells.tenx import read_tenx_folder, read_tenx_h5, tenx_matrix
 from leadline.errors import UserError, nearest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Which columns of a file's tables mean what."""
+
+    label: str | None = None
+    batch: str | None = None
+    split: str | None = None
+    genes: str | None = None
+    library: str | None = None
 
 
 def read_cells(
@@ -56,16 +68,23 @@ def read_cells(
     gene_column
         A column of var that holds the names of the genes, instead of its index.
     """
-    declared = _declared(scale)
     with_obs = any(column is not None for column in (label, batch, split, library_column))
     source = read_source(Path(path), layer, with_obs=with_obs)
+    columns = Columns(
+        label=label, batch=batch, split=split, genes=gene_column, library=library_column
+    )
+    return cells_of(source, name, columns, _declared(scale))
+
+
+def cells_of(source: Source, name: str, columns: Columns, declared: Scale | None = None) -> Cells:
+    """Check what a file holds and give it as cells; `declared` overrules what the numbers say."""
     seen, found = _look(source, declared)
     used = declared or found.scale
     rounding = _round_counts(source, seen) if used is Scale.COUNTS else ()
-    genes, gene_kind, gene_notes = gene_names(source, gene_column)
-    libraries = library_sizes(source, used, seen, library_column)
+    genes, gene_kind, gene_notes = gene_names(source, columns.genes)
+    libraries = library_sizes(source, used, seen, columns.library)
     ids, id_notes = ids_of(source.obs)
-    labels_C, classes = labels_of(source.obs, label) if label is not None else (None, ())
+    labels = (None, ()) if columns.label is None else labels_of(source.obs, columns.label)
     return Cells(
         name=name,
         matrix_CG=source.matrix_CG,
@@ -73,10 +92,10 @@ def read_cells(
         library_C=libraries.sizes_C,
         genes=genes,
         ids=ids,
-        labels_C=labels_C,
-        classes=classes,
-        batch_C=batches_of(source.obs, batch) if batch is not None else None,
-        given_C=parts_of(source.obs, split) if split is not None else None,
+        labels_C=labels[0],
+        classes=labels[1],
+        batch_C=None if columns.batch is None else batches_of(source.obs, columns.batch),
+        given_C=None if columns.split is None else parts_of(source.obs, columns.split),
         gene_kind=gene_kind,
         how=found.how if declared is None else "declared with data.scale=",
         layer=source.layer,

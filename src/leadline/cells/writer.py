@@ -10,10 +10,10 @@ B cells of one block, C all cells, G genes, N stored values.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import sparse
 
+from leadline.atomic import TEMPORARY, flush_folder
 from leadline.errors import UserError
 
 # Values of one HDF5 chunk. Only whole chunks are handed to HDF5, so neither the size of the
@@ -30,7 +31,7 @@ DTYPES = (np.dtype(np.uint16), np.dtype(np.int32), np.dtype(np.float32))
 
 
 class H5adWriter:
-    """A streaming writer: `append` blocks of cells; the file appears whole at the end or not at all.
+    """A streaming writer: `append` blocks of cells; the file is whole at the end or not there.
 
     Everything goes to a hidden temporary file beside `path`, which replaces `path` when the
     `with` block ends well and is deleted when it does not. The same cells, in whatever blocks,
@@ -42,8 +43,7 @@ class H5adWriter:
     genes
         Names of the G columns, without duplicates.
     dtype
-        Of the stored values: uint16 or int32 for counts, float32. A block whose values it
-        cannot hold exactly is refused.
+        Of the stored values: uint16 or int32 for counts (others are refused), float32.
     gzip_level
         0 (none) to 9.
     uns
@@ -79,7 +79,7 @@ class H5adWriter:
         if gzip_level == 0:
             self._gzip = {}
         self._uns = dict(uns or {})
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._temporary = self.path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
         self._file: h5py.File | None = None
         self._lengths: list[NDArray[np.int64]] = []
         self._obs: dict[str, list[_Column]] = {}
@@ -94,12 +94,7 @@ class H5adWriter:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         try:
             if kind is None:
                 self._finish()
@@ -157,17 +152,18 @@ class H5adWriter:
                     got=f"shape {shape} in {name} for {n_cells:,} cells",
                     remedy="cut the column like the matrix",
                 )
-        if self._lengths and (
-            set(columns) != set(self._obs) or (names_B is None) != (not self._ids)
-        ):
+        kinds = {name: values.dtype.kind in "OSU" for name, values in columns.items()}
+        known = {name: blocks[0].words is not None for name, blocks in self._obs.items()}
+        if self._lengths and (kinds != known or (names_B is None) != (not self._ids)):
             raise UserError(
-                "every block has the same obs columns",
-                got=f"{sorted(columns)} after {sorted(self._obs)}",
-                remedy="pass the same obs names, and ids always or never",
+                "every block has the same obs columns, each of texts or of numbers",
+                got=f"{sorted(kinds)} after {sorted(known)}",
+                remedy="pass the same obs in every block, and ids always or never",
             )
 
     def _exact(self, values_N: NDArray[Any]) -> NDArray[Any]:
-        stored_N = values_N.astype(self.dtype)
+        with np.errstate(invalid="ignore"):  # NaN is refused below, by name
+            stored_N = values_N.astype(self.dtype)
         if self.dtype.kind in "iu" and not np.array_equal(stored_N, values_N):
             wrong = values_N[stored_N != values_N][0]
             raise UserError(
@@ -207,16 +203,17 @@ class H5adWriter:
             self._file["uns"][name] = text
             _encode(self._file["uns"][name], "string", "0.2.0")
         self._file.close()
-        _sync(self._temporary)
+        # A file that is complete under another name is synced just as a folder is.
+        flush_folder(self._temporary)
         os.replace(self._temporary, self.path)
-        _sync(self.path.parent)
+        flush_folder(self.path.parent)
 
     def _write_obs(self, n_cells: int) -> None:
         assert self._file is not None
         group = self._file.create_group("obs")
         _frame(group, list(self._obs))
-        names_C = np.concatenate(self._ids) if self._ids else _row_names(n_cells)
-        _array(group, "_index", names_C, self._gzip)
+        rows_C = np.array([f"cell{row:07d}" for row in range(n_cells)], dtype=np.bytes_)
+        _array(group, "_index", np.concatenate(self._ids) if self._ids else rows_C, self._gzip)
         for name, blocks in self._obs.items():
             _column(group, name, blocks, self._gzip)
 
@@ -294,32 +291,17 @@ def _array(group: h5py.Group, name: str, values: NDArray[Any], gzip: Mapping[str
 
 
 def _column(group: h5py.Group, name: str, blocks: list[_Column], gzip: Mapping[str, Any]) -> None:
-    if any((block.words is None) != (blocks[0].words is None) for block in blocks):
-        raise UserError(
-            "an obs column holds texts or numbers",
-            got=f"both in {name}",
-            remedy="convert the column before it is cut into blocks",
-        )
     if blocks[0].words is None:
         _array(group, name, np.concatenate([block.values_B for block in blocks]), gzip)
         return
-    words = np.unique(np.concatenate([block.words for block in blocks]))
-    codes = [np.searchsorted(words, block.words)[block.values_B] for block in blocks]
+    vocabularies = [block.words for block in blocks if block.words is not None]
+    words = np.unique(np.concatenate(vocabularies))
+    codes = [
+        np.searchsorted(words, own)[block.values_B]
+        for block, own in zip(blocks, vocabularies, strict=True)
+    ]
     column = group.create_group(name)
     _encode(column, "categorical", "0.2.0")
     column.attrs["ordered"] = False
     _array(column, "categories", np.char.encode(words, "utf-8"), gzip)
     _array(column, "codes", np.concatenate(codes).astype(np.int32), gzip)
-
-
-def _row_names(n_cells: int) -> NDArray[np.bytes_]:
-    return np.array([f"cell{row:07d}" for row in range(n_cells)], dtype=np.bytes_)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,6 +10,7 @@ of a working set, M cells with a curvature worth keeping.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +18,15 @@ import numpy as np
 from numba import njit
 
 MIN_STEP = 1e-10  # a line search that gets here has met the rounding of the objective
-DROPPED_CURVATURE = 0.02  # share of the curvature that may be left out of the quadratic model
+DROPPED_CURVATURE = float(os.environ.get("DROPPED_CURVATURE", "0.02"))  # share of the curvature that may be left out of the quadratic model
 GRAM_CELLS = 64_000_000  # entries of a dense block of working columns that we are ready to hold
-SWEEPS_PER_GRAM = 60.0  # sweeps over sparse columns that cost as much as a Gram matrix saves
+SWEEPS_PER_GRAM = float(os.environ.get("SWEEPS_PER_GRAM", "60.0"))  # sweeps over sparse columns that cost as much as a Gram matrix saves
+GRAM_CHUNK = int(os.environ.get("GRAM_CHUNK", "512"))
+RIDGE = float(os.environ.get("RIDGE", "1e-7"))
 GRAM_SWEEPS = 500
-COLUMN_SWEEPS = 20
-MODEL_ACCURACY = 0.01
-CHOLESKY_AFTER = 6  # sweeps with an unchanged support before the support is solved directly
+COLUMN_SWEEPS = int(os.environ.get("COLUMN_SWEEPS", "20"))
+MODEL_ACCURACY = float(os.environ.get("MODEL_ACCURACY", "0.01"))
+CHOLESKY_AFTER = int(os.environ.get("CHOLESKY_AFTER", "6"))  # sweeps with an unchanged support before the support is solved directly
 
 
 def compiled(function: Callable[..., Any], fastmath: bool = False) -> Any:
@@ -79,30 +82,50 @@ def subset_columns(data, indices, indptr, place_C, out, out_rows, out_ptr):  # t
 # --- passes over columns -----------------------------------------------------------------------
 
 
-@summing
-def correlate_block(data, indices, indptr, first, last, residual_CA, out_GA):  # type: ignore[no-untyped-def]
-    """Correlate the columns first..last with A residuals at once: one read of the column for all."""
-    width = residual_CA.shape[1]
-    total_A = np.empty(width)
+@compiled
+def correlate_lanes(data, indices, indptr, first, last, residual_BC8, out_GA):  # type: ignore[no-untyped-def]
+    """Correlate the columns first..last with eight residuals per read: B blocks of eight classes."""
     for column in range(first, last):
-        total_A[:] = 0.0
-        for at in range(indptr[column], indptr[column + 1]):
-            value = np.float64(data[at])
-            row = indices[at]
-            for a in range(width):
-                total_A[a] += value * residual_CA[row, a]
-        out_GA[column] = total_A
+        for block in range(residual_BC8.shape[0]):
+            residual_C8 = residual_BC8[block]
+            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+            for at in range(indptr[column], indptr[column + 1]):
+                value = np.float64(data[at])
+                row_8 = residual_C8[indices[at]]
+                s0 += value * row_8[0]
+                s1 += value * row_8[1]
+                s2 += value * row_8[2]
+                s3 += value * row_8[3]
+                s4 += value * row_8[4]
+                s5 += value * row_8[5]
+                s6 += value * row_8[6]
+                s7 += value * row_8[7]
+            lanes = (s0, s1, s2, s3, s4, s5, s6, s7)
+            for a in range(min(8, out_GA.shape[1] - 8 * block)):
+                out_GA[column, 8 * block + a] = lanes[a]
 
 
-@summing
+@compiled
+def sparse_dot(data, indices, first, last, values):  # type: ignore[no-untyped-def]
+    """Return the inner product of one column with a vector; four sums, to hide their latency."""
+    s0 = s1 = s2 = s3 = 0.0
+    even = first + (last - first) // 4 * 4
+    for at in range(first, even, 4):
+        s0 += data[at] * values[indices[at]]
+        s1 += data[at + 1] * values[indices[at + 1]]
+        s2 += data[at + 2] * values[indices[at + 2]]
+        s3 += data[at + 3] * values[indices[at + 3]]
+    for at in range(even, last):
+        s0 += data[at] * values[indices[at]]
+    return (s0 + s1) + (s2 + s3)
+
+
+@compiled
 def correlate(data, indices, indptr, columns_W, residual_C, out_W):  # type: ignore[no-untyped-def]
     """Correlate some columns with one residual."""
     for k in range(columns_W.size):
-        column = columns_W[k]
-        total = 0.0
-        for at in range(indptr[column], indptr[column + 1]):
-            total += data[at] * residual_C[indices[at]]
-        out_W[k] = total
+        first, last = indptr[columns_W[k]], indptr[columns_W[k] + 1]
+        out_W[k] = sparse_dot(data, indices, first, last, residual_C)
 
 
 @compiled
@@ -220,9 +243,9 @@ def dot(left, right):  # type: ignore[no-untyped-def]
 
 @summing
 def gram_tile(a0, a1, a2, a3, b0, b1, b2, b3, out_44):  # type: ignore[no-untyped-def]
-    """Write sixteen inner products at once: each load is used four times."""
-    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = 0.0
-    s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = 0.0
+    """Add sixteen inner products at once: each load is used four times."""
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = np.float32(0.0)
+    s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = np.float32(0.0)
     for i in range(a0.size):
         x0, x1, x2, x3 = a0[i], a1[i], a2[i], a3[i]
         u0, u1, u2, u3 = b0[i], b1[i], b2[i], b3[i]
@@ -242,26 +265,44 @@ def gram_tile(a0, a1, a2, a3, b0, b1, b2, b3, out_44):  # type: ignore[no-untype
         s31 += x3 * u1
         s32 += x3 * u2
         s33 += x3 * u3
-    out_44[0, 0], out_44[0, 1], out_44[0, 2], out_44[0, 3] = s00, s01, s02, s03
-    out_44[1, 0], out_44[1, 1], out_44[1, 2], out_44[1, 3] = s10, s11, s12, s13
-    out_44[2, 0], out_44[2, 1], out_44[2, 2], out_44[2, 3] = s20, s21, s22, s23
-    out_44[3, 0], out_44[3, 1], out_44[3, 2], out_44[3, 3] = s30, s31, s32, s33
+    out_44[0, 0] += s00
+    out_44[0, 1] += s01
+    out_44[0, 2] += s02
+    out_44[0, 3] += s03
+    out_44[1, 0] += s10
+    out_44[1, 1] += s11
+    out_44[1, 2] += s12
+    out_44[1, 3] += s13
+    out_44[2, 0] += s20
+    out_44[2, 1] += s21
+    out_44[2, 2] += s22
+    out_44[2, 3] += s23
+    out_44[3, 0] += s30
+    out_44[3, 1] += s31
+    out_44[3, 2] += s32
+    out_44[3, 3] += s33
 
 
 @compiled
 def gram(block_WM, bend_M, out_WW):  # type: ignore[no-untyped-def]
-    """Write B diag(bend) B'; B has a multiple of four rows (padded with zeros)."""
-    width = block_WM.shape[0]
-    four_4M = np.empty((4, block_WM.shape[1]))
-    for a in range(0, width, 4):
-        for k in range(4):
-            four_4M[k] = block_WM[a + k] * bend_M
-        for b in range(0, a + 4, 4):
-            gram_tile(
-                four_4M[0], four_4M[1], four_4M[2], four_4M[3],
-                block_WM[b], block_WM[b + 1], block_WM[b + 2], block_WM[b + 3],
-                out_WW[a : a + 4, b : b + 4],
-            )  # fmt: skip
+    """Write B diag(bend) B'; B has a multiple of four rows (padded with zeros).
+
+    Float32 lanes, float64 between chunks of cells: the model only has to bend as the loss does.
+    """
+    width, cells = block_WM.shape
+    out_WW[:] = 0.0
+    for first in range(0, cells, GRAM_CHUNK):
+        chunk_WM = block_WM[:, first : first + GRAM_CHUNK]
+        four_4M = np.empty((4, chunk_WM.shape[1]), np.float32)
+        for a in range(0, width, 4):
+            for k in range(4):
+                four_4M[k] = chunk_WM[a + k] * bend_M[first : first + GRAM_CHUNK]
+            for b in range(0, a + 4, 4):
+                gram_tile(
+                    four_4M[0], four_4M[1], four_4M[2], four_4M[3],
+                    chunk_WM[b], chunk_WM[b + 1], chunk_WM[b + 2], chunk_WM[b + 3],
+                    out_WW[a : a + 4, b : b + 4],
+                )  # fmt: skip
     for a in range(width):
         for b in range(a):
             out_WW[b, a] = out_WW[a, b]
@@ -337,15 +378,6 @@ def descend_gram(model_WW, slope_W, weight_W, l1, enough, sweeps):  # type: igno
             steady = 0 if everywhere else -sweeps
 
 
-@summing
-def sparse_dot(data, indices, first, last, values):  # type: ignore[no-untyped-def]
-    """Return the inner product of one column with a vector."""
-    total = 0.0
-    for at in range(first, last):
-        total += data[at] * values[indices[at]]
-    return total
-
-
 @compiled
 def descend_columns(  # type: ignore[no-untyped-def]
     data, indices, indptr, columns_W, bend_M, ridge_W, slope_W, weight_W, l1, enough, sweeps
@@ -391,7 +423,7 @@ def model_gram(data, indices, indptr, columns_W, place_C, kept, hessian_C, l2): 
     """Return the matrix of the quadratic model on the working columns."""
     width = columns_W.size
     padded = (width + 3) // 4 * 4
-    block_WM = np.zeros((padded, kept))
+    block_WM = np.zeros((padded, kept), np.float32)
     spare_W = np.zeros(width)
     densify(data, indices, indptr, columns_W, place_C, hessian_C, block_WM, spare_W)
     model_WW = np.empty((padded, padded))
@@ -401,7 +433,7 @@ def model_gram(data, indices, indptr, columns_W, place_C, kept, hessian_C, l2): 
         model_WW[k, k] += spare_W[k] + l2
         largest = max(largest, model_WW[k, k])
     for k in range(width):
-        model_WW[k, k] += 1e-10 * largest
+        model_WW[k, k] += RIDGE * largest
     return model_WW[:width, :width].copy()
 
 
@@ -449,7 +481,7 @@ def worst_violation(slope_W, weight_W, l1):  # type: ignore[no-untyped-def]
 
 @compiled
 def refine(  # type: ignore[no-untyped-def]
-    data, indices, indptr, columns_W, weight_G, score_C, sign_C, cost_C, l1, l2, enough, steps
+    data, indices, indptr, columns_W, slope_W, weight_G, score_C, sign_C, cost_C, l1, l2, enough, steps
 ):
     """Take Newton steps on the working columns; return how many, negative if rounding stopped it.
 
@@ -460,10 +492,11 @@ def refine(  # type: ignore[no-untyped-def]
     residual_C, hessian_C = np.empty(cells), np.empty(cells)
     for taken in range(steps):
         loss = curvature(score_C, sign_C, cost_C, residual_C, hessian_C)
-        slope_W = np.empty(columns_W.size)
-        correlate(data, indices, indptr, columns_W, residual_C, slope_W)
         old_W = weight_G[columns_W]
-        slope_W += l2 * old_W
+        if taken:
+            slope_W = np.empty(columns_W.size)
+            correlate(data, indices, indptr, columns_W, residual_C, slope_W)
+            slope_W += l2 * old_W
         off = worst_violation(slope_W, old_W, l1)
         if off <= enough:
             return taken

@@ -110,20 +110,20 @@ class Path:
         self.blocks = list(itertools.pairwise(cuts))
 
     def gradients(self, active, cost_C):
-        residual = np.empty((self.score_JC.shape[1], len(active)))
+        residual = np.zeros((-(-len(active) // 8), self.score_JC.shape[1], 8))
         loss = np.empty(len(active))
 
         def one(a):
-            r, h = np.empty(residual.shape[0]), np.empty(residual.shape[0])
+            r, h = np.empty(residual.shape[1]), np.empty(residual.shape[1])
             loss[a] = kernels.curvature(
                 self.score_JC[active[a]], self.sign_JC[active[a]], cost_C, r, h
             )
-            residual[:, a] = r
+            residual[a // 8, :, a % 8] = r
 
         self.run(one, range(len(active)))
         out = np.empty((self.weight_JG.shape[1], len(active)))
         self.run(
-            lambda b: kernels.correlate_block(*self.columns.arrays, b[0], b[1], residual, out),
+            lambda b: kernels.correlate_lanes(*self.columns.arrays, b[0], b[1], residual, out),
             self.blocks,
         )
         return loss, residual, out
@@ -160,7 +160,7 @@ class Path:
 
             def advance(a):
                 j = active[a]
-                w, g, r = self.weight_JG[j], slope[:, a].copy(), residual[:, a].copy()
+                w, g, r = self.weight_JG[j], slope[:, a].copy(), residual[a // 8, :, a % 8].copy()
                 P = loss[a] + kernels.penalty(w, self.l1, self.l2)
                 gap = P - dual(g, r, cost_C, self.l1, self.l2)
                 q = g + self.l2 * w

@@ -104,7 +104,7 @@ class _Tissue:
         cls, n_genes: int, n_classes: int, seed: int, strength: float, shift: float
     ) -> _Tissue:
         rng = stream(seed, _PARAMETERS)
-        shares_K = 1.0 / (np.arange(n_classes) + 2.0)
+        shares_K = np.array([1 / (k + 2) for k in range(n_classes)])
         base_G = rng.normal(-9.0, 1.3, n_genes)
         n_families = max(3, n_classes // 3)
         family_K = np.arange(n_classes) % n_families

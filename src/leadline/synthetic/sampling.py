@@ -82,7 +82,7 @@ class GeneTables:
 
 
 def _alias(weights_G: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Vose's construction in exact integers: column g keeps accept[g], the rest goes to alias[g]."""
+    """Vose's construction in exact integers: gene g keeps accept[g], the rest is alias[g]'s."""
     total = int(weights_G.sum())
     n_genes = weights_G.size
     left = [int(weight) * n_genes for weight in weights_G]

@@ -1,0 +1,33 @@
+"""What a person wants to know of a file before they name its columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from leadline.cells.reader import Columns, cells_of, read_source
+from leadline.cells.refusals import NAMES
+
+# A column with more values than this, or one in every second cell, is no cell type.
+MOST_CLASSES = 200
+
+
+def describe_file(path: Path) -> list[str]:
+    """Say in a few lines what a file holds, and which of its columns could be labels.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read or holds what nothing could use.
+    """
+    source = read_source(path, with_obs=False)
+    cells = cells_of(source, path.name, Columns())
+    lines = [f"{len(cells):,} cells x {len(cells.genes):,} genes", *cells.notes]
+    lines += [f"data.layer={name} holds {NAMES[scale]}" for name, scale in cells.other_layers]
+    found = []
+    for column in source.obs.columns:
+        values = int(source.obs[column].nunique())
+        if 2 <= values <= min(MOST_CLASSES, len(cells) // 2):
+            found.append(f"{column} ({values} values)")
+    if found:
+        lines.append(f"could be data.label, data.batch or data.split: {', '.join(found)}")
+    return lines
