@@ -137,7 +137,9 @@ def copies_of(
     """Give those of `rows` that equal one of `reported` in every value."""
     # Equal rows have equal projections, bit for bit; what shares one is compared in full.
     direction_G = np.random.default_rng(0).standard_normal(matrix_CG.shape[1])
-    key_C = matrix_CG @ direction_G
+    # Some rows at a time: scipy would widen the whole matrix to float64 at once.
+    blocks = range(0, matrix_CG.shape[0], ROWS_AT_A_TIME)
+    key_C = np.concatenate([matrix_CG[i : i + ROWS_AT_A_TIME] @ direction_G for i in blocks])
     suspects = rows[np.isin(key_C[rows], key_C[reported])]
     by_key = {float(key_C[row]): row for row in reported}
     same = [

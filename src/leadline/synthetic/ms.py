@@ -22,6 +22,7 @@ from leadline.synthetic.sampling import (
     CELLS_PER_CLASS,
     CHUNK_CELLS,
     RECIPE,
+    check_spread,
     check_whole,
     chunks,
     deal_classes,
@@ -32,8 +33,8 @@ from leadline.synthetic.sampling import (
 # Log fold changes of the classes are multiplied by MS_STRENGTH; MS_SHIFT is the spread of the
 # disease's log fold changes. Tuned by scripts/tune_synthetic.py so that L1 logistic regression
 # scores about 0.81 on the test part.
-MS_STRENGTH = 1.0
-MS_SHIFT = 0.25
+MS_STRENGTH = 0.45
+MS_SHIFT = 0.8
 # Spread of the log fold changes of the disease in one class, relative to MS_SHIFT.
 RESPONSE = 0.5
 # Spread of the log fold changes of a donor.
@@ -70,6 +71,8 @@ def write_ms_like(
     check_whole("n_test", n_test, least, f"{CELLS_PER_CLASS} cells of every class")
     check_whole("n_genes", n_genes, LEAST_GENES, "the classes differ in some of them")
     check_whole("seed", seed, 0, "it seeds the random streams")
+    check_spread("strength", strength)
+    check_spread("shift", shift)
     tissue = _Tissue.draw(n_genes, n_classes, seed, strength, shift)
     genes = [f"G{gene + 1:05d}" for gene in range(n_genes)]
     about = {"name": "ms_like", "recipe": RECIPE, "n_train": int(n_train), "n_test": int(n_test)}

@@ -15,10 +15,13 @@ from leadline.errors import UserError
 
 # Cells that share one random stream. Changing it changes every cell: raise RECIPE with it.
 CHUNK_CELLS = 512
-# Version of both recipes, stored in the files.
+# Version of both recipes, stored in the files: files of one name may differ between versions.
 RECIPE = 1
 # Every class has this many cells whatever its share, so that any split can be stratified.
 CELLS_PER_CLASS = 8
+
+# Log fold changes beyond this make cells of a single gene.
+MOST_SPREAD = 5.0
 
 # floor(2^64 / golden ratio): steps of the Weyl sequence that deals out the classes.
 _GOLDEN = np.uint64(11400714819323198485)
@@ -40,7 +43,8 @@ def deal_classes(chunk: int, shares_K: NDArray[np.float64]) -> NDArray[np.int64]
 
     The first CELLS_PER_CLASS · K cells go round all classes. Later ones follow a Weyl sequence,
     which keeps every class within a few cells of its share in a set of any size, where
-    independent draws would leave a class of 100 cells ± 10.
+    independent draws would leave a class of 100 cells ± 10. The seed has no part in it: cells of
+    one row have one class in every set.
     """
     n_classes = shares_K.size
     row_B = np.arange(chunk * CHUNK_CELLS, (chunk + 1) * CHUNK_CELLS, dtype=np.uint64)
@@ -123,4 +127,14 @@ def check_whole(name: str, value: int, least: int, why: str) -> None:
             f"{name} must be a whole number of at least {least:,} ({why})",
             got=repr(value),
             remedy=f"pass {name}={least} or more",
+        )
+
+
+def check_spread(name: str, value: float) -> None:
+    """Refuse a spread of log fold changes that is no number from 0 to MOST_SPREAD."""
+    if not 0 <= value <= MOST_SPREAD:
+        raise UserError(
+            f"{name} must be a number from 0 (no difference) to {MOST_SPREAD:g}",
+            got=repr(value),
+            remedy="leave it out for the tuned value",
         )

@@ -22,6 +22,7 @@ from leadline.synthetic.sampling import (
     CHUNK_CELLS,
     RECIPE,
     GeneTables,
+    check_spread,
     check_whole,
     chunks,
     count_matrix,
@@ -32,7 +33,7 @@ from leadline.synthetic.sampling import (
 
 # Log fold changes of the classes are multiplied by this; tuned by scripts/tune_synthetic.py so
 # that L1 logistic regression with C=0.1 scores what it scores on Zheng68K, 0.81.
-ZHENG_STRENGTH = 1.0
+ZHENG_STRENGTH = 0.81
 
 # Cells of each class among the 68,450 of Zheng68K as scBERT uses it.
 SIZES = {
@@ -79,6 +80,7 @@ def write_zheng_like(
     check_whole("n_cells", n_cells, LEAST_CELLS, f"{CELLS_PER_CLASS} cells of every class")
     check_whole("n_genes", n_genes, LEAST_GENES, "the classes differ in their markers")
     check_whole("seed", seed, 0, "it seeds the random streams")
+    check_spread("strength", strength)
     tables = GeneTables(_profiles_SG(n_genes, seed, strength))
     genes = [f"G{gene + 1:05d}" for gene in range(n_genes)]
     about = {"name": "zheng_like", "recipe": RECIPE, "n_cells": int(n_cells)}
