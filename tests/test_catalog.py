@@ -206,6 +206,26 @@ def test_doctor_compares_a_file_that_is_there(small_paper, capsys, tmp_path, mon
     assert "60 cells x" in shown
 
 
+def test_doctor_compares_the_order_of_genes(small_paper, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEADLINE_DATA", str(tmp_path))
+    path = write_set(tmp_path / "zheng68k", "Zheng68K.h5ad", "celltype")
+    assert "order of genes: not compared" in doctor(capsys, "zheng68k")[1]
+    genes = genes_of(path)
+    write_set(tmp_path / "panglao", "panglao_human.h5ad", "celltype", genes=genes)
+    assert "genes are those of panglao, in its order" in doctor(capsys, "zheng68k")[1]
+    write_set(tmp_path / "panglao", "panglao_human.h5ad", "celltype", genes=genes[::-1])
+    assert "WRONG    genes are not those of panglao" in doctor(capsys, "zheng68k")[1]
+
+
+def test_doctor_does_not_read_a_huge_file_whole(small_paper, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEADLINE_DATA", str(tmp_path))
+    monkeypatch.setattr("leadline.doctor.CELLS_READ_WHOLE", 10)
+    monkeypatch.setattr("leadline.doctor.read", lambda *_: pytest.fail("was read whole"))
+    write_set(tmp_path / "panglao", "panglao_human.h5ad", "celltype")
+    code, shown = doctor(capsys, "panglao")
+    assert code == cli.FAILED and "60 cells instead of 1,357,593" in shown
+
+
 def test_doctor_asks_to_unpack(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("LEADLINE_DATA", str(tmp_path))
     (tmp_path / "zheng68k").mkdir()

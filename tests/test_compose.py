@@ -5,6 +5,7 @@ import sys
 from dataclasses import fields, is_dataclass
 
 import pytest
+import yaml
 
 from leadline.compose import compose, options, shipped
 from leadline.config import PROTOCOL_CHOICES, SCHEMAS, science
@@ -101,6 +102,16 @@ def test_presets_are_nothing_but_values_of_switches():
         text = (shipped("conf") / "protocol" / f"{name}.yaml").read_text()
         keys = {line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()}
         assert set(PROTOCOL_CHOICES) <= keys
+
+
+@pytest.mark.parametrize("group", ["model", "protocol"])
+def test_the_shipped_files_show_every_setting_with_its_default(group):
+    for name in options(group):
+        shown = yaml.safe_load((shipped("conf") / group / f"{name}.yaml").read_text())
+        chosen = getattr(compose([f"{group}={name}"]), group)
+        assert {item.name for item in fields(chosen)} == set(shown) - {"defaults"}
+        if group == "model":
+            assert type(chosen)(name=name) == chosen
 
 
 def test_science_leaves_out_what_does_not_change_the_result():

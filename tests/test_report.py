@@ -13,9 +13,7 @@ from leadline.report import write_report
 
 
 def facts_of(run_id, arm="logreg", seed=1, accuracy=0.5, **changes):
-    scores = dict.fromkeys(
-        ("macro_f1", "balanced_accuracy", "log_loss", "calibration_error"), 0.25
-    )
+    scores = dict.fromkeys(("macro_f1", "balanced_accuracy", "log_loss", "calibration_error"), 0.25)
     return {
         "run_id": run_id,
         "study": None,

@@ -134,12 +134,18 @@ class MsLikeData(DataConfig):
 
 @dataclass(slots=True, kw_only=True)
 class ModelConfig:
-    """What every model has: a name, and the scale of expression that it reads.
-
-    `input=as_given` reads a log scale as it comes and turns counts into ln(1 + CP10k).
-    """
+    """What every model has."""
 
     name: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ExpressionConfig(ModelConfig):
+    """A model that reads log-normalised expression, on the scale that `input` names.
+
+    `as_given` reads a log scale as it comes and turns counts into ln(1 + CP10k).
+    """
+
     input: str = "as_given"
 
     def __post_init__(self) -> None:
@@ -147,7 +153,7 @@ class ModelConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class LogregConfig(ModelConfig):
+class LogregConfig(ExpressionConfig):
     """L1 logistic regression, one class against the rest; `C=null` means cross-validation."""
 
     C: float | None = None
@@ -158,7 +164,7 @@ class LogregConfig(ModelConfig):
     class_weight: str = "none"
 
     def __post_init__(self) -> None:
-        ModelConfig.__post_init__(self)
+        ExpressionConfig.__post_init__(self)
         if self.C is not None:
             within("model.C", self.C, 0, math.inf, open_low=True)
         if not self.grid:
@@ -186,19 +192,19 @@ class StratifiedConfig(ModelConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class NearestCentroidConfig(ModelConfig):
+class NearestCentroidConfig(ExpressionConfig):
     """Predicts the class whose mean expression is closest."""
 
 
 @dataclass(slots=True, kw_only=True)
-class KnnPcaConfig(ModelConfig):
+class KnnPcaConfig(ExpressionConfig):
     """Votes among the nearest training cells in the space of their principal components."""
 
     components: int = 50
     neighbours: int = 15
 
     def __post_init__(self) -> None:
-        ModelConfig.__post_init__(self)
+        ExpressionConfig.__post_init__(self)
         within("model.components", self.components, 1, 10_000)
         within("model.neighbours", self.neighbours, 1, 10_000)
 

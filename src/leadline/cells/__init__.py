@@ -3,9 +3,18 @@
 Shapes: C cells, G genes, K classes.
 """
 
-from leadline.cells.describe import describe_file
+from leadline.cells.describe import Outline, describe_file, outline
 from leadline.cells.matrix import Cells, Scale
 from leadline.cells.reader import matrix_blocks, read_cells
 from leadline.cells.refusals import require_scale
 
-__all__ = ["Cells", "Scale", "describe_file", "matrix_blocks", "read_cells", "require_scale"]
+__all__ = [
+    "Cells",
+    "Outline",
+    "Scale",
+    "describe_file",
+    "matrix_blocks",
+    "outline",
+    "read_cells",
+    "require_scale",
+]

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from leadline.cells.files import open_hdf5
+from leadline.cells.h5ad import h5ad_matrix, table
 from leadline.cells.reader import Columns, cells_of, read_source
 from leadline.cells.refusals import NAMES
 
 # A column with more values than this, or one in every second cell, is no cell type.
 MOST_CLASSES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What can be known of an `.h5ad` without reading its matrix."""
+
+    n_cells: int
+    genes: NDArray[np.str_]
+
+
+def outline(path: Path) -> Outline:
+    """Look at the size of X and the order of its genes, whatever the size of the file.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be opened or has no X.
+    """
+    with open_hdf5(path) as file:
+        _, stored = h5ad_matrix(file, path, None)
+        genes = table(file, "var").index.to_numpy(dtype=np.str_)
+    return Outline(stored.shape[0], genes)
 
 
 def describe_file(path: Path) -> list[str]:

@@ -34,14 +34,14 @@ def read_h5ad(path: Path, layer: str | None) -> Source:
     """Read one matrix of an AnnData file with obs and the var that belongs to it."""
     with open_hdf5(path) as file:
         name, stored = h5ad_matrix(file, path, layer)
-        obs = _frame(file, "obs")
+        obs = table(file, "obs")
         raw = name == "raw" and "raw" not in file.get("layers", ())
-        var = _frame(file, _raw_part(file, "var") if raw else "var")
-        for axis, size, table in (("obs", 0, obs), ("var", 1, var)):
-            if len(table) != stored.shape[size]:
+        var = table(file, _raw_part(file, "var") if raw else "var")
+        for axis, size, frame in (("obs", 0, obs), ("var", 1, var)):
+            if len(frame) != stored.shape[size]:
                 raise UserError(
                     f"{axis} must have one row per {('cell', 'gene')[size]} of {stored.where}",
-                    got=f"{len(table):,} rows for a matrix of {stored.shape}",
+                    got=f"{len(frame):,} rows for a matrix of {stored.shape}",
                     remedy="write the file again with adata.write_h5ad()",
                 )
         return Source(
@@ -97,17 +97,14 @@ def _choose(
     )
 
 
-def _frame(file: h5py.File, name: str) -> pd.DataFrame:
+def table(file: h5py.File, name: str) -> pd.DataFrame:
     """Read obs or var whole, with texts as its index."""
     from anndata.io import read_elem
 
     node = file[name]
-    if isinstance(node, h5py.Dataset):
-        table = _legacy_frame(file, node)
-    else:
-        table = read_elem(node)
-    table.index = table.index.astype(str)
-    return table
+    frame = _legacy_frame(file, node) if isinstance(node, h5py.Dataset) else read_elem(node)
+    frame.index = frame.index.astype(str)
+    return frame
 
 
 def _legacy_frame(file: h5py.File, node: h5py.Dataset) -> pd.DataFrame:
@@ -123,8 +120,8 @@ def _legacy_frame(file: h5py.File, node: h5py.Dataset) -> pd.DataFrame:
         if node.name == "/obs" and categories is not None and values.dtype.kind == "i":
             values = pd.Categorical.from_codes(values, _texts(np.atleast_1d(categories[()])))
         columns[column] = values
-    table = pd.DataFrame(columns)
-    return table.set_index(table.columns[0])
+    frame = pd.DataFrame(columns)
+    return frame.set_index(frame.columns[0])
 
 
 def _texts(values: Any) -> Any:
