@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "leadline needs Python 3.11 or newer: $$($(PYTHON) --version) found; name another with make PYTHON=python3.12"; exit 2; }
 	@echo "Setting up .venv (once; a few minutes)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 clean:

@@ -5,9 +5,8 @@ import dataclasses
 import anndata
 import numpy as np
 import pytest
-from cells_files import make_counts, make_obs, write_h5ad
-from small import small_cells
 
+from cells_files import make_counts, make_obs, write_h5ad
 from leadline import catalog, cli
 from leadline.catalog import paper
 from leadline.catalog.join import join
@@ -15,6 +14,7 @@ from leadline.catalog.paper import PaperFile, PaperSet
 from leadline.cells import Scale
 from leadline.compose import compose, options
 from leadline.errors import UserError
+from small import small_cells
 
 
 def load(words, data_dir):
