@@ -38,8 +38,8 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
 
 def test_a_reused_process_id_is_not_taken_for_the_owner(tmp_path):
     write_lock(tmp_path, host=socket.gethostname(), pid=os.getpid(), started="other boot/1")
-    with lock.hold(tmp_path):
-        pass
+    with lock.hold(tmp_path) as held:
+        assert lock.read(tmp_path / lock.NAME)["token"] == held.token
 
 
 def test_a_dead_owner_is_noticed_where_start_times_are_unknown(tmp_path):

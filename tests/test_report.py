@@ -10,6 +10,7 @@ from leadline import cli, record, results
 from leadline.errors import UserError
 from leadline.record import Predictions
 from leadline.report import write_report
+from leadline.tidy import COLUMNS
 
 
 def facts_of(run_id, arm="logreg", seed=1, accuracy=0.5, **changes):
@@ -73,7 +74,7 @@ def test_the_frame_is_tidy_and_holds_finished_runs_only(tmp_path):
     write_record(tmp_path, facts_of("a", accuracy=0.75))
     write_record(tmp_path, facts_of("b", accuracy=0.1), done=False)
     frame = results.frame(results.read_done(tmp_path))
-    assert list(frame.columns) == list(results.COLUMNS)
+    assert list(frame.columns) == list(COLUMNS)
     assert set(frame.run_id) == {"a"} and len(frame) == 5
     row = frame[frame.metric == "accuracy"].iloc[0]
     assert (row.value, row.split, row.arm, row.precision) == (0.75, "test", "logreg", "full")

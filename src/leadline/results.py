@@ -8,27 +8,10 @@ from typing import TYPE_CHECKING, Any
 from leadline import record
 from leadline.errors import UserError
 from leadline.record import State
+from leadline.tidy import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# The columns that the published numbers have too, so that both go through the same code.
-COLUMNS = (
-    "study",
-    "artefact",
-    "dataset",
-    "model",
-    "arm",
-    "fraction",
-    "seed",
-    "split",
-    "metric",
-    "value",
-    "precision",
-    "source",
-    "run_id",
-    "note",
-)
 
 
 def find(runs_dir: Path) -> dict[Path, State]:
@@ -67,7 +50,7 @@ def read_done(runs_dir: Path) -> list[dict[str, Any]]:
 
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Lay records out as one tidy frame with the columns `COLUMNS`."""
+    """Lay records out as one tidy frame with the columns of `tidy`."""
     import pandas as pd
 
     rows = [

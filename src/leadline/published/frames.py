@@ -16,22 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-COLUMNS = (
-    "study",
-    "artefact",
-    "dataset",
-    "model",
-    "arm",
-    "fraction",
-    "seed",
-    "split",
-    "metric",
-    "value",
-    "precision",
-    "source",
-    "run_id",
-    "note",
-)
 NUMBERS_OF_TABLES = (
     "mean",
     "ci95",

@@ -1,0 +1,56 @@
+"""Every schema of a run's configuration: typed, checked, and plain Python.
+
+A field that says *how* a run is executed but not *what* it computes (paths, threads, trackers)
+is marked `operational`; all other fields are science and enter the run's identity.
+"""
+
+from leadline.config.data import (
+    DataConfig,
+    EmbeddedData,
+    FileData,
+    MsLikeData,
+    PublishedData,
+    ZhengLikeData,
+)
+from leadline.config.models import (
+    ExpressionConfig,
+    KnnPcaConfig,
+    LogregConfig,
+    MajorityConfig,
+    ModelConfig,
+    NearestCentroidConfig,
+    StratifiedConfig,
+)
+from leadline.config.protocol import PROTOCOL_CHOICES, ProtocolConfig
+from leadline.config.run import (
+    SCHEMAS,
+    CsvTrackerConfig,
+    RunConfig,
+    TrackerConfig,
+    TrainConfig,
+    science,
+)
+
+__all__ = [
+    "PROTOCOL_CHOICES",
+    "SCHEMAS",
+    "CsvTrackerConfig",
+    "DataConfig",
+    "EmbeddedData",
+    "ExpressionConfig",
+    "FileData",
+    "KnnPcaConfig",
+    "LogregConfig",
+    "MajorityConfig",
+    "ModelConfig",
+    "MsLikeData",
+    "NearestCentroidConfig",
+    "ProtocolConfig",
+    "PublishedData",
+    "RunConfig",
+    "StratifiedConfig",
+    "TrackerConfig",
+    "TrainConfig",
+    "ZhengLikeData",
+    "science",
+]

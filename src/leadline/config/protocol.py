@@ -1,0 +1,48 @@
+"""The switches of the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leadline.config.checks import choice, operational, within
+
+PROTOCOL_CHOICES = {
+    "reported": ("auto", "given", "stratified", "group"),
+    "selection": ("published", "reported", "holdout", "holdout_stratified", "none"),
+    "fewshot": ("published", "random", "random_stream", "stratified", "stratified_nested"),
+    "baseline_cells": ("labelled", "train"),
+    "regularisation": ("published", "cross_validated"),
+    "metric_labels": ("observed", "truth", "all"),
+    "unseen_classes": ("keep", "refuse"),
+    "rare_classes": ("refuse", "drop"),
+    "duplicates": ("warn", "drop", "refuse"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class ProtocolConfig:
+    """The switches of the protocol; `docs/protocols.md` says what each value does and whose it is.
+
+    `published` stands for what the paper's code does for this dataset and model.
+    """
+
+    name: str = operational("")
+    reported: str = "auto"
+    test_fraction: float = 0.2
+    split_seed: int = 2022
+    selection: str = "holdout_stratified"
+    selection_fraction: float = 0.1
+    fewshot: str = "stratified_nested"
+    baseline_cells: str = "labelled"
+    regularisation: str = "cross_validated"
+    metric_labels: str = "truth"
+    unseen_classes: str = "refuse"
+    rare_classes: str = "refuse"
+    duplicates: str = "drop"
+
+    def __post_init__(self) -> None:
+        for key, known in PROTOCOL_CHOICES.items():
+            choice(f"protocol.{key}", getattr(self, key), known)
+        within("protocol.test_fraction", self.test_fraction, 0, 0.95, open_low=True)
+        within("protocol.selection_fraction", self.selection_fraction, 0, 0.95, open_low=True)
+        within("protocol.split_seed", self.split_seed, 0, 2**32 - 1)

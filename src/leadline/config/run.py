@@ -1,0 +1,99 @@
+"""One run: its cells, model, training, protocol and tracker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from leadline.config.checks import TO_BE_COMPOSED, operational, within
+from leadline.config.data import (
+    DataConfig,
+    EmbeddedData,
+    FileData,
+    MsLikeData,
+    PublishedData,
+    ZhengLikeData,
+)
+from leadline.config.models import (
+    KnnPcaConfig,
+    LogregConfig,
+    MajorityConfig,
+    ModelConfig,
+    NearestCentroidConfig,
+    StratifiedConfig,
+)
+from leadline.config.protocol import ProtocolConfig
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainConfig:
+    """How a model is fitted; `threads=0` takes every core."""
+
+    threads: int = operational(0)
+
+    def __post_init__(self) -> None:
+        within("train.threads", self.threads, 0, 1024)
+
+
+@dataclass(slots=True, kw_only=True)
+class TrackerConfig:
+    """Who else is told about a run; the plain one tells nobody."""
+
+    name: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class CsvTrackerConfig(TrackerConfig):
+    """Appends the numbers of every run to one table."""
+
+    path: str = "runs.csv"
+
+
+@dataclass(slots=True, kw_only=True)
+class RunConfig:
+    """One run: which cells, which model, how it is fitted, and under which protocol."""
+
+    data: DataConfig = TO_BE_COMPOSED
+    model: ModelConfig = TO_BE_COMPOSED
+    train: TrainConfig = TO_BE_COMPOSED
+    protocol: ProtocolConfig = TO_BE_COMPOSED
+    tracker: TrackerConfig = operational(TO_BE_COMPOSED)
+    seed: int = 1
+    runs_dir: str = operational("runs")
+    data_dir: str = operational("")
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, 2**32 - 1)
+
+
+# Option name in conf/<group>/ → the schema that its YAML file starts from.
+SCHEMAS: dict[str, dict[str, type]] = {
+    "data": {
+        "embedded": EmbeddedData,
+        "file": FileData,
+        "published": PublishedData,
+        "zheng_like": ZhengLikeData,
+        "ms_like": MsLikeData,
+    },
+    "model": {
+        "logreg": LogregConfig,
+        "majority": MajorityConfig,
+        "stratified": StratifiedConfig,
+        "nearest_centroid": NearestCentroidConfig,
+        "knn_pca": KnnPcaConfig,
+    },
+    "train": {"train": TrainConfig},
+    "protocol": {"protocol": ProtocolConfig},
+    "tracker": {"tracker": TrackerConfig, "csv": CsvTrackerConfig},
+}
+
+
+def science(config: Any) -> Any:
+    """Give the part of a configuration that decides what is computed, as plain values."""
+    if is_dataclass(config):
+        return {
+            item.name: science(getattr(config, item.name))
+            for item in fields(config)
+            if not item.metadata.get("operational")
+        }
+    return list(config) if isinstance(config, list | tuple) else config
