@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 
 from leadline.errors import UserError
-from leadline.synthetic import write_ms_like, write_zheng_like
+from leadline.synthetic import RECIPE, write_ms_like, write_zheng_like
 from leadline.synthetic.sampling import GeneTables, deal_classes
 from leadline.synthetic.zheng import SIZES
 
@@ -30,6 +30,22 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
         first = digest(write(tmp_path / "a.h5ad", **size, seed=3))
         assert digest(write(tmp_path / "b.h5ad", **size, seed=3)) == first
         assert digest(write(tmp_path / "c.h5ad", **size, seed=4)) != first
+
+
+@pytest.mark.parametrize(
+    ("write", "size", "expected"),
+    [
+        (write_zheng_like, {"n_cells": 600, "n_genes": 90}, "486b959c7615ac9e"),
+        (write_ms_like, SMALL_MS, "b816410809b77bef"),
+    ],
+)
+def test_the_recipe_is_the_one_that_was_tuned(tmp_path, write, size, expected):
+    """Whoever changes these digests raises RECIPE, tunes again and rewrites docs/synthetic.md."""
+    cells = anndata.read_h5ad(write(tmp_path / "cells.h5ad", **size))
+    content = hashlib.sha256("".join(cells.obs["celltype"]).encode())
+    for array in (cells.X.data, cells.X.indices, cells.X.indptr):
+        content.update(array.astype("<i8").tobytes())
+    assert (content.hexdigest()[:16], RECIPE) == (expected, 1)
 
 
 def test_a_larger_zheng_like_set_begins_with_the_smaller(tmp_path):

@@ -87,11 +87,12 @@ class H5adWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open()
-        except BaseException:
-            self._discard()
-            raise
+        self._file = h5py.File(self._temporary, "w")
+        _encode(self._file, "anndata", "0.1.0")
+        group = self._file.create_group("X")
+        _encode(group, "csr_matrix", "0.1.0")
+        self._values = _Growing(group, "data", self.dtype, self._gzip)
+        self._columns = _Growing(group, "indices", np.dtype(np.int32), self._gzip)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
@@ -172,14 +173,6 @@ class H5adWriter:
                 remedy="store fractions as float32 and large counts as int32",
             )
         return stored_N
-
-    def _open(self) -> None:
-        self._file = h5py.File(self._temporary, "w")
-        _encode(self._file, "anndata", "0.1.0")
-        group = self._file.create_group("X")
-        _encode(group, "csr_matrix", "0.1.0")
-        self._values = _Growing(group, "data", self.dtype, self._gzip)
-        self._columns = _Growing(group, "indices", np.dtype(np.int32), self._gzip)
 
     def _finish(self) -> None:
         assert self._file is not None
