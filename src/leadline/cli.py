@@ -11,10 +11,12 @@ from leadline import __version__
 from leadline.errors import UserError
 
 GOOD, FAILED, MISTAKE = 0, 1, 2
+# preempt.REQUEUE, written here so that --help imports nothing; a test compares the two.
+REQUEUE = 75
 
 RUN_HELP = """\
 settings are Hydra overrides; the most used are
-  model=logreg|knn_pca|nearest_centroid|majority|stratified
+  model=logreg|mlp|knn_pca|nearest_centroid|majority|stratified
   data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
@@ -68,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", "write a page about finished runs", REPORT_HELP)
     report.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR")
+    from leadline import reproduce
+
+    judge = add("reproduce", "judge every claim of the paper", reproduce.HELP)
+    reproduce.add_arguments(judge)
     return top
 
 
@@ -90,6 +96,7 @@ def run_command(chosen: argparse.Namespace) -> int:
 
     config = compose(chosen.overrides)
     from leadline.lock import Busy
+    from leadline.preempt import Preempted
     from leadline.run import RunFailed, run
 
     try:
@@ -100,6 +107,9 @@ def run_command(chosen: argparse.Namespace) -> int:
     except RunFailed as error:
         print(f"leadline: {error}", file=sys.stderr)
         return FAILED
+    except Preempted:
+        print("leadline: stopped by SIGTERM; the same command goes on", file=sys.stderr)
+        return REQUEUE
     print(folder)
     return GOOD
 
@@ -119,7 +129,19 @@ def report_command(chosen: argparse.Namespace) -> int:
     return GOOD
 
 
-COMMANDS = {"run": run_command, "doctor": doctor_command, "report": report_command}
+def reproduce_command(chosen: argparse.Namespace) -> int:
+    """Judge the paper's claims."""
+    from leadline.reproduce import reproduce
+
+    return reproduce(chosen)
+
+
+COMMANDS = {
+    "run": run_command,
+    "doctor": doctor_command,
+    "report": report_command,
+    "reproduce": reproduce_command,
+}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,256 @@
+"""`leadline reproduce`: every claim of the paper with its verdict.
+
+Imports of numpy, scipy and pandas wait until the command runs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leadline import __version__
+from leadline.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from leadline.claims import ClaimsFile, Discrepancy, Evidence, Points, Result
+    from leadline.tables import Table
+
+GOOD = 0
+SOURCES = ("published", "runs")
+DEFAULT_RUNS = Path("runs")
+STATEMENT, WIDTH = 46, 100
+HELP = """\
+Verdicts: holds; fails; fragile (holds under the paper's own criterion, fails under at least one
+better test, which is named); not_run (no numbers to decide it). --source published recomputes
+everything from the numbers that the paper and its notebooks print; --source runs judges the same
+claims by your own records. docs/claims.md tells how verdicts come about.
+
+example: leadline reproduce --source published
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that is said about the claims on one body of evidence."""
+
+    source: str
+    evidence: Evidence
+    file: ClaimsFile
+    results: Sequence[Result]
+    discrepancies: Sequence[Discrepancy]
+    worth: dict[str, Sequence[Points]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    add = parser.add_argument
+    add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
+    add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
+    add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--out", type=Path, metavar="DIR", help="also write tables as CSV, Markdown, LaTeX, HTML")
+
+
+def reproduce(chosen: argparse.Namespace) -> int:
+    """Judge every claim; print the verdicts; write the tables if a folder is given."""
+    _check(chosen)
+    report = judge(chosen.source, chosen.runs or DEFAULT_RUNS, chosen.protocol)
+    if chosen.out is not None:
+        count = write(report, chosen.out)
+        print(f"wrote {count} files to {chosen.out}", file=sys.stderr)
+    print(json.dumps(as_object(report), allow_nan=False) if chosen.json else as_text(report))
+    return GOOD
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    if chosen.source not in SOURCES:
+        raise UserError(
+            f"--source must be one of {', '.join(SOURCES)}",
+            got=repr(chosen.source),
+            remedy=nearest(chosen.source, SOURCES),
+        )
+    for name in ("runs", "protocol"):
+        if chosen.source == "published" and getattr(chosen, name) is not None:
+            raise UserError(
+                f"--{name} chooses among your own records",
+                got=f"--{name} {getattr(chosen, name)} with --source published",
+                remedy=f"add --source runs, or leave out --{name}",
+            )
+    if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
+        raise UserError(
+            "--out must be a folder", got=f"the file {chosen.out}", remedy="name another"
+        )
+
+
+def judge(source: str, runs_dir: Path = DEFAULT_RUNS, protocol: str | None = None) -> Report:
+    """Evaluate every claim on the published numbers or on the records of a folder."""
+    from leadline import claims, published
+
+    if source == "published":
+        evidence = claims.Evidence.of(published.runs(), published.tables())
+    else:
+        evidence = claims.Evidence.of(own_frame(runs_dir, protocol))
+    file, discrepancies = claims.load_claims(), claims.load_discrepancies()
+    return Report(
+        source=source,
+        evidence=evidence,
+        file=file,
+        results=claims.evaluate(evidence, file, discrepancies),
+        discrepancies=discrepancies,
+        worth={each.id: claims.worth_of(evidence, each, file.setting) for each in discrepancies},
+    )
+
+
+def own_frame(runs_dir: Path, protocol: str | None) -> Any:
+    """Read the finished records of one protocol; refuse to mix protocols or data sets."""
+    from leadline import results
+
+    records = results.read_done(runs_dir)
+    if not records:
+        raise UserError(
+            "--runs must hold at least one finished run",
+            got=f"none in {runs_dir}",
+            remedy="make one, for example with leadline run model=logreg",
+        )
+    names = sorted({str(facts["protocol"]["name"]) for facts in records})
+    if protocol is None and len(names) > 1:
+        raise UserError(
+            "records of several protocols must not be mixed",
+            got=", ".join(names),
+            remedy=f"choose one, for example --protocol {names[0]}",
+        )
+    if protocol is not None and protocol not in names:
+        remedy = nearest(protocol, names)
+        raise UserError("--protocol must be one of the records'", got=protocol, remedy=remedy)
+    wanted = protocol or names[0]
+    kept = [facts for facts in records if facts["protocol"]["name"] == wanted]
+    _require_one_file_per_dataset(kept)
+    frame = results.frame(kept)
+    frame["note"] = frame["run_id"].map({facts["run_id"]: _note(facts) for facts in kept})
+    return frame
+
+
+def _note(facts: dict[str, Any]) -> str:
+    """Say of a run what its scores do not show."""
+    from leadline.claims.caveats import COLLAPSED, SELECTED
+
+    collapsed = any(text.startswith("collapsed") for text in facts.get("warnings", ()))
+    reported = facts.get("selected", {}).get("selection") == "reported"
+    return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])
+
+
+def _require_one_file_per_dataset(records: Sequence[dict[str, Any]]) -> None:
+    seen: dict[str, str] = {}
+    for facts in records:
+        name, fingerprint = facts["dataset"], facts["data"]["fingerprint"]
+        if seen.setdefault(name, fingerprint) != fingerprint:
+            raise UserError(
+                f"runs on {name} must share the same data to be compared",
+                got=f"fingerprints {seen[name][:12]} and {fingerprint[:12]}",
+                remedy="move the runs of one of the files to another folder",
+            )
+
+
+def as_object(report: Report) -> dict[str, Any]:
+    """Give the report as one object for JSON."""
+    from leadline.claims.export import claim_object, discrepancy_object
+
+    return {
+        "leadline": __version__,
+        "source": report.source,
+        "claims": [claim_object(result) for result in report.results],
+        "discrepancies": [
+            discrepancy_object(each, report.worth[each.id]) for each in report.discrepancies
+        ],
+    }
+
+
+def as_text(report: Report) -> str:
+    """Give the report as a table for a terminal."""
+    from leadline.tables import summary
+
+    lines = [f"{'':5}{'verdict':9}{'statement':{STATEMENT + 2}}{'estimate':>9}  {'p':>9}  test"]
+    for result in report.results:
+        lines += _lines(result)
+    return "\n".join([*lines, "", *_disagreements(report.results), summary(report.results)])
+
+
+def _lines(result: Result) -> list[str]:
+    from leadline.tables import main_p, shown
+
+    test, p = main_p(result)
+    statement = textwrap.shorten(result.statement, STATEMENT, placeholder=" ...")
+    line = f"{result.id:5}{result.verdict:9}{statement:{STATEMENT + 2}}"
+    if result.estimate is not None:
+        large = abs(result.estimate) >= 1000
+        line += f"{result.estimate:>9,.0f}" if large else f"{result.estimate:>9.4f}"
+    if p is not None:
+        line += f"  {shown(p):>9}  {test}"
+    lines = [line.rstrip()]
+    if result.verdict != "holds":
+        lines.append(_indented(textwrap.shorten(result.reason, 2 * WIDTH, placeholder=" ...")))
+    severe = dict.fromkeys(each.flag.id for each in result.flags if each.flag.severity == "severe")
+    if severe:
+        lines.append(_indented(f"flags: {', '.join(severe)}"))
+    return lines
+
+
+def _indented(text: str) -> str:
+    indent = " " * 14
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _disagreements(results: Sequence[Result]) -> list[str]:
+    """List the printed p-values that their own runs do not give, with the reason."""
+    lines = []
+    for result in results:
+        for raised in result.flags:
+            if raised.flag.id != "printed_p_not_reproduced":
+                continue
+            numbers = raised.flag.numbers
+            lines.append(
+                f"{result.id:5}{', '.join(raised.parts):48} printed {numbers['printed']:.4g}, "
+                f"recomputed {numbers['recomputed']:.4g}, difference {numbers['difference']:+.1g}"
+            )
+    reasons = {name: text for each in results for name, text in each.reasons.items()}
+    if lines and "D07" in reasons:
+        lines.append(_indented(f"D07: {reasons['D07']}"))
+    return [*lines, ""] if lines else []
+
+
+def write(report: Report, folder: Path) -> int:
+    """Write claims, numbers, discrepancies and tables in every format; count the files."""
+    from leadline import atomic, tables
+
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = all_tables(report)
+    files = {"claims.json": json.dumps(as_object(report), allow_nan=False, indent=1) + "\n"}
+    for table in everything:
+        files[f"{table.name}.csv"] = tables.to_csv(table)
+        files[f"{table.name}.md"] = tables.to_markdown(table)
+        files[f"{table.name}.tex"] = tables.to_latex(table)
+    files["tables.tex"] = tables.latex_document(everything)
+    files["tables.html"] = tables.html_document("leadline reproduce", everything)
+    for name, text in files.items():
+        atomic.write_text(folder / name, text)
+    return len(files)
+
+
+def all_tables(report: Report) -> list[Table]:
+    """Give every table of a report."""
+    from leadline import tables
+
+    return [
+        tables.verdicts_table(report.results),
+        tables.reasons_table(report.results),
+        tables.numbers_table(report.results),
+        *tables.paper_tables(report.evidence, report.file.setting),
+        *tables.our_tables(report.evidence, report.file),
+        tables.discrepancies_table(report.discrepancies, report.worth),
+    ]

@@ -1,0 +1,41 @@
+"""Tables of any frame of results: the paper's layout, and ours with tests beside the means."""
+
+from leadline.tables.ours import our_tables
+from leadline.tables.paper import paper_tables
+from leadline.tables.table import (
+    Table,
+    html_document,
+    latex_document,
+    shown,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+)
+from leadline.tables.verdicts import (
+    discrepancies_table,
+    main_p,
+    numbers_table,
+    reasons_table,
+    summary,
+    verdicts_table,
+)
+
+__all__ = [
+    "Table",
+    "discrepancies_table",
+    "html_document",
+    "latex_document",
+    "main_p",
+    "numbers_table",
+    "our_tables",
+    "paper_tables",
+    "reasons_table",
+    "shown",
+    "summary",
+    "to_csv",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+    "verdicts_table",
+]

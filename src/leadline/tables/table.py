@@ -1,0 +1,193 @@
+"""A table, and how it is written as CSV, Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+Cell = str | float | int | None
+NOTHING = "–"
+# Tables of more columns are shrunk to the width of the page.
+WIDE = 8
+# Cells of more letters are set in lines; a table that has some may run over pages, unless its
+# columns are more than a page has room for.
+LONG, WIDEST_OF_SENTENCES = 40, 10
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "…": r"\ldots{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+}
+PREAMBLE = r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage[a4paper,margin=2cm]{geometry}
+\usepackage{array}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\usepackage{longtable}
+\begin{document}
+"""
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .5rem; border-bottom: 1px solid #8884; text-align: left; }
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under columns, a title above and notes below. Numbers stay numbers until written."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        widths = {len(row) for row in self.rows} - {len(self.columns)}
+        assert not widths, f"{self.name} has {len(self.columns)} columns, and rows of {widths}"
+
+
+def shown(value: Cell) -> str:
+    """Write a cell for a reader: four decimals, small numbers in powers of ten."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    return str(value)
+
+
+def to_csv(table: Table) -> str:
+    """Write for machines: all digits, nothing for what is missing, neither title nor notes."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    return buffer.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Write as a pipe table under a heading."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |\n"
+
+    head = line([_in_markdown(name) for name in table.columns])
+    rule = line(["---"] * len(table.columns))
+    body = "".join(line([_in_markdown(shown(cell)) for cell in row]) for row in table.rows)
+    notes = "".join(f"\n{_in_markdown(note)}\n" for note in table.notes)
+    return f"## {_in_markdown(table.title)}\n\n{head}{rule}{body}{notes}"
+
+
+def _in_markdown(text: str) -> str:
+    for sign in "\\`*_{}[]<>#|":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())
+
+
+def to_latex(table: Table) -> str:
+    """Write with booktabs rules; needs array, graphicx and longtable.
+
+    Tables of sentences are set in lines and may run over pages; tables of many columns are shrunk
+    to the width of the page.
+    """
+    lines = [[shown(cell) for cell in row] for row in table.rows]
+    longest = [max(map(len, column)) for column in zip(table.columns, *lines, strict=True)]
+    head, body = _latex_row(table.columns), "".join(map(_latex_row, lines))
+    notes = "".join(f"\n\n\\noindent\\footnotesize {_in_latex(note)}" for note in table.notes)
+    caption = f"\\caption{{{_in_latex(table.title)}}}"
+    wide = len(table.columns) > WIDE
+    if max(longest) > LONG and len(table.columns) <= WIDEST_OF_SENTENCES:
+        return (
+            f"{{\\scriptsize\n\\begin{{longtable}}{{{_paragraphs(longest)}}}\n{caption}\\\\\n"
+            f"\\toprule\n{head}\\midrule\n\\endhead\n{body}\\bottomrule\n"
+            f"\\end{{longtable}}{notes}\n\n}}\n"
+        )
+    columns = "".join(_paragraph("6cm") if length > LONG else "l" for length in longest)
+    tabular = (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\\midrule\n{body}\\bottomrule\n"
+        "\\end{tabular}"
+    )
+    if wide:
+        tabular = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}}}"
+    return f"\\begin{{table}}[htbp]\n\\centering\n{caption}\n{tabular}{notes}\n\\end{{table}}\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return f"{' & '.join(_in_latex(cell) for cell in cells)} \\\\\n"
+
+
+def _paragraphs(longest: Sequence[int]) -> str:
+    """Share the line among columns, longer texts getting more, if less than in proportion."""
+    shares = [length**0.5 for length in longest]
+    room = 1.0 - 0.025 * len(shares)
+    return "".join(_paragraph(f"{room * share / sum(shares):.3f}\\linewidth") for share in shares)
+
+
+def _paragraph(width: str) -> str:
+    return f">{{\\raggedright\\arraybackslash}}p{{{width}}}"
+
+
+def latex_document(tables: Sequence[Table]) -> str:
+    """Write a document that compiles by itself."""
+    body = "\\clearpage\n".join(to_latex(table) for table in tables)
+    return f"{PREAMBLE}{body}\\end{{document}}\n"
+
+
+def _in_latex(text: str) -> str:
+    return "".join(LATEX.get(sign, _plain(sign)) for sign in " ".join(text.split()))
+
+
+def _plain(sign: str) -> str:
+    # pdflatex knows Latin letters; others it stops at.
+    if ord(sign) < 0x180 and sign.isprintable():
+        return sign
+    decomposed = unicodedata.normalize("NFKD", sign)
+    return "".join(part for part in decomposed if part.isascii() and part.isalnum()) or "?"
+
+
+def to_html(table: Table) -> str:
+    """Write as a section; every cell is escaped, since names come from users' files."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(shown(cell))}</td>' for cell in row)}</tr>\n"
+        for row in table.rows
+    )
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in table.notes)
+    return (
+        f'<section id="{escape(table.name)}">\n<h2>{escape(table.title)}</h2>\n'
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>\n{notes}</section>\n"
+    )
+
+
+def html_document(title: str, tables: Sequence[Table]) -> str:
+    """Write a plain page of tables that needs nothing beside it."""
+    body = "".join(to_html(table) for table in tables)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n{body}</body>\n</html>\n"
+    )
