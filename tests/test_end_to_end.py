@@ -320,15 +320,21 @@ def test_an_installed_wheel_works_without_the_checkout(cell_file, tmp_path):
         check=True,
     )
     assert where.stdout.startswith(str(tmp_path / "site"))
-    for call_words in (words, ["run", "data=pbmc68k_reduced", "model=majority"]):
+
+    def called(*words):
         done = subprocess.run(
-            [sys.executable, "-m", "leadline.cli", *call_words],
+            [sys.executable, "-m", "leadline.cli", *words],
             capture_output=True,
             text=True,
             env=environment,
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
+        return done
+
+    assert "40 claims" in called("reproduce").stdout
+    for call_words in (words, ["run", "data=pbmc68k_reduced", "model=majority"]):
+        done = called(*call_words)
         folder = tmp_path / done.stdout.splitlines()[-1]
         facts = json.loads((folder / "record.json").read_text())
         assert facts["provenance"]["git_commit"] is None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from leadline.cells import read_cells
 from leadline.compose import compose
-from leadline.run import split_cells
+from leadline.job import split_cells
 from leadline.synthetic import write_zheng_like
 
 

@@ -7,9 +7,9 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,19 @@ TEMPORARY = ".partial-"
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Put content at path; whoever is killed meanwhile leaves the old file or none."""
+
+    def fill(file: BinaryIO) -> None:
+        file.write(content)
+
+    write_with(path, fill)
+
+
+def write_with(path: Path, fill: Callable[[BinaryIO], None]) -> None:
+    """Put at path what `fill` writes; for content too large to be held a second time."""
     aside = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         with open(aside, "wb") as file:
-            file.write(content)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 SECONDS_BETWEEN_LINES = 10.0
 
-Advance = Callable[[int], None]
+
+class Advance(Protocol):
+    """Counts finished steps; `note` says how it goes."""
+
+    def __call__(self, steps: int, note: str = "") -> None:
+        """Count steps."""
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
+def progress(what: str, total: int, *, shown: bool = True) -> Iterator[Advance]:
     """Show how far a piece of work is; the caller is given `advance(steps)`.
 
     On a terminal a bar with the time left disappears when the work ends. Elsewhere a line is
     written at most every ten seconds, so that quick work leaves no trace in a log file.
     """
-    if sys.stderr.isatty():
+    if not shown:
+        yield lambda steps, note="": None
+    elif sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.progress import TimeRemainingColumn as TimeLeft
@@ -27,7 +35,11 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(what, total=total)
-            yield lambda steps: bars.advance(task, steps)
+
+            def advance(steps: int, note: str = "") -> None:
+                bars.update(task, advance=steps, description=f"{what} {note}".strip())
+
+            yield advance
     else:
         yield Lines(what, total).advance
 
@@ -39,7 +51,7 @@ class Lines:
         self.what, self.total, self.done = what, total, 0
         self.began = self.last = time.monotonic()
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: int, note: str = "") -> None:
         """Count steps, and write a line if the last one is long ago."""
         self.done += steps
         now = time.monotonic()
@@ -47,5 +59,11 @@ class Lines:
             return
         self.last = now
         left = (now - self.began) / self.done * (self.total - self.done)
-        line = f"{self.what}: {self.done:,} of {self.total:,}, {left:,.0f} s left"
+        words = f", {note}" if note else ""
+        line = f"{self.what}: {self.done:,} of {self.total:,}{words}, {left:,.0f} s left"
         print(line, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Tell the person who waits; stdout belongs to results."""
+    print(text, file=sys.stderr, flush=True)

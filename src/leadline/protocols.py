@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from leadline.config import LogregConfig, RunConfig
+from leadline.config import TRAINING_SWITCHES, LogregConfig, RunConfig, science
 
 # Part of every run's identity: raise it when a split or a switch changes its meaning.
 VERSION = 1
@@ -22,7 +23,7 @@ def resolve(config: RunConfig, *, selects: bool) -> RunConfig:
     protocol, model = config.protocol, config.model
     selection, fewshot = protocol.selection, protocol.fewshot
     if selection == "published":
-        selection = published_selection(model.name)
+        selection = published_selection(model.name, selects=selects)
     if fewshot == "published":
         fewshot = published_fewshot(config.data.design, model.name)
     if not selects and protocol.baseline_cells == "labelled":
@@ -30,13 +31,40 @@ def resolve(config: RunConfig, *, selects: bool) -> RunConfig:
     fixed = protocol.regularisation == "published" and config.data.design == "pbmc"
     if fixed and isinstance(model, LogregConfig) and model.C is None:
         model = replace(model, C=PUBLISHED_PBMC_C)
-    protocol = replace(protocol, selection=selection, fewshot=fewshot)
+    training: dict[str, Any] = {
+        switch: published_training(switch, model.name)
+        for switch in TRAINING_SWITCHES
+        if getattr(protocol, switch) == "published"
+    }
+    protocol = replace(protocol, selection=selection, fewshot=fewshot, **training)
     return replace(config, protocol=protocol, model=model)
 
 
-def published_selection(model: str) -> str:
-    """Say on which cells the paper's script chooses the epoch of this model (D24, D31)."""
-    return {"scbert": "reported", "scgpt": "holdout"}.get(model, "none")
+def identity(config: RunConfig, *, selects: bool) -> dict[str, Any]:
+    """Give what a run computes: a baseline does not change with what it never reads."""
+    whole = science(config)
+    if not selects:
+        del whole["train"]
+        for switch in TRAINING_SWITCHES:
+            del whole["protocol"][switch]
+    assert isinstance(whole, dict)
+    return whole
+
+
+def published_selection(model: str, *, selects: bool) -> str:
+    """Say on which cells the paper's script chooses the epoch of this model (D24, D31).
+
+    For a network that the paper does not have, scGPT's way is taken.
+    """
+    return {"scbert": "reported"}.get(model, "holdout" if selects else "none")
+
+
+def published_training(switch: str, model: str) -> str:
+    """Say how the paper's script trains this model (D25; scGPT's loader does not shuffle)."""
+    scbert = {"select_by": "accuracy", "class_weights": "whole", "order": "shuffled"}
+    scgpt = {"select_by": "loss", "class_weights": "none", "order": "fixed"}
+    other = {"select_by": "accuracy", "class_weights": "none", "order": "shuffled"}
+    return {"scbert": scbert, "scgpt": scgpt}.get(model, other)[switch]
 
 
 def published_fewshot(design: str, model: str) -> str:

@@ -18,8 +18,8 @@ from leadline import __version__
 PACKAGES = ("numpy", "scipy", "scikit-learn", "anndata", "h5py", "torch", "numba")
 
 
-def provenance() -> dict[str, Any]:
-    """Describe the code, the packages and the machine."""
+def provenance(*, device: str = "cpu", world_size: int = 1) -> dict[str, Any]:
+    """Describe the code, the packages, the machine and what computed."""
     return {
         "leadline": __version__,
         **checkout(),
@@ -28,8 +28,8 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "cores": os.cpu_count(),
-        "device": "cpu",
-        "world_size": 1,
+        "device": device,
+        "world_size": world_size,
     }
 
 
@@ -61,19 +61,28 @@ def git(top: Path, *words: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
+def cpu_seconds() -> float:
+    """Give the CPU seconds of this process and of those it started that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
 class Stopwatch:
-    """Wall and CPU seconds since it was made, and the peak memory of the process."""
+    """Wall and CPU seconds since it was made, and the peak memory of the largest process."""
 
     def __init__(self) -> None:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
+        self.wall, self.cpu = time.perf_counter(), cpu_seconds()
 
     def cost(self) -> dict[str, Any]:
         """Give what was spent so far."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = max(
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         # Linux counts in KiB, macOS in bytes.
         peak_mib = peak / 1024 if sys.platform != "darwin" else peak / 1024**2
         return {
             "wall_seconds": round(time.perf_counter() - self.wall, 3),
-            "cpu_seconds": round(time.process_time() - self.cpu, 3),
+            "cpu_seconds": round(cpu_seconds() - self.cpu, 3),
             "peak_memory_mib": round(peak_mib, 1),
         }

@@ -1,7 +1,8 @@
 """The folder of one run: what is in it, when it counts as done, who may write to it.
 
 runs/<run_id>/ config.yaml, record.json, epochs.csv, predictions.npz, log.txt, checkpoints/,
-and DONE or FAILED, written last.
+and DONE or FAILED, written last. checkpoints/ holds last.pt and the best weights while a run is
+under way, best.pt (or nothing) once it is done; it is large, and not part of what DONE seals.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import yaml
@@ -28,6 +30,7 @@ from leadline.errors import UserError
 SCHEMA_VERSION = 1
 CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
 PREDICTIONS, LOG, DONE, FAILED = "predictions.npz", "log.txt", "DONE", "FAILED"
+CHECKPOINTS, BEST = "checkpoints", "best.pt"
 
 
 class State(StrEnum):
@@ -68,6 +71,42 @@ def state(folder: Path) -> State:
     return State.INTERRUPTED if folder.exists() else State.MISSING
 
 
+class Vault:
+    """A run's checkpoints, by name: each is whole or not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / CHECKPOINTS
+
+    def write(self, name: str, fill: Callable[[BinaryIO], None]) -> None:
+        """Keep what `fill` writes."""
+        self.folder.mkdir(exist_ok=True)
+        atomic.write_with(self.folder / name, fill)
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Give what was kept, or None."""
+        try:
+            return open(self.folder / name, "rb")
+        except FileNotFoundError:
+            return None
+
+    def settle(self, *, keep_best: bool = True) -> None:
+        """Leave the best weights, as best.pt, or nothing: the run is done."""
+        for path in self.folder.glob("best-*.pt"):
+            os.replace(path, self.folder / BEST)
+        self.keep_only(*([BEST] if keep_best else []))
+
+    def keep_only(self, *names: str) -> None:
+        """Throw the others away, and the folder if nothing is left."""
+        if not self.folder.exists():
+            return
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
 class Record:
     """A run's folder, open for writing by the one worker that holds its lock."""
 
@@ -106,11 +145,10 @@ class Record:
         """Store a table that a model makes beside its predictions."""
         atomic.write_text(self.folder / name, text)
 
-    def log(self, text: str) -> None:
-        """Append dated lines to the log; it is for people, and not part of what DONE seals."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with open(self.folder / LOG, "a", encoding="utf-8") as file:
-            file.writelines(f"{now} {line}\n" for line in text.splitlines())
+    @property
+    def vault(self) -> Vault:
+        """Give the checkpoints; an interrupted run's are still there."""
+        return Vault(self.folder)
 
     def finish(self) -> None:
         """Seal the record: DONE holds the digest of every other file."""
@@ -120,6 +158,13 @@ class Record:
     def fail(self, trace: str) -> None:
         """Say why the run ended without a result."""
         atomic.write_text(self.folder / FAILED, trace)
+
+
+def append_log(folder: Path, text: str) -> None:
+    """Append dated lines to a run's log; it is for people, and not part of what DONE seals."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with open(folder / LOG, "a", encoding="utf-8") as file:
+        file.writelines(f"{now} {line}\n" for line in text.splitlines())
 
 
 @contextlib.contextmanager
@@ -141,6 +186,7 @@ def open_record(folder: Path) -> Iterator[Record]:
         ) from error
     with lock.hold(folder) as held:
         atomic.sweep(folder)
+        atomic.sweep(folder / CHECKPOINTS)
         with contextlib.suppress(FileNotFoundError):
             (folder / FAILED).unlink()
         yield Record(folder, held)
@@ -148,9 +194,11 @@ def open_record(folder: Path) -> Iterator[Record]:
 
 def tidy(folder: Path) -> None:
     """Remove what a worker left that was killed after its run was done: its lock, half files."""
-    if any(path.name == lock.NAME or is_leftover(path) for path in folder.iterdir()):
+    unsettled = any(path.name != BEST for path in (folder / CHECKPOINTS).glob("*"))
+    if unsettled or any(path.name == lock.NAME or is_leftover(path) for path in folder.iterdir()):
         with contextlib.suppress(lock.Busy), lock.hold(folder):
             atomic.sweep(folder)
+            Vault(folder).settle()
 
 
 def is_leftover(path: Path) -> bool:

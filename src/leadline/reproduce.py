@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class Report:
     results: Sequence[Result]
     discrepancies: Sequence[Discrepancy]
     worth: dict[str, Sequence[Points]]
+    command: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
     add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")
     add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--out", type=Path, metavar="DIR", help="also write tables as CSV, Markdown, LaTeX, HTML")
+    add("--out", type=Path, metavar="DIR", help="also write tables, figures and index.html")
 
 
 def reproduce(chosen: argparse.Namespace) -> int:
@@ -104,7 +106,16 @@ def judge(source: str, runs_dir: Path = DEFAULT_RUNS, protocol: str | None = Non
         results=claims.evaluate(evidence, file, discrepancies),
         discrepancies=discrepancies,
         worth={each.id: claims.worth_of(evidence, each, file.setting) for each in discrepancies},
+        command=_command(source, runs_dir, protocol),
     )
+
+
+def _command(source: str, runs_dir: Path, protocol: str | None) -> str:
+    """Give the command that judges the same numbers again."""
+    words = ["leadline", "reproduce", "--source", source]
+    if source == "runs":
+        words += ["--runs", str(runs_dir), *(["--protocol", protocol] if protocol else [])]
+    return shlex.join(words)
 
 
 def own_frame(runs_dir: Path, protocol: str | None) -> Any:
@@ -225,11 +236,12 @@ def _disagreements(results: Sequence[Result]) -> list[str]:
 
 
 def write(report: Report, folder: Path) -> int:
-    """Write claims, numbers, discrepancies and tables in every format; count the files."""
-    from leadline import atomic, tables
+    """Write claims, tables in every format, figures and the page; count the files."""
+    from leadline import atomic, tables, verdict_page
 
     folder.mkdir(parents=True, exist_ok=True)
     everything = all_tables(report)
+    shown, drawn = draw(report, folder / "figures")
     files = {"claims.json": json.dumps(as_object(report), allow_nan=False, indent=1) + "\n"}
     for table in everything:
         files[f"{table.name}.csv"] = tables.to_csv(table)
@@ -237,9 +249,35 @@ def write(report: Report, folder: Path) -> int:
         files[f"{table.name}.tex"] = tables.to_latex(table)
     files["tables.tex"] = tables.latex_document(everything)
     files["tables.html"] = tables.html_document("leadline reproduce", everything)
+    by_name = {table.name: table for table in everything}
+    files["index.html"] = verdict_page.build(
+        report.source, report.command, report.results, by_name, shown
+    )
     for name, text in files.items():
         atomic.write_text(folder / name, text)
-    return len(files)
+    return len(files) + drawn
+
+
+def draw(report: Report, folder: Path) -> tuple[str, int]:
+    """Write every figure that there are runs for; give them as a part of the page, and count."""
+    from leadline import figures, page
+
+    about = (report.evidence, report.file, report.results)
+    broad, skipped = figures.draw_all(*about)
+    narrow, _ = figures.draw_all(*about, figures.NARROW)
+    parts, written = [], 0
+    for wide, small in zip(broad, narrow, strict=True):
+        paths = figures.save(wide.figure, folder, wide.name, wide.title)
+        drawn = (
+            paths[-1].read_text(encoding="utf-8"),
+            figures.to_svg(small.figure, small.title).decode(),
+        )
+        parts.append(page.figure(wide.name, wide.title, wide.caption, wide.description, *drawn))
+        written += len(paths)
+    for name, reason in skipped.items():
+        print(f"no figure {name}: {reason}", file=sys.stderr)
+        parts.append(page.paragraph(f"No figure {name}: {reason}."))
+    return "".join(parts), written
 
 
 def all_tables(report: Report) -> list[Table]:

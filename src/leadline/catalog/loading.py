@@ -53,7 +53,7 @@ def read(data: config.DataConfig, path: Path) -> Cells:
 
 def synthetic_file(data: config.ZhengLikeData | config.MsLikeData, data_dir: Path) -> Path:
     """Give the file of a synthetic dataset, making it on first use."""
-    from leadline.synthetic import write_ms_like, write_zheng_like
+    from leadline.synthetic import RECIPE, write_ms_like, write_zheng_like
 
     folder = data_dir.expanduser() / "synthetic"
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,8 @@ def synthetic_file(data: config.ZhengLikeData | config.MsLikeData, data_dir: Pat
         }
         n_cells = data.n_train + data.n_test
     shape = "x".join(str(number) for number in size.values())
-    path = folder / f"{type(data).__name__.removesuffix('Data')}-{shape}-seed{data.seed}.h5ad"
+    kind = type(data).__name__.removesuffix("Data")
+    path = folder / f"{kind}-recipe{RECIPE}-{shape}-seed{data.seed}.h5ad"
     if path.exists():
         return path
     write = write_zheng_like if isinstance(data, config.ZhengLikeData) else write_ms_like

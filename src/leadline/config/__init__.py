@@ -17,23 +17,26 @@ from leadline.config.models import (
     KnnPcaConfig,
     LogregConfig,
     MajorityConfig,
+    MlpConfig,
     ModelConfig,
     NearestCentroidConfig,
     StratifiedConfig,
 )
-from leadline.config.protocol import PROTOCOL_CHOICES, ProtocolConfig
+from leadline.config.protocol import PROTOCOL_CHOICES, TRAINING_SWITCHES, ProtocolConfig
 from leadline.config.run import (
     SCHEMAS,
     CsvTrackerConfig,
     RunConfig,
     TrackerConfig,
-    TrainConfig,
     science,
 )
+from leadline.config.train import TRAIN_CHOICES, TrainConfig
 
 __all__ = [
     "PROTOCOL_CHOICES",
     "SCHEMAS",
+    "TRAINING_SWITCHES",
+    "TRAIN_CHOICES",
     "CsvTrackerConfig",
     "DataConfig",
     "EmbeddedData",
@@ -42,6 +45,7 @@ __all__ = [
     "KnnPcaConfig",
     "LogregConfig",
     "MajorityConfig",
+    "MlpConfig",
     "ModelConfig",
     "MsLikeData",
     "NearestCentroidConfig",

@@ -12,11 +12,17 @@ PROTOCOL_CHOICES = {
     "fewshot": ("published", "random", "random_stream", "stratified", "stratified_nested"),
     "baseline_cells": ("labelled", "train"),
     "regularisation": ("published", "cross_validated"),
+    "select_by": ("published", "accuracy", "loss", "macro_f1"),
+    "class_weights": ("published", "none", "train", "whole"),
+    "order": ("published", "shuffled", "fixed"),
     "metric_labels": ("observed", "truth", "all"),
     "unseen_classes": ("keep", "refuse"),
     "rare_classes": ("refuse", "drop"),
     "duplicates": ("warn", "drop", "refuse"),
 }
+
+# What only models that learn by epochs read.
+TRAINING_SWITCHES = ("select_by", "class_weights", "order")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +41,9 @@ class ProtocolConfig:
     fewshot: str = "stratified_nested"
     baseline_cells: str = "labelled"
     regularisation: str = "cross_validated"
+    select_by: str = "accuracy"
+    class_weights: str = "none"
+    order: str = "shuffled"
     metric_labels: str = "truth"
     unseen_classes: str = "refuse"
     rare_classes: str = "refuse"

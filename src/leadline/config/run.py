@@ -18,21 +18,13 @@ from leadline.config.models import (
     KnnPcaConfig,
     LogregConfig,
     MajorityConfig,
+    MlpConfig,
     ModelConfig,
     NearestCentroidConfig,
     StratifiedConfig,
 )
 from leadline.config.protocol import ProtocolConfig
-
-
-@dataclass(slots=True, kw_only=True)
-class TrainConfig:
-    """How a model is fitted; `threads=0` takes every core."""
-
-    threads: int = operational(0)
-
-    def __post_init__(self) -> None:
-        within("train.threads", self.threads, 0, 1024)
+from leadline.config.train import TrainConfig
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +73,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "stratified": StratifiedConfig,
         "nearest_centroid": NearestCentroidConfig,
         "knn_pca": KnnPcaConfig,
+        "mlp": MlpConfig,
     },
     "train": {"train": TrainConfig},
     "protocol": {"protocol": ProtocolConfig},

@@ -1,6 +1,12 @@
 """The models that can be run, behind one small interface."""
 
-from leadline.models.base import Fit, Model
-from leadline.models.build import BASELINES, build
+from typing import TYPE_CHECKING
 
-__all__ = ["BASELINES", "Fit", "Model", "build"]
+from leadline.models.base import Fit, Model
+from leadline.models.build import BASELINES, build, build_network
+
+if TYPE_CHECKING:
+    # Imports torch, which takes a second that baselines need not spend.
+    from leadline.models.network import TorchModel as TorchModel
+
+__all__ = ["BASELINES", "Fit", "Model", "build", "build_network"]

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from leadline import config
 from leadline.models.base import Model
+
+if TYPE_CHECKING:
+    from leadline.models.network import TorchModel
 
 # These choose no epoch on a selection set.
 BASELINES = frozenset({"logreg", "majority", "stratified", "nearest_centroid", "knn_pca"})
 
 
-def build(chosen: config.ModelConfig, *, seed: int) -> Model:
-    """Make the model that a configuration describes."""
+def build(
+    chosen: config.ModelConfig,
+    *,
+    seed: int,
+    threads: int = 1,
+    cache: Path | None = None,
+    device: str = "cpu",
+) -> Model:
+    """Make the model that a configuration describes.
+
+    `cache` is a folder for solutions that other runs can share; without one nothing is kept.
+    """
     # Each room is imported when it is entered: scikit-learn alone takes a second.
     match chosen:
         case config.LogregConfig():
             from leadline.models.logreg import LogisticRegression
 
-            return LogisticRegression(chosen, seed=seed)
+            return LogisticRegression(
+                chosen, seed=seed, threads=threads, cache=cache, device=device
+            )
         case config.MajorityConfig():
             from leadline.models.controls import Majority
 
@@ -34,3 +52,13 @@ def build(chosen: config.ModelConfig, *, seed: int) -> Model:
 
             return KnnPca(chosen, seed=seed)
     raise AssertionError(f"no model for {type(chosen).__name__}")
+
+
+def build_network(chosen: config.ModelConfig) -> TorchModel:
+    """Make the model that the trainer fits, for the names that are no baselines."""
+    match chosen:
+        case config.MlpConfig():
+            from leadline.models.mlp import Mlp
+
+            return Mlp(chosen)
+    raise AssertionError(f"no network for {type(chosen).__name__}")

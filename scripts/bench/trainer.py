@@ -1,0 +1,142 @@
+"""Overhead of the trainer over a bare loop of the same steps; prints one JSON object.
+
+The bare loop cuts the same batches, runs the same network with the same dropout, and takes the
+same clipped Adam steps; it checks nothing, tells nobody and keeps nothing. Both run in turns in
+one process; the ratio is that of the medians. An epoch of the trainer without selection cells,
+with its checkpoint at the end, stands against one of the bare loop.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from leadline import trainer
+from leadline.cells import Cells, Scale
+from leadline.config import MlpConfig, TrainConfig
+from leadline.models.dropout import CellDropout, aim, keep
+from leadline.models.mlp import Mlp
+from leadline.models.network import Moment
+from leadline.record import Vault
+from leadline.trainer.order import batch_of, order_of, steps_of
+
+
+def some_cells(n_cells, n_genes, density=0.1, n_classes=10):
+    rng = np.random.default_rng(0)
+    matrix = sparse.random_array((n_cells, n_genes), density=density, rng=rng, dtype=np.float32)
+    return Cells(
+        name="bench",
+        matrix_CG=sparse.csr_array(matrix),
+        scale=Scale.LN_CP10K,
+        library_C=np.full(n_cells, 1e4),
+        genes=np.array([f"G{g}" for g in range(n_genes)]),
+        ids=np.array([f"cell{c}" for c in range(n_cells)]),
+        labels_C=rng.integers(0, n_classes, n_cells).astype(np.int32),
+        classes=tuple(f"type {k}" for k in range(n_classes)),
+    )
+
+
+def bare(model, cells, config, epochs):
+    """Train as a short script would."""
+    torch.manual_seed(1)
+    network = model.build(cells)
+    network.train()
+    source = model.encode(cells)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
+    for epoch in range(1, epochs + 1):
+        order = order_of(len(cells), seed=1, epoch=epoch, shuffled=True)
+        for step in range(steps_of(len(cells), config.batch_size)):
+            rows = batch_of(order, step, config.batch_size)
+            aim(network, seed=1, epoch=epoch, rows=rows)
+            batch = source.batch(rows, Moment(seed=1, epoch=epoch))
+            loss = cross_entropy(model.logits(network, batch), batch["labels"])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            clip_grad_norm_(network.parameters(), config.clip)
+            optimiser.step()
+    return network
+
+
+def ours(model, cells, config, folder):
+    """Train with the trainer, checkpoints on disk."""
+    vault = Vault(folder)
+    vault.keep_only()
+    setting = trainer.Setting(train=config, seed=1, vault=vault)
+    learner = trainer.Classifier(model, setting)
+    learner.fit(cells, None)
+    return learner.network
+
+
+def seconds(function, *arguments):
+    began = time.perf_counter()
+    result = function(*arguments)
+    return time.perf_counter() - began, result
+
+
+def dropout_ratio(n_cells=32, elements=4096, repeats=200):
+    """Set drawing a mask for each cell against torch's own draw."""
+    network = torch.nn.Sequential(CellDropout(0.5))
+    aim(network, seed=1, epoch=1, rows=np.arange(n_cells))
+    x = torch.ones(n_cells, elements)
+    draws = {
+        "cell_dropout": lambda: keep(network[0].key_2B, elements, 0.5),
+        "torch_dropout": lambda: torch.nn.functional.dropout(x, 0.5),
+    }
+    found = {}
+    for name, draw in draws.items():
+        found[name] = statistics.median(seconds(draw)[0] for _ in range(repeats)) * 1e6
+    return {f"{name}_us": round(value, 1) for name, value in found.items()}
+
+
+def compare(n_cells, n_genes, hidden, epochs, turns, folder):
+    torch.set_num_threads(1)
+    model = Mlp(MlpConfig(name="mlp", hidden=[hidden]))
+    cells = some_cells(n_cells, n_genes)
+    config = TrainConfig(epochs=epochs, batch_size=32, threads=1)
+    times = {"bare": [], "trainer": []}
+    for _ in range(turns + 1):
+        plain_seconds, plain = seconds(bare, model, cells, config, epochs)
+        our_seconds, network = seconds(ours, model, cells, config, folder)
+        times["bare"].append(plain_seconds)
+        times["trainer"].append(our_seconds)
+    farthest = max(
+        float((a - b).abs().max())
+        for a, b in zip(plain.parameters(), network.parameters(), strict=True)
+    )
+    # The first turn warms up.
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    steps = epochs * steps_of(n_cells, 32)
+    return {
+        "cells": n_cells,
+        "genes": n_genes,
+        "hidden": hidden,
+        "steps": steps,
+        "bare_ms_per_step": medians["bare"] / steps * 1e3,
+        "trainer_ms_per_step": medians["trainer"] / steps * 1e3,
+        "overhead": medians["trainer"] / medians["bare"] - 1,
+        "largest_difference_of_weights": farthest,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer steps and turns")
+    chosen = parser.parse_args()
+    epochs, turns = (2, 3) if chosen.quick else (4, 7)
+    report = {"target": "overhead <= 0.05", "dropout": dropout_ratio()}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, size in {"small": (4000, 1000, 256), "paper": (2000, 16_906, 512)}.items():
+            report[name] = compare(*size, epochs, turns, Path(folder))
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

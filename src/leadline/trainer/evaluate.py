@@ -1,0 +1,78 @@
+"""What a network says of cells: sums over all of them, or probabilities in order.
+
+Legend: C cells, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from leadline import distributed
+from leadline.models.network import Batch, Moment, Source, TorchModel
+from leadline.trainer.guards import out_of_memory
+from leadline.trainer.objectives import Objective, Tally
+from leadline.trainer.precision import autocast
+from leadline.trainer.setting import Setting
+from leadline.trainer.step import moved
+
+
+def pieces(source: Source, setting: Setting, block: int) -> Iterator[Batch]:
+    """Cut this rank's slice of the cells into batches."""
+    own = distributed.share_of(np.arange(len(source)), setting.world.rank, setting.world.size)
+    for start in range(0, len(own), block):
+        moment = Moment(seed=setting.seed, epoch=0)
+        yield moved(source.batch(own[start : start + block], moment), setting.device)
+
+
+@torch.inference_mode()
+def score(
+    objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
+) -> dict[str, float]:
+    """Judge the network on labelled cells, whichever rank measures which."""
+    network.eval()
+    whole: Tally = {}
+    for batch in pieces(source, setting, block):
+        with autocast(setting.train, setting.device):
+            found = objective.tally(network, batch)
+        whole = {name: found[name] + whole.get(name, 0.0) for name in found}
+    if setting.world.size > 1:
+        # A rank without a cell learns from the others what is to be added.
+        shapes = distributed.collect({k: v.shape for k, v in whole.items()}, setting.world)[0]
+        full = {name: whole.get(name, np.zeros(shape)) for name, shape in shapes.items()}
+        whole = distributed.add_arrays(full, setting.device)
+    return objective.scores(whole)
+
+
+@torch.inference_mode()
+def probabilities(
+    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+) -> NDArray[np.float64]:
+    """Give proba_CK of every cell once, in the order of the cells, on every rank."""
+    network.eval()
+    while True:
+        try:
+            found = [said(model, network, x, setting) for x in pieces(source, setting, block)]
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or block == 1:
+                raise
+        block //= 2
+    n_classes = max(distributed.collect(found[0].shape[1] if found else 0, setting.world))
+    empty = torch.zeros((0, n_classes), dtype=torch.float64, device=setting.device)
+    own_CK = torch.cat([empty, *found])
+    whole_CK: NDArray[np.float64] = (
+        distributed.gather_rows(own_CK, len(source), setting.world).cpu().numpy()
+    )
+    return whole_CK
+
+
+def said(model: TorchModel, network: nn.Module, batch: Batch, setting: Setting) -> Tensor:
+    """Give the class probabilities of one batch."""
+    with autocast(setting.train, setting.device):
+        logits_BK = model.logits(network, batch)
+    return logits_BK.double().softmax(dim=1)
