@@ -2,20 +2,25 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline import trainer
+from leadline import job, protocols, record, trainer
+from leadline.compose import compose, shipped
 from leadline.config import MlpConfig, TrainConfig
+from leadline.distributed import World
 from leadline.errors import UserError
-from leadline.models.dropout import CellDropout, aim, keep
+from leadline.models.dropout import CellDropout, aim, keep, words_of
 from leadline.models.mlp import Mlp
 from leadline.models.network import Moment
+from leadline.run import run
 from leadline.trainer import fit as fitting
 from leadline.trainer import guards
 from leadline.trainer.objectives import Classification, class_weights
@@ -200,7 +205,7 @@ def test_dropout_needs_to_be_aimed_and_does_nothing_when_predicting():
 def scripted(monkeypatch, scores):
     """Let the selection set say these things, epoch by epoch."""
     left = iter(scores)
-    monkeypatch.setattr(fitting, "score", lambda *_: next(left))
+    monkeypatch.setattr(fitting, "score", lambda *_: {"classes_named": 2} | next(left))
 
 
 @pytest.mark.parametrize(("select_by", "best"), [("accuracy", 2), ("macro_f1", 3), ("loss", 1)])
@@ -460,3 +465,174 @@ def test_before_step_is_called_once_a_step_whatever_the_micro_batches():
     train, _ = halves()
     classifier(counting(), epochs=2, batch_size=20, micro_batch="5").fit(train, None)
     assert seen == list(range(1, 7))
+
+
+# A masked objective: sums over positions, masks that belong to cells
+
+
+class Masked:
+    """Predicts whether each masked gene is expressed; the weight is the number of masked genes."""
+
+    def loss(self, network, batch):
+        logits_BG = network(batch["genes"] * ~batch["masked"])
+        truth_BG = (batch["genes"] > 0).float()
+        loss_BG = nn.functional.binary_cross_entropy_with_logits(
+            logits_BG, truth_BG, reduction="none"
+        )
+        return (loss_BG * batch["masked"]).sum(), batch["masked"].sum()
+
+    def tally(self, network, batch):
+        loss, weight = self.loss(network, batch)
+        return {"loss": loss.double().numpy(), "weight": weight.double().numpy()}
+
+    def scores(self, tally):
+        return {"loss": tally["loss"] / tally["weight"], "masked": tally["weight"]}
+
+
+class MaskedCells:
+    """Masks a share of genes, drawn for each cell and epoch."""
+
+    def __init__(self, cells):
+        self.matrix_CG = cells.lognorm()
+
+    def __len__(self):
+        return self.matrix_CG.shape[0]
+
+    def batch(self, rows, moment):
+        words = words_of(seed=moment.seed, epoch=moment.epoch, rows=rows)
+        masked = [
+            np.random.default_rng(word).random(self.matrix_CG.shape[1]) < 0.2 for word in words
+        ]
+        genes = torch.from_numpy(self.matrix_CG[rows].toarray())
+        return {"genes": genes, "masked": torch.from_numpy(np.array(masked))}
+
+
+def test_a_masked_objective_is_fitted_over_positions_whatever_the_micro_batches():
+    train, test = halves()
+    fits, networks = [], []
+    for micro_batch in ("auto", "3"):
+        setting = classifier(micro_batch=micro_batch, select_by="loss", lr=0.02).setting
+        torch.manual_seed(0)
+        network = nn.Linear(40, 40)
+        fit = trainer.Fit(
+            Masked(), network, MaskedCells(train), MaskedCells(test), setting, ids=train.ids
+        )
+        fits.append(fit.run())
+        networks.append(network)
+    torch.testing.assert_close(networks[0].weight, networks[1].weight, rtol=0, atol=1e-5)
+    losses = [columns(fit.rows, "selection_loss") for fit in fits]
+    np.testing.assert_allclose(*losses, atol=1e-5)
+    assert losses[0][-1] < losses[0][0]
+    # Masks change from epoch to epoch in training, and are the same whenever it is judged.
+    assert len(set(columns(fits[0].rows, "selection_masked"))) == 1
+
+
+# What names a run
+
+
+def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
+    plain = compose(["model=mlp"])
+
+    def named(selects, part="train", **changes):
+        config = replace(plain, **{part: replace(getattr(plain, part), **changes)})
+        return protocols.identity(protocols.resolve(config, selects=selects), selects=selects)
+
+    science = [{"lr": 0.1}, {"epochs": 3}, {"amp": "bf16"}, {"batch_size": 64}]
+    operational = [
+        *({"devices": 4}, {"micro_batch": "2"}, {"checkpoint_minutes": 1.0}, {"compile": True}),
+        *({"device": "cpu"}, {"deterministic": False}, {"keep_best": False}, {"threads": 1}),
+        {"activation_checkpointing": True},
+    ]
+    for changes in science:
+        assert named(True, **changes) != named(True)
+        assert named(False, **changes) == named(False)
+    for changes in operational:
+        assert named(True, **changes) == named(True)
+    for changes in ({"class_weights": "train"}, {"order": "fixed"}, {"select_by": "loss"}):
+        assert named(True, "protocol", **changes) != named(True)
+        assert named(False, "protocol", **changes) == named(False)
+    listed = {key for changes in (*science, *operational) for key in changes}
+    rest = {"optimiser", "eps", "weight_decay", "schedule", "gamma", "warmup_epochs", "clip"}
+    assert listed | rest | {"patience"} == set(TrainConfig.__dataclass_fields__)
+    assert set(named(True)["train"]) == rest | {"patience", "lr", "epochs", "amp", "batch_size"}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.epochs=0", r"train.epochs must lie in \[1, 100000\]: got 0"),
+        ("train.batch_size=0", r"train.batch_size must lie in \[1"),
+        ("train.lr=0", r"train.lr must lie in \(0, 10\]: got 0"),
+        ("train.lr=fast", "train.lr must be a number"),
+        ("train.clip=0", r"train.clip must lie in \(0, inf\)"),
+        ("train.optimiser=sgd", "train.optimiser must be one of adam, adamw"),
+        ("train.schedule=cosine", "train.schedule must be one of constant, scbert_cosine"),
+        ("train.amp=fp8", "train.amp must be one of none, bf16, fp16"),
+        ("train.micro_batch=0", "train.micro_batch must be auto or a whole number above 0"),
+        ("train.micro_batch=some", "train.micro_batch must be auto or a whole number above 0"),
+        ("train.devices=0", r"train.devices must lie in \[1"),
+        ("train.device=tpu", "train.device must be one of auto, cpu, cuda"),
+        ("train.patience=-1", r"train.patience must lie in \[0"),
+        ("train.checkpoint_minutes=0", r"train.checkpoint_minutes must lie in \(0"),
+        ("model.dropout=1", r"model.dropout must lie in \[0, 0.95\]"),
+        ("model.hidden=[0]", r"model.hidden must lie in \[1"),
+        ("model.scaling=robust", "model.scaling must be one of zscore, none"),
+    ],
+)
+def test_settings_out_of_range_are_explained(word, message):
+    with pytest.raises(UserError, match=message):
+        compose(["model=mlp", word])
+
+
+def test_presets_show_every_setting():
+    shown = yaml.safe_load((shipped("conf") / "train" / "default.yaml").read_text())
+    assert set(shown) - {"defaults"} == set(TrainConfig.__dataclass_fields__)
+    assert compose(["train=default"]).train == TrainConfig()
+    scbert, scgpt = (compose([f"train={name}_paper"]).train for name in ("scbert", "scgpt"))
+    assert (scbert.schedule, scbert.epochs, scbert.lr) == ("scbert_cosine_restarts", 10, 1e-4)
+    assert (scgpt.schedule, scgpt.eps, scgpt.amp) == ("step", 1e-4, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("scbert", ("accuracy", "whole", "shuffled")), ("scgpt", ("loss", "none", "fixed"))],
+)
+def test_what_published_training_is(model, expected):
+    switches = ("select_by", "class_weights", "order")
+    assert tuple(protocols.published_training(name, model) for name in switches) == expected
+
+
+def test_weights_over_the_whole_set_are_warned_of(tmp_path):
+    words = ["model=mlp", "train.epochs=1", "protocol.class_weights=whole", f"runs_dir={tmp_path}"]
+    facts = record.read_facts(run(compose(words)))
+    assert "class weights count the reported cells too, as in the paper's code" in facts["warnings"]
+    assert facts["fit"]["class_weights"] == "whole"
+
+
+class Collapsed(Mlp):
+    """Always prefers the first class."""
+
+    def logits(self, network, batch):
+        return super().logits(network, batch) * 1e-9 + torch.tensor([1.0, 0.0, 0.0])
+
+
+def test_a_network_that_names_one_class_is_flagged_as_collapsed():
+    train, test = halves()
+    fit = classifier(Collapsed(MlpConfig(name="mlp")), epochs=1).fit(train, test)
+    assert "collapsed: one class is named for every cell of the selection set" in fit.warnings
+
+
+def test_several_processes_for_a_baseline_are_refused(monkeypatch):
+    monkeypatch.setattr(job.distributed, "from_environment", lambda: World(rank=1, size=2))
+    with pytest.raises(UserError, match="model=majority is computed by one process: got 2"):
+        job.prepare(compose(["model=majority"]))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same():
+    rows, proba, _ = fit_and_predict()
+    rows_c, proba_c, _ = fit_and_predict(options={"compile": True})
+    np.testing.assert_allclose(
+        columns(rows_c, "train_loss"), columns(rows, "train_loss"), atol=1e-4
+    )
+    np.testing.assert_allclose(proba_c, proba, atol=1e-4)

@@ -231,26 +231,26 @@ def test_ten_signals_at_random_moments(number, tmp_path):
     while hits < 10:
         attempts += 1
         assert attempts < 60
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command(tmp_path / "b", *words),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-        )
-        # The moment: after a random number of epochs told, then a random part of one.
-        told = int(rng.integers(1, 5))
-        for line in process.stderr:
-            told -= line.startswith("epoch ")
-            if told == 0:
-                break
-        try:
-            process.wait(timeout=rng.uniform(0, 0.1))
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-            process.stderr.read()
-            code = process.wait()
+        ) as process:
+            # The moment: after a random number of epochs told, then a random part of one.
+            told = int(rng.integers(1, 5))
+            for line in process.stderr:
+                told -= line.startswith("epoch ")
+                if told == 0:
+                    break
+            try:
+                code = process.wait(timeout=rng.uniform(0, 0.1))
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+                process.stderr.read()
+                code = process.wait()
+                hits += code != 0
             assert code in (-signal.SIGKILL, preempt.REQUEUE, 0)
-            hits += code != 0
         for folder in (tmp_path / "b").glob("mlp*"):
             if record.state(folder) is State.DONE:
                 same(folder, undisturbed)

@@ -50,6 +50,7 @@ def learns_by_epochs(config: RunConfig) -> bool:
 def prepare(config: RunConfig) -> Job:
     """Load the cells, split them, and name the run."""
     config = protocols.resolve(config, selects=learns_by_epochs(config))
+    require_one_process(config, distributed.from_environment())
     model = make_model(config)
     cells = catalog.load(config.data, Path(config.data_dir))
     require_scale(cells, model.accepts, config.model.name)
@@ -67,6 +68,16 @@ def prepare(config: RunConfig) -> Job:
         run_id=run_id,
         folder=Path(config.runs_dir).expanduser() / run_id,
     )
+
+
+def require_one_process(config: RunConfig, world: World) -> None:
+    """Refuse to let several processes fit a model that one process fits."""
+    if world.size > 1 and not learns_by_epochs(config):
+        raise UserError(
+            f"model={config.model.name} is computed by one process",
+            got=f"{world.size} of them",
+            remedy="start one task, and give it cores with train.threads",
+        )
 
 
 def make_model(config: RunConfig) -> models.Model | models.TorchModel:

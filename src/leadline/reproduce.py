@@ -268,10 +268,8 @@ def draw(report: Report, folder: Path) -> tuple[str, int]:
     parts, written = [], 0
     for wide, small in zip(broad, narrow, strict=True):
         paths = figures.save(wide.figure, folder, wide.name, wide.title)
-        drawn = (
-            paths[-1].read_text(encoding="utf-8"),
-            figures.to_svg(small.figure, small.title).decode(),
-        )
+        phone = figures.to_svg(small.figure, small.title).decode()
+        drawn = (paths[-1].read_text(encoding="utf-8"), phone)
         parts.append(page.figure(wide.name, wide.title, wide.caption, wide.description, *drawn))
         written += len(paths)
     for name, reason in skipped.items():

@@ -46,14 +46,18 @@ def aim(network: nn.Module, *, seed: int, epoch: int, rows: NDArray[np.int64]) -
     layers = [module for module in network.modules() if isinstance(module, CellDropout)]
     if not layers:
         return
-    # One word for (seed, epoch, cell), then two for each layer: half a microsecond a cell.
-    cell_B = mix(mix(mix(np.uint64(seed)) ^ np.uint64(epoch)) ^ rows.astype(np.uint64))
+    cell_B = words_of(seed=seed, epoch=epoch, rows=rows)
     for index, layer in enumerate(layers):
         word_B = mix(cell_B ^ mix(np.uint64(index + 1)))
         key_2B = np.stack([word_B & np.uint64(0xFFFFFFFF), word_B >> np.uint64(32)])
         layer.key_2B = torch.from_numpy(key_2B.astype(np.uint32).view(np.int32)).to(
             device_of(layer, network), non_blocking=True
         )
+
+
+def words_of(*, seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Give each cell 64 random bits of its own; masks of a pretraining task start here too."""
+    return mix(mix(mix(np.uint64(seed)) ^ np.uint64(epoch)) ^ rows.astype(np.uint64))
 
 
 def device_of(layer: nn.Module, network: nn.Module) -> torch.device:

@@ -69,7 +69,7 @@ class Classifier:
         return Fit(
             facts=self._facts(fitted, unable, selected=selection is not None),
             epochs=fitted.rows,
-            warnings=[*fitted.warnings, *self._caveats(fitted)],
+            warnings=[*fitted.warnings, *self._caveats(fitted, selection)],
         )
 
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
@@ -146,13 +146,14 @@ class Classifier:
             },
         }
 
-    def _caveats(self, fitted: fitting.Fitted) -> list[str]:
-        """Say where devices or memory may have changed the result."""
-        mixing = [f"the result depends on how cells are batched: {c}" for c in self.model.caveats()]
-        last = fitted.rows[fitted.best_epoch - 1]
-        if last.get("selection_classes_named") == 1 and len(last) > 3:
-            mixing.append("collapsed: one class is named for every cell of the selection set")
-        return mixing
+    def _caveats(self, fitted: fitting.Fitted, selection: Cells | None) -> list[str]:
+        """Say where devices or memory may have changed the result, and where nothing was learnt."""
+        said = [f"the result depends on how cells are batched: {c}" for c in self.model.caveats()]
+        chosen = fitted.rows[fitted.best_epoch - 1]
+        many = selection is not None and len(selection) > 1
+        if many and chosen["selection_classes_named"] == 1:
+            said.append("collapsed: one class is named for every cell of the selection set")
+        return said
 
 
 def recomputed(forward: Any) -> Any:

@@ -70,12 +70,13 @@ class Fit:
         self.stepper = Stepper(objective, network, train, setting)
         self.steps = steps_of(len(train), setting.train.batch_size)
         self.progress = Progress()
-        self.began = self.saved = time.monotonic()
+        self.taken = 0
+        self.began = self.saved = self.began_training = time.monotonic()
 
     def run(self) -> Fitted:
         """Train to the end, going on where an earlier attempt was stopped."""
         self.progress = checkpoint.restore(self.stepper, self.setting)
-        self.began = self.saved = time.monotonic()
+        self.began = self.saved = self.began_training = time.monotonic()
         with self.setting.notice.deferring():
             while not self.over():
                 self.one_epoch()
@@ -139,6 +140,7 @@ class Fit:
         progress.loss_sum += taken.loss_sum
         progress.weight += taken.weight
         progress.step += 1
+        self.taken += len(rows)
         stop, save = taken.wishes
         if stop or save:
             self.save()
@@ -156,7 +158,8 @@ class Fit:
         if self.selection is not None:
             block = max(self.stepper.micro, 1)
             found = score(self.objective, self.network, self.selection, setting, block)
-            row |= {f"selection_{name}": value for name, value in found.items()}
+            # Plain numbers: a checkpoint lets nothing else in.
+            row |= {f"selection_{name}": np.asarray(x).item() for name, x in found.items()}
         progress.rows.append(row)
         better = self.is_better(row)
         if better:
@@ -164,10 +167,18 @@ class Fit:
             progress.best_epoch = progress.epoch
         explosion = guards.exploded([r["train_loss"] for r in progress.rows])
         progress.warnings += [explosion] if explosion else []
-        setting.tell(line(row, setting.train.epochs, better and self.selection is not None))
+        pace = self.pace(setting.train.epochs - progress.epoch)
+        mark = " (best so far)" if better and self.selection is not None else ""
+        setting.tell(line(row, setting.train.epochs) + mark + pace)
         setting.track(progress.epoch, {k: v for k, v in row.items() if k != "epoch"})
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.loss_sum = progress.weight = 0.0
+
+    def pace(self, epochs_left: int) -> str:
+        """Tell how fast this attempt goes, and how long it still takes."""
+        rate = self.taken / max(time.monotonic() - self.began_training, 1e-9)
+        left = epochs_left * len(self.train) / max(rate, 1e-9)
+        return f"; {rate:,.0f} cells/s, {left:,.0f} s left"
 
     def is_better(self, row: dict[str, float]) -> bool:
         """Say whether this epoch beats the best so far; an equal one does not."""
@@ -198,10 +209,10 @@ class Fit:
         distributed.same_everywhere(list(self.network.state_dict().values()))
 
 
-def line(row: dict[str, Any], epochs: int, best: bool) -> str:
+def line(row: dict[str, Any], epochs: int) -> str:
     """Tell an epoch in one line."""
     words = [f"epoch {row['epoch']} of {epochs}: loss {row['train_loss']:.4f}"]
     for name, value in row.items():
         if name.startswith("selection_") and isinstance(value, float):
             words.append(f"{name.replace('_', ' ')} {value:.4f}")
-    return ", ".join(words) + (" (best so far)" if best else "")
+    return ", ".join(words)

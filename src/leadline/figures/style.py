@@ -1,0 +1,142 @@
+"""How figures look: sizes, type, and one colour and marker for each arm, everywhere the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+
+# Widths of a journal's two columns and of one, in millimetres.
+WIDE, NARROW = 175.0, 85.0
+INCH = 25.4
+INK, MUTED, FAINT = "#1a1a1a", "#5c5c5c", "#e4e4e4"
+SMALL, TEXT, TITLE = 7.0, 7.5, 8.5
+LABEL = 26
+RC: dict[Any, Any] = {
+    # The one family that comes with matplotlib: the same letters, and bytes, on every machine.
+    "font.family": "DejaVu Sans",
+    "font.size": TEXT,
+    "axes.titlesize": TITLE,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": TEXT,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.fontsize": TEXT,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.4,
+    "legend.columnspacing": 1.4,
+    # Names come from users' files: a dollar sign in one is no formula.
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "leadline",
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Colour, marker and word of an arm."""
+
+    colour: str
+    marker: str
+    word: str
+
+
+# Each at least 3 : 1 against white, and apart from one another for colour-blind readers as well;
+# the marker says it a second time. An ablation keeps its colour from model to model.
+LOOKS = {
+    "scbert/reference": Look("#0072B2", "o", "scBERT"),
+    "logreg/logreg": Look("#D55E00", "s", "logistic regression"),
+    "scgpt/reference": Look("#00785A", "D", "scGPT"),
+    "no_pretraining": Look("#5C2E00", "^", "no pre-training"),
+    "no_pretraining_frozen": Look("#4D4D4D", "<", "no pre-training, embeddings frozen"),
+    "no_gene2vec": Look("#A8358F", "v", "no gene2vec"),
+}
+# For arms that nobody has fixed: the name picks, so that a name looks the same in every figure.
+OTHER_COLOURS = ("#332288", "#882255", "#117733", "#7A6A00", "#A0522D", "#2F6F8F")
+OTHER_MARKERS = ("h", "p", "<", ">", "d", "H")
+VERDICTS = {
+    "holds": Look("#00785A", "o", "holds"),
+    "fragile": Look("#B07A00", "^", "fragile: holds by the paper’s test, not by a better one"),
+    "fails": Look("#C1272D", "X", "fails"),
+}
+WORDS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "acc_hard": "accuracy, hard classes",
+    "f1_hard": "macro-F1, hard classes",
+    "zheng68k": "PBMC",
+    "ms": "multiple sclerosis",
+    "scbert": "scBERT",
+    "scgpt": "scGPT",
+    "logreg": "logistic regression",
+    "reference": "full model",
+    "no_pretraining": "no pre-training",
+    "no_pretraining_frozen": "embeddings frozen",
+    "no_gene2vec": "no gene2vec",
+}
+
+
+def look(arm: str) -> Look:
+    """Give the look of an arm, written model/arm; an unknown name always gets the same."""
+    model, _, name = arm.partition("/")
+    known = LOOKS.get(arm) or LOOKS.get(name)
+    if known is not None:
+        return known
+    digest = hashlib.sha256(arm.encode()).digest()
+    colour = OTHER_COLOURS[digest[0] % len(OTHER_COLOURS)]
+    marker = OTHER_MARKERS[digest[1] % len(OTHER_MARKERS)]
+    return Look(colour, marker, lines(model if model == name else arm))
+
+
+def word(name: str) -> str:
+    """Give the word for a name of the configuration; other names as they are."""
+    return WORDS.get(name) or lines(name)
+
+
+def lines(name: str, width: int = LABEL) -> str:
+    """Set a name in lines, whole; signs that no font can draw are replaced."""
+    seen = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
+    return "\n".join(textwrap.wrap(seen, width, break_on_hyphens=False)) or seen
+
+
+def percent(fraction: float) -> str:
+    """Write a share of the labels."""
+    return f"{100 * fraction:.4g} %"
+
+
+def one_line(text: str) -> str:
+    """Undo the lines of a name, for sentences."""
+    return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Use this style, whatever the user's matplotlibrc says, and leave no trace."""
+    with matplotlib.style.context("default"), mpl.rc_context(RC):
+        yield
