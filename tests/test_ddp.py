@@ -3,6 +3,7 @@
 A model joins by a line in MODELS: its losses and predictions are then compared over world sizes.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -217,6 +218,28 @@ def test_a_rank_that_raises_is_quoted():
     assert first.startswith("rank 1 on ") and first.endswith("the second rank is broken")
     assert "Traceback" in first
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def hangs_while_another_dies(world, notice):
+    """Be a rank that hangs where no signal is answered, as in a collective of NCCL."""
+    if world.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    time.sleep(600)
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_does_not_keep_a_failed_run_alive():
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=launch_hanging)
+    process.start()
+    process.join(timeout=15 + 30)  # 15 to start; the 30 are the requirement
+    assert process.exitcode == 0
+
+
+def launch_hanging():
+    with pytest.raises(launch.RankFailed, match=r"rank 1 was killed \(SIGKILL\)"):
+        launch.ranks(2, "cpu", hangs_while_another_dies)
 
 
 @pytest.mark.slow

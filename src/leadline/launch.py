@@ -16,13 +16,17 @@ from typing import Any
 from leadline import distributed, preempt
 from leadline.distributed import World
 from leadline.errors import UserError
+from leadline.lock import started
 from leadline.preempt import Preempted
 
 HERE = "127.0.0.1"
-# What ranks get to write a checkpoint in, or to end after another's failure; then they are killed.
-GRACE_SECONDS = 15
-# How soon a rank notices that whoever started it is gone.
+# What ranks get to write a checkpoint in when the run is told to stop; then they are killed.
+GRACE_SECONDS = 20
+# How soon a rank notices that whoever started it, or another rank, is gone.
 WATCH_SECONDS = 0.5
+# What a rank gets to end by itself after another has gone. It may hang in a collective of NCCL,
+# which neither notices a lost rank nor lets Python answer a signal.
+MOURNING_SECONDS = 10.0
 MISTAKE, STOPPED, RESULT = "mistake", "stopped", "result"
 
 # What a rank does: (world, notice, *arguments) → its result.
@@ -93,11 +97,13 @@ def rank_main(
     parent: int, address: tuple[str, int], device: str, work: Work, arguments: tuple[Any, ...]
 ) -> tuple[str, Any]:
     """Do one rank's work; what it raises is told to the parent through the store."""
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    watched = {parent: started(parent)}
+    threading.Thread(target=end_with, args=(watched, 0.0), daemon=True).start()
     world = distributed.from_environment()
     with preempt.heeded() as notice:
         try:
             with distributed.joined(world, device, address) as store, telling(store, world):
+                watch_others(world)
                 result = work(world, notice, *arguments)
         except Preempted:
             return STOPPED, None
@@ -117,10 +123,18 @@ def telling(store: Any, world: World) -> Iterator[None]:
         raise
 
 
-def end_with(parent: int) -> None:
-    """End this process when its parent is gone: nobody would read what it makes."""
-    while os.getppid() == parent:
+def watch_others(world: World) -> None:
+    """End this process soon after another rank has ended."""
+    pids = distributed.collect(os.getpid(), world)
+    watched = {pid: started(pid) for pid in pids}
+    threading.Thread(target=end_with, args=(watched, MOURNING_SECONDS), daemon=True).start()
+
+
+def end_with(watched: dict[int, str | None], mourning: float) -> None:
+    """End this process when one of those watched has gone; marks tell a reused process id."""
+    while all(mark is None or started(pid) == mark for pid, mark in watched.items()):
         time.sleep(WATCH_SECONDS)
+    time.sleep(mourning)
     os._exit(1)
 
 

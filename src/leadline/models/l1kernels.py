@@ -1,10 +1,13 @@
-"""Compiled loops of the L1 path solver: columns, curvature, the quadratic model, one refinement.
+"""Compiled loops of the L1 path solver: columns, curvature, the quadratic model, Newton steps.
 
-Every kernel is free of global state, releases the interpreter lock and adds in float64, in an
-order that does not depend on the number of threads: the bits of a fit are the same for any.
+Every kernel is free of global state, releases the interpreter lock and adds in an order that does
+not depend on the number of threads: the bits of a fit are the same for any. Gradients, losses and
+weights are float64; only a quadratic model that need not be careful is summed in float32.
 
-Legend: C cells of the fold, G columns (genes, then the constant 1), A classes in flight, W columns
-of a working set, M cells with a curvature worth keeping.
+One file, because numba's cache watches the file of a kernel and not those that it calls.
+
+Legend: C cells of the fold, G columns (genes, then the constant 1), A problems in flight, B blocks
+of eight of them, W columns of a working set, S columns of its support, M cells that a model keeps.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ CONJUGATE_STEPS = 25
 
 def compiled(function: Callable[..., Any], fastmath: bool = False) -> Any:
     """Compile without the interpreter lock, cached on disk where the disk allows it."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # a read-only install without a home: compile anew in each process
@@ -544,20 +547,9 @@ def search(  # type: ignore[no-untyped-def]
 
 @compiled
 def refine(  # type: ignore[no-untyped-def]
-    data,
-    indices,
-    indptr,
-    columns_W,
-    slope_W,
-    weight_G,
-    score_C,
-    sign_C,
-    cost_C,
-    l1,
-    l2,
-    enough,
+    data, indices, indptr, columns_W, slope_W, weight_G, score_C, sign_C, cost_C, l1, l2, enough,
     steps,
-):
+):  # fmt: skip
     """Take Newton steps on the working columns; return how many, negative if a search failed.
 
     Each minimises a quadratic model with the L1 term kept exact, then searches along the line.

@@ -24,8 +24,9 @@ from scipy import sparse
 from scipy.special import expit, softmax
 
 from leadline.errors import UserError
+from leadline.models.l1certificate import Certificate, Floats, Settings
 from leadline.models.l1columns import columns_of, compressed
-from leadline.models.l1solver import Certificate, Each, Floats, Path, Settings
+from leadline.models.l1solver import Each, Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,8 @@ class PathFit:
     nnz_RJ, iterations_RJ
         Weights that are not zero, the intercept included; Newton steps taken.
     converged_RJ
-        Whether gap <= tol * objective and kkt <= sqrt(tol). A multinomial fit is one problem: its objective, gap and
-        verdict stand in every column.
+        Whether gap <= tol * objective and kkt <= sqrt(tol). A multinomial fit is one problem:
+        its objective, gap and verdict stand in every column.
     """
 
     cs_R: Floats

@@ -7,7 +7,7 @@ working set.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,16 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from leadline.models import l1kernels as kernels
+from leadline.models.l1certificate import (
+    Certificate,
+    Floats,
+    Settings,
+    dual_value,
+    softmax_entropy,
+    violations,
+)
 from leadline.models.l1columns import Columns
 
-Floats = NDArray[np.float64]
 Each = Callable[[Callable[[Any], None], Iterable[Any]], None]  # call a function on every item
 
 NEW_COLUMNS = 50  # so many violators, or as many as the support, may enter in a round
@@ -28,32 +35,6 @@ PATIENCE = 20  # rounds without a smaller violation before a problem is given up
 MEMORY = 5  # rounds of a multinomial fit between two extrapolations
 LOOSE = 1e-2  # relative gap on the way to the first C
 BLOCKS = 16  # ranges of columns that threads take in turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What is asked of a path."""
-
-    l1: float
-    l2: float
-    tol: float
-    max_iter: int
-    multinomial: bool
-
-    def satisfied(self, objective: float, gap: float, kkt: float) -> bool:
-        """Say whether a solution has converged: the gap is of the second order in the violation."""
-        return bool(gap <= self.tol * objective and kkt <= self.tol**0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What is known of each problem at one C."""
-
-    objective_J: Floats
-    gap_J: Floats
-    kkt_J: Floats
-    iterations_J: NDArray[np.int64]
-    converged_J: NDArray[np.bool_]
 
 
 class Path:
@@ -286,34 +267,3 @@ class Path:
         self._idle_J[j] += 1
         if off < 0.9 * self._least_J[j]:
             self._idle_J[j], self._least_J[j] = 0, off
-
-
-def violations(slope_G: Floats, weight_G: Floats, settings: Settings) -> Floats:
-    """Return how far each weight is from its optimality condition."""
-    total_G = slope_G + settings.l2 * weight_G
-    return np.where(
-        weight_G != 0.0,
-        np.abs(total_G + settings.l1 * np.sign(weight_G)),
-        np.maximum(np.abs(total_G) - settings.l1, 0.0),
-    )
-
-
-def dual_value(slope_G: Floats, entropy: Callable[[float], float], settings: Settings) -> float:
-    """Return the better of two dual values: the residuals as they are, or scaled to be feasible."""
-    feasible = min(1.0, settings.l1 / max(float(np.abs(slope_G).max()), 1e-300))
-    if settings.l2 == 0.0:
-        return float(entropy(feasible))
-    values = []
-    for scale in (feasible, 1.0):
-        excess = np.maximum(scale * np.abs(slope_G) - settings.l1, 0.0)
-        values.append(entropy(scale) - float((excess**2).sum()) / (2.0 * settings.l2))
-    return max(values)
-
-
-def softmax_entropy(
-    residual_JC: Floats, hit_JC: NDArray[np.bool_], cost_C: Floats, scale: float
-) -> float:
-    """Return the smooth part of the multinomial dual at the scaled residuals."""
-    some = cost_C > 0.0
-    chance = np.maximum(hit_JC[:, some] + scale * residual_JC[:, some] / cost_C[some], 1e-300)
-    return float(-(cost_C[some] * chance * np.log(chance)).sum())

@@ -42,16 +42,20 @@ def determinism(config: TrainConfig, device: torch.device) -> Iterator[set[str]]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.get_deterministic_debug_mode()
     benchmark = torch.backends.cudnn.benchmark
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message=CANNOT.pattern)
         # The same switch as use_deterministic_algorithms, which besides loads the compiler: 2.5 s.
         torch.set_deterministic_debug_mode("warn")
         torch.backends.cudnn.benchmark = False
+        # It costs time to fill memory that only a faulty operation would read.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             yield unable
         finally:
             torch.set_deterministic_debug_mode(before)
             torch.backends.cudnn.benchmark = benchmark
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
     for item in caught:
         found = CANNOT.search(str(item.message))
         if found:
