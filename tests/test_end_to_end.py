@@ -145,6 +145,13 @@ def test_data_that_are_not_there_are_explained(words, message, tmp_path, capsys)
     assert re.search(message, shown.err)
 
 
+def test_a_gpu_that_is_not_there_is_explained(cell_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = own(cell_file, tmp_path, "model=logreg", "train.device=cuda")
+    shown = call(capsys, words, expect=cli.MISTAKE)
+    assert "needs a GPU of its own: got 1 devices and 0 GPUs" in shown.err
+
+
 class Spy:
     """A model that remembers what it was given."""
 

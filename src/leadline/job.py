@@ -89,7 +89,16 @@ def make_model(config: RunConfig) -> models.Model | models.TorchModel:
         seed=config.seed,
         threads=config.train.threads or os.cpu_count() or 1,
         cache=Path(config.runs_dir).expanduser() / ".cache",
+        # A baseline takes the GPU only when told to: on few cells the CPU is the faster one.
+        device=baseline_device(config),
     )
+
+
+def baseline_device(config: RunConfig) -> str:
+    """Give the device of a model without epochs."""
+    if config.train.device != "cuda":
+        return "cpu"
+    return str(distributed.pick_device("cuda", World()))
 
 
 def split_cells(cells: Cells, config: RunConfig) -> Split:

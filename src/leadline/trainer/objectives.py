@@ -25,7 +25,7 @@ LARGEST_LOSS = -float(np.log(metrics.SMALLEST))
 class Objective(Protocol):
     """What a fit minimises and how it is judged; classification here, masked genes elsewhere."""
 
-    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | float]:
         """Give the sum of weighted losses over cells or positions, and the sum of the weights."""
 
     def tally(self, network: nn.Module, batch: Batch) -> Tally:
@@ -41,10 +41,14 @@ class Classification:
     def __init__(self, model: TorchModel, weight_K: NDArray[np.float64], *, labels: str) -> None:
         self.model, self.labels = model, labels
         self.weight_K = torch.from_numpy(weight_K.astype(np.float32))
+        self.alike = bool((weight_K == 1).all())
 
-    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | float]:
         """Give the sum of the weighted losses of cells, and of their weights."""
         logits_BK = self.model.logits(network, batch).float()
+        if self.alike:
+            loss = cross_entropy(logits_BK, batch["labels"], reduction="sum")
+            return loss, float(len(logits_BK))
         if self.weight_K.device != logits_BK.device:
             self.weight_K = self.weight_K.to(logits_BK.device)
         loss = cross_entropy(logits_BK, batch["labels"], self.weight_K, reduction="sum")

@@ -7,6 +7,7 @@ before the end, so that neither changes the result beyond rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -75,12 +76,12 @@ class Stepper:
         sums = self._accumulate(own, epoch, len(rows))
         loss_sum, weight, *told = self._reduce(sums, wishes)
         norm = self._scale(len(rows) / weight) if weight > 0 else 0.0
-        if np.isfinite(loss_sum) and weight > 0:
+        if math.isfinite(loss_sum) and weight > 0:
             self._move(rate, norm)
         self.optimiser.zero_grad(set_to_none=True)
         return Taken(loss_sum=loss_sum, weight=weight, norm=norm, wishes=tuple(map(bool, told)))
 
-    def _accumulate(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> Tensor:
+    def _accumulate(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> list[float]:
         """Add up gradients over micro-batches, smaller ones if memory runs out."""
         while True:
             try:
@@ -92,9 +93,10 @@ class Stepper:
             self.optimiser.zero_grad(set_to_none=True)
             self._halve()
 
-    def _pass(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> Tensor:
+    def _pass(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> list[float]:
         device, seed = self.setting.device, self.setting.seed
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        losses: list[Tensor] = []
+        weights: list[Tensor | float] = []
         for start in range(0, len(rows), self.micro):
             piece = rows[start : start + self.micro]
             aim(self.network, seed=seed, epoch=epoch, rows=piece)
@@ -103,8 +105,10 @@ class Stepper:
                 loss, weight = self.objective.loss(self.running, batch)
             # Divided by a number all ranks know, for fp16's sake; the exact weight comes later.
             self.scaler.scale(loss / n_global).backward()
-            sums += torch.stack([loss.detach().double(), weight.detach().double()])
-        return sums
+            losses.append(loss.detach())
+            weights.append(weight)
+        # Only now does the CPU wait for the device; Python adds in double precision.
+        return [sum(map(float, losses)), sum(map(float, weights))]
 
     def _halve(self) -> None:
         if self.micro == 1 or self.setting.train.micro_batch != "auto":
@@ -120,21 +124,21 @@ class Stepper:
             torch.cuda.empty_cache()
         self.setting.tell(f"out of memory: {self.micro} cells at a time from here on")
 
-    def _reduce(self, sums: Tensor, wishes: Sequence[bool]) -> list[float]:
+    def _reduce(self, sums: list[float], wishes: Sequence[bool]) -> list[float]:
         """Add gradients, sums and wishes over ranks."""
         if self.setting.world.size == 1:
-            return [*sums.tolist(), *map(float, wishes)]
+            return [*sums, *map(float, wishes)]
         # A parameter without a gradient on all ranks stays without one, as on a single process.
         used = [parameter.grad is not None for parameter in self.parameters]
-        told = sums.new_tensor([*wishes, *used])
-        values = distributed.add(torch.cat([sums, told])).tolist()
+        told = torch.tensor([*sums, *wishes, *used], dtype=torch.float64)
+        values = distributed.add(told.to(self.setting.device)).tolist()
         used_somewhere = values[2 + len(wishes) :]
         touched = [p for p, n in zip(self.parameters, used_somewhere, strict=True) if n]
         for parameter in touched:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         distributed.add_all([p.grad for p in touched if p.grad is not None])
-        return values[: 2 + len(wishes)]
+        return list(values[: 2 + len(wishes)])
 
     def _scale(self, factor: float) -> float:
         """Bring gradients to their final size, clip them, and give the norm before clipping."""
@@ -148,14 +152,14 @@ class Stepper:
         return float(norm)
 
     def _move(self, rate: float, norm: float) -> None:
-        if not self.scaler.is_enabled() and not np.isfinite(norm):
+        if not self.scaler.is_enabled() and not math.isfinite(norm):
             return
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         # With fp16 an infinite gradient means a scale too large: the scaler skips and lowers it.
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.skipped += not np.isfinite(norm)
+        self.skipped += not math.isfinite(norm)
 
     def may_overflow(self) -> bool:
         """Say whether infinite gradients may still come from fp16's scale alone."""
