@@ -87,7 +87,7 @@ def embedded():
 
 @pytest.mark.slow
 def test_both_solvers_choose_the_same_c_where_liblinear_converged():
-    grid = [0.001, 0.01, 0.1, 1.0]
+    grid = [0.001, 0.01, 0.1]
     for seed in (1, 2, 3):
         rows = np.random.default_rng(seed).permutation(700)
         train = embedded().take(rows[:560])
