@@ -83,7 +83,7 @@ def require_one_process(config: RunConfig, world: World) -> None:
 def make_model(config: RunConfig) -> models.Model | models.TorchModel:
     """Make what the configuration names, not yet fitted."""
     if learns_by_epochs(config):
-        return models.build_network(config.model)
+        return models.build_network(config.model, train=config.train)
     return models.build(
         config.model,
         seed=config.seed,

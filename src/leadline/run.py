@@ -212,8 +212,8 @@ def facts_of_run(job: Job, fit: models.Fit) -> dict[str, Any]:
         protocol = {key: protocol[key] for key in protocol if key not in TRAINING_SWITCHES}
     return {
         "run_id": job.run_id,
-        "study": None,
-        "arm": config.model.name,
+        "study": config.study or None,
+        "arm": config.arm or config.model.name,
         "dataset": config.data.name,
         "model": config.model.name,
         "fraction": config.data.fraction,

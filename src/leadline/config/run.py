@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from leadline.config.checks import TO_BE_COMPOSED, operational, within
+from leadline.config.checks import TO_BE_COMPOSED, choice, operational, within
 from leadline.config.data import (
     DataConfig,
     EmbeddedData,
@@ -50,11 +50,16 @@ class RunConfig:
     train: TrainConfig = TO_BE_COMPOSED
     protocol: ProtocolConfig = TO_BE_COMPOSED
     tracker: TrackerConfig = operational(TO_BE_COMPOSED)
+    task: str = "classify"
     seed: int = 1
+    # On whose behalf the run is first made; a run may belong to several studies.
+    study: str = operational("")
+    arm: str = operational("")
     runs_dir: str = operational("runs")
     data_dir: str = operational("")
 
     def __post_init__(self) -> None:
+        choice("task", self.task, ("classify", "pretrain"))
         within("seed", self.seed, 0, 2**32 - 1)
 
 

@@ -9,7 +9,7 @@ from leadline import config
 from leadline.models.base import Model
 
 if TYPE_CHECKING:
-    from leadline.models.network import TorchModel
+    from leadline.models.network import Start, TorchModel
 
 # These choose no epoch on a selection set.
 BASELINES = frozenset({"logreg", "majority", "stratified", "nearest_centroid", "knn_pca"})
@@ -54,8 +54,13 @@ def build(
     raise AssertionError(f"no model for {type(chosen).__name__}")
 
 
-def build_network(chosen: config.ModelConfig) -> TorchModel:
-    """Make the model that the trainer fits, for the names that are no baselines."""
+def build_network(
+    chosen: config.ModelConfig, *, train: config.TrainConfig, start: Start | None = None
+) -> TorchModel:
+    """Make the model that the trainer fits, for the names that are no baselines.
+
+    `start` is where its first weights come from; without one they are drawn.
+    """
     match chosen:
         case config.MlpConfig():
             from leadline.models.mlp import Mlp

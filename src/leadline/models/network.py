@@ -6,9 +6,10 @@ Legend: B cells of a micro-batch, K classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +30,17 @@ class Moment:
 
     seed: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a network's first weights come from.
+
+    `identity` enters the run's name: the id of the run that made them, or the digest of a file.
+    """
+
+    path: Path
+    identity: str
 
 
 class Source(Protocol):
@@ -72,6 +84,10 @@ class TorchModel(ABC):
     def caveats(self) -> Sequence[str]:
         """Say why the result depends on how cells are batched, if it does."""
         return ()
+
+    def facts(self, network: nn.Module) -> Mapping[str, Any]:
+        """Give what the record says of this model beside what the trainer knows; after `build`."""
+        return {}
 
     def before_step(self, network: nn.Module, step: int) -> None:
         """Change buffers before an optimiser step, counted from 1, and alike on all ranks."""

@@ -134,6 +134,7 @@ class Classifier:
             "steps_skipped_by_fp16": fitted.skipped,
             "deterministic": setting.train.deterministic,
             "not_deterministic": sorted(unable),
+            **self.model.facts(self.network),
             "execution": {
                 "device": str(setting.device.type),
                 "device_name": torch.cuda.get_device_name(setting.device) if on_gpu else None,
