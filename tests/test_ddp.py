@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,7 @@ def end_of(process, seconds=30):
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         raise
     return said
 
@@ -218,6 +220,16 @@ def test_a_rank_that_raises_is_quoted():
     assert first.startswith("rank 1 on ") and first.endswith("the second rank is broken")
     assert "Traceback" in first
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_rank_killed_before_it_could_speak_keeps_nobody_waiting(monkeypatch):
+    monkeypatch.setattr(distributed, "LAST_WORD_SECONDS", 0.01)
+    store = torch.distributed.HashStore()
+    store.set_timeout(timedelta(seconds=60))
+    store.add(distributed.FAILURES, 1)  # It took its place, and was killed.
+    distributed.confess(store, 3, "what the other says")
+    (said,) = distributed.confessions(store)
+    assert said.startswith("rank 3 on ") and said.endswith("what the other says")
 
 
 def hangs_while_another_dies(world, notice):

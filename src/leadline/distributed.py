@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(minutes=10)
 # Gradients are summed in pieces of this many numbers: few calls, little extra memory.
 BUCKET = 2**24
+# What a failing rank gets between taking its place among the failures and speaking: it may be
+# killed in between, and nobody may wait for it for ever.
+LAST_WORD_SECONDS = 2.0
 FAILURES = "failures"
 
 
@@ -292,4 +296,16 @@ def confess(store: Any, rank: int, trace: str) -> None:
 def confessions(store: Any) -> list[str]:
     """Give what failed ranks said, in the order in which they failed."""
     count = store.add(FAILURES, 0) if store is not None else 0
-    return [store.get(f"{FAILURES}/{place}").decode() for place in range(1, count + 1)]
+    said = [word_of(store, f"{FAILURES}/{place}") for place in range(1, count + 1)]
+    return [word for word in said if word is not None]
+
+
+def word_of(store: Any, place: str) -> str | None:
+    """Give what was left at a place; None if whoever took the place was killed before speaking."""
+    latest = time.monotonic() + LAST_WORD_SECONDS
+    while not store.check([place]):
+        if time.monotonic() > latest:
+            return None
+        time.sleep(0.05)  # The store's own way of waiting writes a warning to stderr.
+    word: bytes = store.get(place)
+    return word.decode()
