@@ -27,3 +27,17 @@ def small_cells(sizes=(20, 30, 10), n_genes=40, seed=0, signal=4.0, **changes) -
         "classes": tuple(f"type {k}" for k in range(len(sizes))),
     }
     return Cells(**(fields | changes))
+
+
+def saved(cells, path, *, obsm=None, label="celltype"):
+    """Write cells to an .h5ad and give its path."""
+    import anndata
+    import pandas as pd
+
+    obs = pd.DataFrame(index=cells.ids.tolist())
+    if cells.labels_C is not None:
+        names = np.array(cells.classes)[cells.labels_C]
+        obs[label] = pd.Categorical(names)
+    var = pd.DataFrame(index=cells.genes.tolist())
+    anndata.AnnData(X=cells.matrix_CG, obs=obs, var=var, obsm=obsm).write_h5ad(path)
+    return path

@@ -315,10 +315,31 @@ def test_sparse_and_gram_models_find_the_same_optimum(monkeypatch):
     ridge_W = np.full(30, 0.01)
     by_gram, by_columns = start_W.copy(), start_W.copy()
     l1kernels.descend_gram(model_WW.copy(), slope_W.copy(), by_gram, 1.0, 1e-9, 500)
-    l1kernels.descend_columns(
-        *columns, np.arange(30), hessian_C, ridge_W, slope_W.copy(), by_columns, 1.0, 1e-9, 2000
+    bent = l1kernels.bent_columns(
+        *columns, np.arange(30), hessian_C, np.arange(200, dtype=np.int32), np.zeros(30)
     )
-    np.testing.assert_allclose(by_gram, by_columns, atol=1e-7)
+    l1kernels.descend_columns(*bent, 200, ridge_W, slope_W.copy(), by_columns, 1.0, 1e-9, 2000)
+    # The columns of a model are float32.
+    np.testing.assert_allclose(by_gram, by_columns, atol=1e-6)
+
+
+def test_cells_left_out_of_a_model_keep_their_curvature_on_its_diagonal():
+    X, _ = problem(20, 100, 12, 2)
+    csc = sparse.csc_array(X)
+    hessian_C = np.random.default_rng(1).uniform(0.0, 0.25, 100)
+    place_C = np.empty(100, np.int32)
+    kept = l1kernels.keep_curved(hessian_C, 0.5, place_C)
+    assert 0 < kept < 100
+    spare_W = np.empty(12)
+    columns = csc.data, csc.indices.astype(np.int32), csc.indptr.astype(np.int64)
+    data, rows, starts = l1kernels.bent_columns(
+        *columns, np.arange(12), hessian_C, place_C, spare_W
+    )
+    bent_MW = sparse.csc_array((data, rows, starts), shape=(kept, 12)).toarray()
+    left_out = place_C < 0
+    root_C1 = np.sqrt(hessian_C)[:, None]
+    np.testing.assert_allclose(bent_MW, (root_C1 * X)[~left_out], rtol=1e-6)
+    np.testing.assert_allclose(spare_W, ((root_C1 * X)[left_out] ** 2).sum(axis=0))
 
 
 def test_kernels_compile_where_nothing_can_be_cached(monkeypatch):

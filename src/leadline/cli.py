@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leadline import __version__
+from leadline.commands import ROOMS
 from leadline.errors import UserError
 
 GOOD, FAILED, MISTAKE = 0, 1, 2
@@ -38,6 +39,9 @@ example: leadline doctor zheng68k
 """
 
 REPORT_HELP = """\
+Without names: every study that was run into --runs, and the runs of no study. Written into --out:
+index.html (opens from disk, needs no network), report.md for pull requests, tables/ as CSV,
+Markdown and LaTeX, figures/ as PDF and SVG. docs/report.md tells how to read them.
 The last line of stdout is the path of the page.
 
 example: leadline report --runs runs --out report
@@ -68,12 +72,19 @@ def parser() -> argparse.ArgumentParser:
     doctor = add("doctor", "say what is there, what is wrong, what to do", DOCTOR_HELP)
     doctor.add_argument("names", nargs="*", metavar="NAME|FILE", help="datasets or files to check")
     report = add("report", "write a page about finished runs", REPORT_HELP)
+    report.add_argument("names", nargs="*", metavar="NAME", help="studies to report on")
     report.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR")
+    paper = "set the paper's runs beside those of the same data set and arm"
+    report.add_argument("--published", action="store_true", help=paper)
     from leadline import reproduce
 
     judge = add("reproduce", "judge every claim of the paper", reproduce.HELP)
     reproduce.add_arguments(judge)
+    # For the command that describes them all.
+    top.set_defaults(top=top)
+    for name, room in ROOMS.items():
+        room.add_arguments(add(name, room.SUMMARY, room.HELP))
     return top
 
 
@@ -125,7 +136,7 @@ def report_command(chosen: argparse.Namespace) -> int:
     """Write the page."""
     from leadline.report import write_report
 
-    print(write_report(chosen.runs, chosen.out))
+    print(write_report(chosen.runs, chosen.out, chosen.names, published=chosen.published))
     return GOOD
 
 
@@ -141,6 +152,7 @@ COMMANDS = {
     "doctor": doctor_command,
     "report": report_command,
     "reproduce": reproduce_command,
+    **{name: room.call for name, room in ROOMS.items()},
 }
 
 

@@ -5,9 +5,11 @@ Hydra composes; every way in which it can refuse becomes one UserError in plain 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
+from functools import cache
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -20,23 +22,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from leadline.config import SCHEMAS, RunConfig
 from leadline.errors import UserError, nearest
+from leadline.own import translated
+from leadline.places import options as options
+from leadline.places import shipped as shipped
 
 # How OmegaConf names a type → how a person does.
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
-
-
-def shipped(folder: str) -> Path:
-    """Find `conf` or `ablations`: inside the installed package, else at the top of the checkout."""
-    package = Path(__file__).resolve().parent
-    for place in (package / folder, package.parents[1] / folder):
-        if place.is_dir():
-            return place
-    raise RuntimeError(f"this installation of leadline lacks its folder {folder}")
-
-
-def options(group: str) -> list[str]:
-    """Give the names that a group offers, as written on the command line."""
-    return sorted(path.stem for path in (shipped("conf") / group).glob("*.yaml"))
 
 
 def compose(overrides: Sequence[str]) -> RunConfig:
@@ -48,12 +39,13 @@ def compose(overrides: Sequence[str]) -> RunConfig:
         For every word that is misspelt, of the wrong type, or out of range.
     """
     register_schemas()
+    overrides = translated(overrides, options("model"))
     for override in parse(overrides):
         check_word(override)
     try:
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
             composed = hydra_compose("config", overrides=list(overrides))
-        check_keys(overrides, composed)
+        check_keys(overrides)
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException, TypeError) as error:
         raise explain(error, overrides) from error
@@ -61,6 +53,50 @@ def compose(overrides: Sequence[str]) -> RunConfig:
     return config
 
 
+def compose_many(batches: Sequence[Sequence[str]]) -> list[RunConfig]:
+    """Compose many runs: those that choose the same groups share one reading of the files."""
+    register_schemas()
+    bases: dict[tuple[str, ...], DictConfig] = {}
+    return [_compose_on(bases, words) for words in batches]
+
+
+def _compose_on(bases: dict[tuple[str, ...], DictConfig], words: Sequence[str]) -> RunConfig:
+    overrides = parse(translated(words, options("model")))
+    for override in overrides:
+        check_word(override)
+    check_keys(words)
+    groups = tuple(str(item.input_line) for item in overrides if item.key_or_group in SCHEMAS)
+    if groups not in bases:
+        with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+            bases[groups] = hydra_compose("config", overrides=list(groups))
+    composed = copy.deepcopy(bases[groups])
+    try:
+        # What Hydra itself does with a value once the files are read.
+        for override in overrides:
+            if override.key_or_group not in SCHEMAS:
+                OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
+        config = OmegaConf.to_object(composed)
+    except (OmegaConfBaseException, TypeError, UserError):
+        # The slow way ends in the same place, and says what is wrong.
+        return compose(words)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def values_of(words: Sequence[str]) -> dict[str, list[Any]]:
+    """Read words that may give several values, as `seed=1,2` or `seed=range(1,11)`, by setting."""
+    check_keys(words)
+    chosen = {}
+    for override in parse(words):
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            chosen[override.key_or_group] = list(override.sweep_iterator())
+        else:
+            check_word(override)
+            chosen[override.key_or_group] = [override.value()]
+    return chosen
+
+
+@cache
 def register_schemas() -> None:
     """Make the dataclasses known to Hydra under the names that conf/ refers to."""
     store = ConfigStore.instance()
@@ -114,7 +150,7 @@ def check_word(override: Override) -> None:
             )
 
 
-def check_keys(overrides: Sequence[str], composed: DictConfig) -> None:
+def check_keys(overrides: Sequence[str]) -> None:
     """Refuse a key that is written twice: the later one would win in silence."""
     seen: dict[str, str] = {}
     for override in parse(overrides):

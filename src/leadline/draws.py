@@ -41,6 +41,7 @@ def draw_labelled(
     if rule == "stratified_nested":
         return draw_nested(labels_C, pool, fraction, np.random.default_rng(seed))
     smallest = np.bincount(labels_C[pool])
+    n_labelled = int(len(pool) * fraction)  # scikit-learn rounds down
     if n_labelled < n_classes or len(pool) - n_labelled < n_classes or (smallest == 1).any():
         raise UserError(
             "protocol.fewshot=stratified needs 2 cells of each class and room for all classes",

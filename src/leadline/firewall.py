@@ -26,7 +26,8 @@ def enforce(cells: Cells, split: Split, *, duplicates: str, selection: str) -> S
         When parts overlap, when a gene encodes the label, or when copies are refused.
     """
     check_disjoint(split, selection)
-    check_encoded_labels(cells, split.train)
+    if cells.labels_C is not None:
+        check_encoded_labels(cells, split.train)
     split = settle_duplicates(cells, split, duplicates)
     warnings = list(split.warnings)
     if selection == "reported":

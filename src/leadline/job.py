@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline import catalog, distributed, firewall, models, protocols, tracking
+from leadline import cores, distributed, firewall, models, origins, protocols, shelf, tracking
 from leadline.cells import Cells, require_scale
-from leadline.config import RunConfig
+from leadline.config import EmbeddingConfig, Gene2vecConfig, RunConfig, science
 from leadline.distributed import World
 from leadline.errors import UserError, nearest
+from leadline.origins import Origin
 from leadline.preempt import Notice
 from leadline.progress import say
-from leadline.record import Vault, append_log, identify
-from leadline.splits import Split, make_split
+from leadline.record import State, Vault, append_log, identify, state
+from leadline.splits import Split, corpus_split, make_split
+from leadline.tracking import Tracker
+
+if TYPE_CHECKING:
+    from leadline.models.gene2vec import GeneEmbedding
+    from leadline.pretrain import Pretraining
+    from leadline.trainer import Setting
+
+# Not yet fitted; who fits it depends on what it is.
+Learner: TypeAlias = "models.Model | models.TorchModel | GeneEmbedding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +40,18 @@ class Job:
     """
 
     config: RunConfig
-    model: models.Model | models.TorchModel
+    model: Learner
     cells: Cells
     split: Split
     hard: NDArray[np.int64]
     data_fingerprint: str
     run_id: str
     folder: Path
+
+    @property
+    def pretrains(self) -> bool:
+        """Say whether genes are learnt from genes, instead of labels."""
+        return self.config.task == "pretrain"
 
     @property
     def by_epochs(self) -> bool:
@@ -44,30 +61,78 @@ class Job:
 
 def learns_by_epochs(config: RunConfig) -> bool:
     """Say whether a model goes through the trainer, and so may choose an epoch."""
-    return config.model.name not in models.BASELINES
+    return models.learns_by_epochs(config.model)
+
+
+def can_pretrain(config: RunConfig) -> bool:
+    """Say whether a model may know task=pretrain; a network of which is asked again later."""
+    return learns_by_epochs(config) or isinstance(config.model, Gene2vecConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matter:
+    """What a run works on, and its name: all that can be known without its model."""
+
+    config: RunConfig
+    cells: Cells
+    split: Split
+    data_fingerprint: str
+    run_id: str
+    folder: Path
 
 
 def prepare(config: RunConfig) -> Job:
     """Load the cells, split them, and name the run."""
     config = protocols.resolve(config, selects=learns_by_epochs(config))
     require_one_process(config, distributed.from_environment())
-    model = make_model(config)
-    cells = catalog.load(config.data, Path(config.data_dir))
+    protocols.require_task(config, pretrains=can_pretrain(config))
+    found, matter = origins.origins(config), name(config)
+    if state(matter.folder) is not State.DONE:
+        for origin in found.values():
+            origins.require_ready(origin, config)
+            origins.require_unseen(origin, matter.cells.take(matter.split.test), config)
+    cells, model = matter.cells, make_model(config, found)
     require_scale(cells, model.accepts, config.model.name)
-    hard = hard_classes(cells, config)
-    split = split_cells(cells, config)
-    data_fingerprint = cells.fingerprint()
-    run_id = run_id_of(config, data_fingerprint, split)
     return Job(
-        config=config,
+        config=matter.config,
         model=model,
+        cells=matter.cells,
+        split=matter.split,
+        hard=hard_classes(cells, config),
+        data_fingerprint=matter.data_fingerprint,
+        run_id=matter.run_id,
+        folder=matter.folder,
+    )
+
+
+def name(config: RunConfig) -> Matter:
+    """Name a run; cells are read, and splits drawn, once for all runs of this process."""
+    config = protocols.resolve(config, selects=learns_by_epochs(config))
+    data = shelf.take(config.data, Path(config.data_dir))
+    hard_classes(data.cells, config)
+    cells, config = with_positions(data.cells, config)
+    data_part = [config.data.fraction, config.data.label]
+    drawn_from = [config.task, science(config.protocol), *data_part, config.seed]
+    split = data.split(json.dumps(drawn_from), lambda: split_cells(data.cells, config))
+    run_id = run_id_of(config, data.fingerprint, split)
+    return Matter(
+        config=config,
         cells=cells,
         split=split,
-        hard=hard,
-        data_fingerprint=data_fingerprint,
+        data_fingerprint=data.fingerprint,
         run_id=run_id,
         folder=Path(config.runs_dir).expanduser() / run_id,
     )
+
+
+def with_positions(cells: Cells, config: RunConfig) -> tuple[Cells, RunConfig]:
+    """Add what a probe reads to the cells, and its digest to the run's science."""
+    if not isinstance(config.model, EmbeddingConfig):
+        return cells, config
+    from leadline.catalog.positions import placed
+
+    cells, model = placed(cells, config.data, Path(config.data_dir), config.model)
+    return cells, replace(config, model=model)
 
 
 def require_one_process(config: RunConfig, world: World) -> None:
@@ -80,18 +145,39 @@ def require_one_process(config: RunConfig, world: World) -> None:
         )
 
 
-def make_model(config: RunConfig) -> models.Model | models.TorchModel:
-    """Make what the configuration names, not yet fitted."""
+def make_model(config: RunConfig, found: Mapping[str, Origin]) -> Learner:
+    """Make what the configuration names, not yet fitted; `found` says where its origins lie."""
+    # The model is told of files; the run's configuration keeps the words.
+    paths = {key: str(origin.path) for key, origin in found.items() if key != "pretrained"}
+    chosen = replace(config.model, **paths)
+    if isinstance(chosen, Gene2vecConfig):
+        from leadline.models.gene2vec import GeneEmbedding
+
+        return GeneEmbedding(chosen)
     if learns_by_epochs(config):
-        return models.build_network(config.model, train=config.train)
+        from leadline.models.network import Start
+
+        first = found.get("pretrained")
+        start = None if first is None else Start(path=first.path, identity=first.identity)
+        network = models.build_network(chosen, train=config.train, start=start)
+        return for_task(network, config)
     return models.build(
         config.model,
         seed=config.seed,
-        threads=config.train.threads or os.cpu_count() or 1,
+        threads=config.train.threads or cores.available(),
         cache=Path(config.runs_dir).expanduser() / ".cache",
         # A baseline takes the GPU only when told to: on few cells the CPU is the faster one.
         device=baseline_device(config),
     )
+
+
+def for_task(network: models.TorchModel, config: RunConfig) -> models.TorchModel:
+    """Refuse a network that cannot do what is asked of it."""
+    if config.task == "pretrain":
+        from leadline.pretrain import require_pretrainable
+
+        return require_pretrainable(network, config.model.name)
+    return network
 
 
 def baseline_device(config: RunConfig) -> str:
@@ -103,7 +189,8 @@ def baseline_device(config: RunConfig) -> str:
 
 def split_cells(cells: Cells, config: RunConfig) -> Split:
     """Draw the parts and let nothing past that leaks."""
-    split = make_split(
+    make = corpus_split if config.task == "pretrain" else make_split
+    split = make(
         cells,
         config.protocol,
         seed=config.seed,
@@ -121,13 +208,18 @@ def split_cells(cells: Cells, config: RunConfig) -> Split:
 def run_id_of(config: RunConfig, data_fingerprint: str, split: Split) -> str:
     """Name the run by its science: the same on every machine and in every folder."""
     identity = {
-        "config": protocols.identity(config, selects=learns_by_epochs(config)),
+        "config": protocols.identity(
+            config,
+            selects=learns_by_epochs(config),
+            origins=origins.identities(config, origins.origins(config)),
+        ),
         "data": data_fingerprint,
         "split": split.fingerprint(),
         "protocol_version": protocols.VERSION,
     }
-    words = (config.model.name, config.data.name, f"f{config.data.fraction:g}", f"s{config.seed}")
-    return identify(identity, "-".join(words))
+    task = ["pretrain"] if config.task == "pretrain" else []
+    words = [*task, config.data.name, f"f{config.data.fraction:g}", f"s{config.seed}"]
+    return identify(identity, "-".join([config.model.name, *words]))
 
 
 def hard_classes(cells: Cells, config: RunConfig) -> NDArray[np.int64]:
@@ -142,7 +234,7 @@ def hard_classes(cells: Cells, config: RunConfig) -> NDArray[np.int64]:
     return np.array([cells.classes.index(name) for name in config.data.hard_classes], dtype=int)
 
 
-def learner(job: Job, world: World, notice: Notice) -> models.Model:
+def learner(job: Job, world: World, notice: Notice, tracker: Tracker) -> models.Model:
     """Give the model, in the hands of the trainer if it learns by epochs."""
     if not job.by_epochs:
         return job.model  # type: ignore[return-value]
@@ -150,8 +242,30 @@ def learner(job: Job, world: World, notice: Notice) -> models.Model:
 
     config, labels_C = job.config, job.cells.labels_C
     assert labels_C is not None
-    tracker = tracking.build(config.tracker, job.run_id)
-    setting = trainer.Setting(
+    return trainer.Classifier(
+        job.model,  # type: ignore[arg-type]
+        setting_of(job, world, notice, tracker),
+        metric_labels=config.protocol.metric_labels,
+        class_weights=config.protocol.class_weights,
+        whole_K=np.bincount(labels_C, minlength=len(job.cells.classes)),
+    )
+
+
+def pretrainer(job: Job, world: World, notice: Notice, tracker: Tracker) -> Pretraining:
+    """Give the model in the hands of what pretrains it."""
+    from leadline import pretrain
+
+    if isinstance(job.config.model, Gene2vecConfig):
+        return pretrain.Embedder(job.model, Vault(job.folder))  # type: ignore[arg-type]
+    return pretrain.Pretrainer(job.model, setting_of(job, world, notice, tracker))  # type: ignore[arg-type]
+
+
+def setting_of(job: Job, world: World, notice: Notice, tracker: Tracker) -> Setting:
+    """Tell the trainer all that it must know of a run."""
+    from leadline import trainer
+
+    config = job.config
+    return trainer.Setting(
         train=config.train,
         seed=config.seed,
         device=distributed.pick_device(config.train.device, world),
@@ -161,15 +275,31 @@ def learner(job: Job, world: World, notice: Notice) -> models.Model:
         vault=Vault(job.folder),
         notice=notice,
         tell=lambda text: tell(job.folder, text) if world.leads else None,
-        track=lambda epoch, values: tracker.log(epoch, values) if world.leads else None,
+        track=tracker.log,
     )
-    return trainer.Classifier(
-        job.model,  # type: ignore[arg-type]
-        setting,
-        metric_labels=config.protocol.metric_labels,
-        class_weights=config.protocol.class_weights,
-        whole_K=np.bincount(labels_C, minlength=len(job.cells.classes)),
+
+
+def arm_of(config: RunConfig) -> str:
+    """Name the arm of a run that is made for no study, too."""
+    own = config.model.name
+    return config.arm or (own if config.task == "classify" else f"{own} {config.task}")
+
+
+def tracker_of(job: Job, *, say_too: bool) -> Tracker:
+    """Make the tracker of a run; a rank among several leaves its complaints to the log."""
+    config = job.config
+    identity = tracking.Identity(
+        run_id=job.run_id,
+        study=config.study or None,
+        arm=arm_of(config),
+        tags=tracking.tags_of(config),
+        config=asdict(config),
     )
+
+    def complain(text: str) -> None:
+        (tell if say_too else append_log)(job.folder, text)
+
+    return tracking.build(config.tracker, identity, job.folder, complain)
 
 
 def tell(folder: Path, text: str) -> None:

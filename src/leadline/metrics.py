@@ -5,7 +5,7 @@ Shapes: C cells, K classes. Labels are class indices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ Labels = NDArray[np.integer[Any]]
 # Probabilities are stored as float16; its smallest positive value bounds the log-loss.
 SMALLEST = 2.0**-24
 CALIBRATION_BINS = 15
+# Before the accuracy of a rule that needs no network, at masked positions.
+RULE = "heuristic_accuracy_"
 
 
 def confusion_matrix(truth_C: Labels, predicted_C: Labels, n_classes: int) -> NDArray[np.int64]:
@@ -136,3 +138,18 @@ def per_class(
 def collapsed(predicted_C: Labels) -> bool:
     """Say whether every cell got the same class."""
     return len(predicted_C) > 1 and bool((predicted_C == predicted_C[0]).all())
+
+
+def no_better_than_rules(scores: Mapping[str, float]) -> list[str]:
+    """Warn of a network that names hidden genes no better than a rule that needs none."""
+    rules = {name: x for name, x in scores.items() if name.startswith(RULE)}
+    reached = scores.get("masking_accuracy")
+    if not rules or reached is None:
+        return []
+    best, floor = max(rules.items(), key=lambda item: item[1])
+    if reached > floor:
+        return []
+    return [
+        f"no better than a rule: {reached:.2%} of the hidden bins are named, and {floor:.2%} by "
+        f"the rule {best.removeprefix(RULE)}"
+    ]

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def provenance(*, device: str = "cpu", world_size: int = 1) -> dict[str, Any]:
     }
 
 
+@cache
 def version(package: str) -> str | None:
     """Give a package's version without importing it."""
     try:
@@ -41,8 +43,12 @@ def version(package: str) -> str | None:
         return None
 
 
+@cache
 def checkout() -> dict[str, Any]:
-    """Give the git commit and whether files were changed; None outside a checkout."""
+    """Give the git commit and whether files were changed; None outside a checkout.
+
+    Asked once in a process: a warm worker runs the code that it started with.
+    """
     top = Path(__file__).resolve().parents[2]
     if not (top / ".git").exists():
         return {"git_commit": None, "git_dirty": None}

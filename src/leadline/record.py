@@ -2,7 +2,8 @@
 
 runs/<run_id>/ config.yaml, record.json, epochs.csv, predictions.npz, log.txt, checkpoints/,
 and DONE or FAILED, written last. checkpoints/ holds last.pt and the best weights while a run is
-under way, best.pt (or nothing) once it is done; it is large, and not part of what DONE seals.
+under way, best.pt (or nothing, or what a pretraining keeps for others) once it is done; it is
+large, and not part of what DONE seals.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ SCHEMA_VERSION = 1
 CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
 PREDICTIONS, LOG, DONE, FAILED = "predictions.npz", "log.txt", "DONE", "FAILED"
 CHECKPOINTS, BEST = "checkpoints", "best.pt"
+# What others start from; it stays when the run is done.
+KEPT = "pretrained"
 
 
 class State(StrEnum):
@@ -90,10 +93,11 @@ class Vault:
             return None
 
     def settle(self, *, keep_best: bool = True) -> None:
-        """Leave the best weights, as best.pt, or nothing: the run is done."""
+        """Leave the best weights, as best.pt, and what a pretraining keeps: the run is done."""
         for path in self.folder.glob("best-*.pt"):
             os.replace(path, self.folder / BEST)
-        self.keep_only(*([BEST] if keep_best else []))
+        kept = [path.name for path in self.folder.glob(f"{KEPT}*")]
+        self.keep_only(*([BEST] if keep_best else []), *kept)
 
     def keep_only(self, *names: str) -> None:
         """Throw the others away, and the folder if nothing is left."""
@@ -145,6 +149,10 @@ class Record:
         """Store a table that a model makes beside its predictions."""
         atomic.write_text(self.folder / name, text)
 
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store what a model learnt, where that is small."""
+        atomic.write_arrays(self.folder / name, arrays)
+
     @property
     def vault(self) -> Vault:
         """Give the checkpoints; an interrupted run's are still there."""
@@ -194,7 +202,10 @@ def open_record(folder: Path) -> Iterator[Record]:
 
 def tidy(folder: Path) -> None:
     """Remove what a worker left that was killed after its run was done: its lock, half files."""
-    unsettled = any(path.name != BEST for path in (folder / CHECKPOINTS).glob("*"))
+    unsettled = any(
+        path.name != BEST and not path.name.startswith(KEPT)
+        for path in (folder / CHECKPOINTS).glob("*")
+    )
     if unsettled or any(path.name == lock.NAME or is_leftover(path) for path in folder.iterdir()):
         with contextlib.suppress(lock.Busy), lock.hold(folder):
             atomic.sweep(folder)

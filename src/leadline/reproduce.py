@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,20 +140,41 @@ def own_frame(runs_dir: Path, protocol: str | None) -> Any:
         remedy = nearest(protocol, names)
         raise UserError("--protocol must be one of the records'", got=protocol, remedy=remedy)
     wanted = protocol or names[0]
-    kept = [facts for facts in records if facts["protocol"]["name"] == wanted]
+    kept = _on_the_papers_data([facts for facts in records if facts["protocol"]["name"] == wanted])
     _require_one_file_per_dataset(kept)
-    frame = results.frame(kept)
-    frame["note"] = frame["run_id"].map({facts["run_id"]: _note(facts) for facts in kept})
-    return frame
+    return results.frame(_by_every_name(kept, results.studies(runs_dir)))
 
 
-def _note(facts: dict[str, Any]) -> str:
-    """Say of a run what its scores do not show."""
-    from leadline.claims.caveats import COLLAPSED, SELECTED
+def _on_the_papers_data(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out runs on cells that no claim is about, and say so."""
+    from leadline.published.names import DATASETS
 
-    collapsed = any(text.startswith("collapsed") for text in facts.get("warnings", ()))
-    reported = facts.get("selected", {}).get("selection") == "reported"
-    return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])
+    known = set(DATASETS.values())
+    kept = [facts for facts in records if facts["dataset"] in known]
+    others = sorted({str(facts["dataset"]) for facts in records} - known)
+    if others:
+        count = len(records) - len(kept)
+        print(f"{count} runs on {', '.join(others)}: no claim is about these", file=sys.stderr)
+    return kept
+
+
+def _by_every_name(
+    records: Sequence[dict[str, Any]], manifests: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Give each run once under every arm that it stands for: its own, and those of studies.
+
+    A record names the arm that it was first made for; the same run may be the reference of one
+    study and batch_32 of another.
+    """
+    arms: dict[str, dict[str, None]] = {}
+    for manifest in manifests.values():
+        for run in manifest["runs"]:
+            arms.setdefault(run["run_id"], {})[run["arm"]] = None
+    return [
+        {**facts, "arm": arm}
+        for facts in records
+        for arm in arms.get(facts["run_id"]) or {facts["arm"]: None}
+    ]
 
 
 def _require_one_file_per_dataset(records: Sequence[dict[str, Any]]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline import record
-from leadline.errors import UserError
+from leadline.errors import UserError, nearest
 from leadline.record import State
-from leadline.tidy import COLUMNS
+from leadline.tidy import COLLAPSED, COLUMNS, SELECTED
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# <runs_dir>/studies/<name>.json says which runs a study consists of; docs/studies.md shows one.
+STUDIES = "studies"
 
 
 def find(runs_dir: Path) -> dict[Path, State]:
@@ -26,27 +30,68 @@ def find(runs_dir: Path) -> dict[Path, State]:
     return {folder: record.state(folder) for folder in folders}
 
 
-def read_done(runs_dir: Path) -> list[dict[str, Any]]:
+def studies(runs_dir: Path) -> dict[str, dict[str, Any]]:
+    """Read the manifest of every study that was run into `runs_dir`, by name."""
+    found = {}
+    for path in sorted((runs_dir / STUDIES).glob("*.json")):
+        try:
+            manifest = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(
+                "the manifest of a study must be JSON",
+                got=f"{str(path)!r} ({error})",
+                remedy=f"delete it; leadline ablate {path.stem} writes it again",
+            ) from error
+        found[path.stem] = manifest
+    return found
+
+
+def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
     """Read the facts of every finished run; unfinished ones are left out.
+
+    With `study`, of that study's runs alone: a record names the study and arm that it was first
+    made for, and here both are those of the study asked for. A run that serves two arms of it
+    stands there twice.
 
     Raises
     ------
     UserError
-        When a finished record was changed or damaged afterwards.
+        When a finished record was changed or damaged afterwards, or the study is not there.
     """
-    facts = []
-    for folder, state in find(runs_dir).items():
-        if state is not State.DONE:
-            continue
-        damaged = record.verify(folder)
-        if damaged:
-            raise UserError(
-                "a finished record must not change",
-                got=f"{', '.join(damaged)} in {folder} differ from what DONE says",
-                remedy="delete that folder and run it again",
-            )
-        facts.append(record.read_facts(folder))
-    return facts
+    if study is None:
+        done = [folder for folder, state in find(runs_dir).items() if state is State.DONE]
+        return [read_whole(folder) for folder in done]
+    manifests = studies(runs_dir)
+    if study not in manifests:
+        raise UserError(
+            f"a study must have been run into {str(runs_dir)!r}",
+            got=repr(study),
+            remedy=nearest(study, manifests) if manifests else f"start leadline ablate {study}",
+        )
+    return [
+        read_whole(runs_dir / run["run_id"]) | {"study": study, "arm": run["arm"]}
+        for run in manifests[study]["runs"]
+        if record.state(runs_dir / run["run_id"]) is State.DONE
+    ]
+
+
+def read_whole(folder: Path) -> dict[str, Any]:
+    """Read the facts of a finished run, unless one of its files was changed since."""
+    damaged = record.verify(folder)
+    if damaged:
+        raise UserError(
+            "a finished record must not change",
+            got=f"{', '.join(damaged)} in {folder} differ from what DONE says",
+            remedy="delete that folder and run it again",
+        )
+    return record.read_facts(folder)
+
+
+def note(facts: dict[str, Any]) -> str:
+    """Say of a run what its scores do not show."""
+    collapsed = any(str(text).startswith("collapsed") for text in facts.get("warnings", ()))
+    reported = facts.get("selected", {}).get("selection") == "reported"
+    return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])
 
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -63,6 +108,7 @@ def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
             "precision": "full",
             "source": "record",
             "run_id": facts["run_id"],
+            "note": note(facts),
         }
         for facts in records
         for part, scores in facts["metrics"].items()

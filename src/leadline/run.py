@@ -5,9 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from leadline.cells import Cells
 from leadline.config import TRAINING_SWITCHES, RunConfig
 from leadline.distributed import World
 from leadline.errors import UserError
-from leadline.job import Job, learner, prepare, tell
+from leadline.job import Job, arm_of, learner, prepare, pretrainer, tell, tracker_of
 from leadline.preempt import Notice, Preempted
 from leadline.progress import say
 from leadline.provenance import Stopwatch, provenance
 from leadline.record import FAILED, Predictions, Record, State, open_record, state, tidy
 from leadline.splits import Split
+from leadline.tracking import Tracker
+
+if TYPE_CHECKING:
+    from leadline.pretrain import Pretraining
 
 
 class RunFailed(Exception):
@@ -30,10 +34,11 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What fitting and predicting gave."""
+    """What fitting and predicting gave; a pretraining predicts no labels and is scored at once."""
 
     fit: models.Fit
     parts: dict[str, Predictions]
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run(config: RunConfig) -> Path:
@@ -58,14 +63,22 @@ def run(config: RunConfig) -> Path:
         job = prepare(config)
         with distributed.following(world) as call:
             if world.leads:
-                lead(job, world, notice, store, call, watch)
+                with tracking.opened(tracker_of(job, say_too=True)) as tracker:
+                    lead(job, world, notice, store, call, watch, tracker)
+                    tracker.finish(job.folder)
             elif call():
                 follow(job, world, notice, store)
     return job.folder
 
 
 def lead(
-    job: Job, world: World, notice: Notice, store: Any, call: distributed.Call, watch: Stopwatch
+    job: Job,
+    world: World,
+    notice: Notice,
+    store: Any,
+    call: distributed.Call,
+    watch: Stopwatch,
+    tracker: Tracker,
 ) -> None:
     """Compute a run and write its record."""
     if state(job.folder) is State.DONE:
@@ -79,21 +92,18 @@ def lead(
         record.write_config(asdict(job.config))
         with failures_told(record, job, store):
             call()
-            outcome = conduct(job, world, notice)
+            outcome = conduct(job, world, notice, tracker)
             facts = write(record, job, outcome)
         record.write_facts(facts | costs(outcome.fit, watch))
         record.finish()
-        record.vault.settle(keep_best=job.config.train.keep_best)
+        record.vault.settle(keep_best=job.config.train.keep_best and not job.pretrains)
         tell(job.folder, summary(job.run_id, facts))
-    tracker = tracking.build(job.config.tracker, job.run_id)
-    for part, scores in facts["metrics"].items():
-        tracker.log(0, {f"{part}/{name}": value for name, value in scores.items()})
 
 
 def follow(job: Job, world: World, notice: Notice, store: Any) -> None:
     """Compute along with rank 0, which writes."""
     try:
-        conduct(job, world, notice)
+        conduct(job, world, notice, tracking.Silent())
     except Exception as error:
         distributed.confess(store, world.rank, traceback.format_exc())
         raise RunFailed(f"{job.run_id} failed on rank {world.rank}: {error!r}") from error
@@ -120,7 +130,7 @@ def failures_told(record: Record, job: Job, store: Any) -> Iterator[None]:
         ) from error
 
 
-def conduct(job: Job, world: World, notice: Notice) -> Outcome:
+def conduct(job: Job, world: World, notice: Notice, tracker: Tracker) -> Outcome:
     """Fit and predict: here, or in as many processes as the configuration asks for."""
     train = job.config.train
     if world.size == 1 and train.devices > 1 and job.by_epochs:
@@ -129,37 +139,57 @@ def conduct(job: Job, world: World, notice: Notice) -> Outcome:
         outcome = launch.ranks(train.devices, train.device, compute_on_rank, job.config)
         assert isinstance(outcome, Outcome)
         return outcome
-    return compute(job, world, notice)
+    return compute(job, world, notice, tracker)
 
 
 def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> Outcome:
     """Do what one process of several does."""
-    return compute(prepare(config), world, notice)
+    job = prepare(config)
+    chosen = tracker_of(job, say_too=False) if world.leads else tracking.Silent()
+    with tracking.opened(chosen) as tracker:
+        return compute(job, world, notice, tracker)
 
 
-def compute(job: Job, world: World, notice: Notice) -> Outcome:
+def compute(job: Job, world: World, notice: Notice, tracker: Tracker) -> Outcome:
     """Fit, then predict."""
+    tracker.begin()
     cells, split = job.cells, job.split
-    model = learner(job, world, notice)
-    reported = cells.take(split.test)
-    train = firewall.admit(cells.take(split.train), reported)
-    fit = model.fit(train, cells.take(split.val) if len(split.val) else None)
+    held = {"test": cells.take(split.test)}
+    train = firewall.admit(cells.take(split.train), held["test"])
+    selection = cells.take(split.val) if len(split.val) else None
+    if selection is not None and job.config.protocol.selection != "reported":
+        held["val"] = selection
+    if job.pretrains:
+        return pretrain(pretrainer(job, world, notice, tracker), train, selection, held)
+    model = learner(job, world, notice, tracker)
+    fit = model.fit(train, selection)
     # Only here, after everything is chosen, does the model meet the cells that are reported on.
-    parts = {"test": predict(model, reported)}
-    if len(split.val) and job.config.protocol.selection != "reported":
-        parts["val"] = predict(model, cells.take(split.val))
-    return Outcome(fit=fit, parts=parts)
+    return Outcome(fit=fit, parts={part: predict(model, held[part]) for part in held})
+
+
+def pretrain(
+    model: Pretraining, corpus: Cells, selection: Cells | None, held: Mapping[str, Cells]
+) -> Outcome:
+    """Learn genes from genes, then judge on the cells that were held back."""
+    fit = model.fit(corpus, selection)
+    found = {part: model.measure(cells) for part, cells in held.items()}
+    scores = {part: measured.scores for part, measured in found.items()}
+    tables = {**fit.tables, **found["test"].tables}
+    return Outcome(fit=replace(fit, tables=tables), parts={}, scores=scores)
 
 
 def write(record: Record, job: Job, outcome: Outcome) -> dict[str, Any]:
     """Write predictions and tables; give what the record says of them."""
     fit, parts = outcome.fit, outcome.parts
-    record.write_predictions(parts, job.cells.classes)
+    if parts:
+        record.write_predictions(parts, job.cells.classes)
     for name, text in fit.tables.items():
         record.write_table(name, text)
+    for name, arrays in fit.arrays.items():
+        record.write_arrays(name, arrays)
     if fit.epochs:
         record.write_epochs(fit.epochs)
-    scores = {
+    scores = outcome.scores | {
         part: metrics.score(
             said.truth_C,
             said.predicted_C,
@@ -176,13 +206,17 @@ def write(record: Record, job: Job, outcome: Outcome) -> dict[str, Any]:
     return facts_of_run(job, fit) | {
         "metrics": scores,
         "per_class": per_class,
-        "warnings": warnings_of(job, fit, parts["test"]),
+        "warnings": warnings_of(job, fit, scores["test"], parts.get("test")),
     }
 
 
-def warnings_of(job: Job, fit: models.Fit, said: Predictions) -> list[str]:
-    """Gather what a careful reader must know."""
+def warnings_of(
+    job: Job, fit: models.Fit, scores: Mapping[str, float], said: Predictions | None
+) -> list[str]:
+    """Gather what a careful reader must know; `said` is None where no labels are predicted."""
     warnings = [*job.split.warnings, *fit.warnings]
+    if said is None:
+        return [*warnings, *metrics.no_better_than_rules(scores)]
     if job.by_epochs and job.config.protocol.class_weights == "whole":
         warnings.append("class weights count the reported cells too, as in the paper's code")
     # To call every cell the same is what the majority control is for.
@@ -212,8 +246,9 @@ def facts_of_run(job: Job, fit: models.Fit) -> dict[str, Any]:
         protocol = {key: protocol[key] for key in protocol if key not in TRAINING_SWITCHES}
     return {
         "run_id": job.run_id,
+        "task": config.task,
         "study": config.study or None,
-        "arm": config.arm or config.model.name,
+        "arm": arm_of(config),
         "dataset": config.data.name,
         "model": config.model.name,
         "fraction": config.data.fraction,
@@ -249,13 +284,18 @@ def costs(fit: models.Fit, watch: Stopwatch) -> dict[str, Any]:
 def describe(cells: Cells, split: Split) -> str:
     """Say in one line what the run works on."""
     sizes = ", ".join(f"{count:,} {part}" for part, count in split.sizes().items() if count)
-    return f"{len(cells.genes):,} genes ({cells.scale}), {len(cells.classes)} classes; {sizes}"
+    labels = f"{len(cells.classes)} classes" if cells.classes else "no labels"
+    return f"{len(cells.genes):,} genes ({cells.scale}), {labels}; {sizes}"
 
 
 def summary(run_id: str, facts: Mapping[str, Any]) -> str:
     """Say in one line what came of it."""
     test = facts["metrics"]["test"]
-    line = f"{run_id} done: accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}"
+    shown = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+    if facts["task"] == "pretrain":
+        shown = {name: name.replace("_", " ") for name in test}
+    numbers = ", ".join(f"{words} {test[name]:.4f}" for name, words in shown.items())
+    line = f"{run_id} done: {numbers}"
     return "\n".join([line, *(f"  warning: {text}" for text in facts["warnings"])])
 
 

@@ -6,7 +6,7 @@ Everything is an index into the cells; equal arguments give equal indices on eve
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,45 @@ def make_split(
     return Split(
         train=train, val=val, test=test, unlabelled=unlabelled, dropped=rare, warnings=warnings
     )
+
+
+def corpus_split(
+    cells: Cells, protocol: ProtocolConfig, *, seed: int, fraction: float, label: str
+) -> Split:
+    """Draw the parts for pretraining: every cell trains that neither selects nor is reported on.
+
+    Labelled cells are parted as for a classifier, so that both report on the same cells. Without
+    labels `stratified` means at random.
+    """
+    if cells.labels_C is not None:
+        split = make_split(cells, protocol, seed=seed, fraction=fraction, label=label)
+        train = np.union1d(split.train, split.unlabelled)
+        return replace(split, train=train, unlabelled=split.unlabelled[:0])
+    rows = np.arange(len(cells))
+    if reported_source(cells, protocol) == "stratified":
+        pool, given_val, test = random_part(rows, protocol)
+    else:
+        pool, given_val, test = reported_part(cells, rows, protocol)
+    alike_C = np.zeros(len(cells), np.int32)
+    train, val = draw_selection(alike_C, pool, given_val, test, protocol, seed)
+    return Split(train=train, val=val, test=test, unlabelled=rows[:0], dropped=rows[:0])
+
+
+def random_part(rows: Rows, protocol: ProtocolConfig) -> tuple[Rows, Rows, Rows]:
+    """Separate the reported cells at random, as scBERT's pretraining does."""
+    n_test = int(np.ceil(protocol.test_fraction * len(rows)))
+    if not 0 < n_test < len(rows):
+        raise UserError(
+            "both sides of the split need at least one cell",
+            got=f"{len(rows)} cells, {n_test} of them to be reported on",
+            remedy="use more cells, or change protocol.test_fraction",
+        )
+    from sklearn.model_selection import train_test_split
+
+    pool, test = train_test_split(
+        rows, test_size=protocol.test_fraction, random_state=protocol.split_seed
+    )
+    return pool, rows[:0], test
 
 
 def keep_common(

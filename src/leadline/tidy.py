@@ -17,3 +17,6 @@ COLUMNS = (
     "run_id",
     "note",
 )
+
+# What the column `note` says of one of our runs, beside its scores.
+COLLAPSED, SELECTED = "collapsed to one class", "selected on the reported cells"

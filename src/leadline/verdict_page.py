@@ -45,20 +45,19 @@ def build(
     counted = Counter(result.verdict for result in results)
     title = f"{counted[Verdict.HOLDS]} of {len(results)} claims hold"
     numbers = {str(verdict): (said, counted[verdict]) for verdict, said in WORDS.items()}
-    verdicts = [str(verdict) for verdict in Verdict]
     body = [
         page.paragraph(f"{PAPER}, claim by claim. {SOURCES[source]}"),
         page.counts(numbers),
         _failing(results),
         page.contents(CONTENTS),
-        page.dressed(tables.to_html(by_name["claims"]), verdicts),
+        tables.to_html(by_name["claims"]),
         page.section("figures", "Figures", figures),
-        page.dressed(tables.to_html(by_name["reasons"]), verdicts),
-        page.dressed(tables.to_html(by_name["numbers"])),
-        page.dressed(tables.to_html(by_name["discrepancies"])),
+        tables.to_html(by_name["reasons"]),
+        tables.to_html(by_name["numbers"]),
+        tables.to_html(by_name["discrepancies"]),
         page.section("again", CONTENTS["again"], page.command(f"{command} --out DIR")),
     ]
-    return page.document(title, "".join(body))
+    return page.document(title, "".join(body), over="leadline reproduce")
 
 
 def _failing(results: Sequence[Result]) -> str:

@@ -20,19 +20,36 @@ def load(data: config.DataConfig, data_dir: Path) -> Cells:
     UserError
         When a file is missing, is not what it should be, or holds what no model can use.
     """
+    paths = files(data, data_dir)
+    if isinstance(data, config.PublishedData):
+        return load_paper_set(data, paths)
+    return read(data, paths[0])
+
+
+def files(data: config.DataConfig, data_dir: Path) -> list[Path]:
+    """Name the files that a configuration is read from; synthetic ones are made on first use.
+
+    Raises
+    ------
+    UserError
+        When the user has to fetch or name a file first.
+    """
     match data:
         case config.EmbeddedData():
-            return read(data, Path(__file__).parents[1] / "embedded" / f"{data.name}.h5ad")
+            return [Path(__file__).parents[1] / "embedded" / f"{data.name}.h5ad"]
         case config.FileData():
             if data.path is None:
                 raise UserError(
                     "data=h5ad needs a file", got="no data.path", remedy="add data.path=cells.h5ad"
                 )
-            return read(data, Path(data.path).expanduser())
+            return [Path(data.path).expanduser()]
         case config.ZhengLikeData() | config.MsLikeData():
-            return read(data, synthetic_file(data, data_dir))
+            path = synthetic_file(data, data_dir)
+            if not path.exists():
+                make_synthetic(data, path)
+            return [path]
         case config.PublishedData():
-            return load_paper_set(data, data_dir)
+            return locate(data.name, data.path, data_dir)
     raise AssertionError(f"no dataset for {type(data).__name__}")
 
 
@@ -52,27 +69,34 @@ def read(data: config.DataConfig, path: Path) -> Cells:
 
 
 def synthetic_file(data: config.ZhengLikeData | config.MsLikeData, data_dir: Path) -> Path:
-    """Give the file of a synthetic dataset, making it on first use."""
-    from leadline.synthetic import RECIPE, write_ms_like, write_zheng_like
+    """Name the file of a synthetic dataset."""
+    from leadline.synthetic import RECIPE
 
-    folder = data_dir.expanduser() / "synthetic"
-    folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(data, config.ZhengLikeData):
-        size = {"n_cells": data.n_cells, "n_genes": data.n_genes}
-        n_cells = data.n_cells
-    else:
-        size = {
-            "n_train": data.n_train,
-            "n_test": data.n_test,
-            "n_genes": data.n_genes,
-            "n_classes": data.n_classes,
-        }
-        n_cells = data.n_train + data.n_test
-    shape = "x".join(str(number) for number in size.values())
+    shape = "x".join(str(number) for number in synthetic_size(data).values())
     kind = type(data).__name__.removesuffix("Data")
-    path = folder / f"{kind}-recipe{RECIPE}-{shape}-seed{data.seed}.h5ad"
-    if path.exists():
-        return path
+    folder = data_dir.expanduser() / "synthetic"
+    return folder / f"{kind}-recipe{RECIPE}-{shape}-seed{data.seed}.h5ad"
+
+
+def synthetic_size(data: config.ZhengLikeData | config.MsLikeData) -> dict[str, int]:
+    """Give what decides the size of a synthetic dataset."""
+    if isinstance(data, config.ZhengLikeData):
+        return {"n_cells": data.n_cells, "n_genes": data.n_genes}
+    return {
+        "n_train": data.n_train,
+        "n_test": data.n_test,
+        "n_genes": data.n_genes,
+        "n_classes": data.n_classes,
+    }
+
+
+def make_synthetic(data: config.ZhengLikeData | config.MsLikeData, path: Path) -> None:
+    """Write the file of a synthetic dataset."""
+    from leadline.synthetic import write_ms_like, write_zheng_like
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = synthetic_size(data)
+    n_cells = sum(size.get(key, 0) for key in ("n_cells", "n_train", "n_test"))
     write = write_zheng_like if isinstance(data, config.ZhengLikeData) else write_ms_like
     with progress("making synthetic cells", n_cells) as advance:
         done = 0
@@ -83,13 +107,12 @@ def synthetic_file(data: config.ZhengLikeData | config.MsLikeData, data_dir: Pat
             done = now
 
         write(path, **size, seed=data.seed, progress=told)
-    return path
 
 
-def load_paper_set(data: config.PublishedData, data_dir: Path) -> Cells:
+def load_paper_set(data: config.PublishedData, paths: list[Path]) -> Cells:
     """Read the files of one of the paper's datasets and check that they are what they should be."""
     expected = PAPER_SETS[data.name]
-    cells = [read(data, path) for path in locate(data.name, data.path, data_dir)]
+    cells = [read(data, path) for path in paths]
     for part, file in zip(cells, expected.files, strict=True):
         check(part, file)
     return cells[0] if len(cells) == 1 else join(*cells)

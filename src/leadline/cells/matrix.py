@@ -48,6 +48,8 @@ class Cells:
         Class index of each cell into the sorted class names; None where no label was asked for.
     given_C
         The part that the file itself assigns each cell to ("train", "validation", "test").
+    positions_CD
+        What another program made of each cell, for models that read nothing else.
     gene_kind
         What the gene names are: "symbol", "ensembl" or "other".
     how
@@ -68,6 +70,7 @@ class Cells:
     classes: tuple[str, ...] = ()
     batch_C: NDArray[np.str_] | None = None
     given_C: NDArray[np.str_] | None = None
+    positions_CD: NDArray[np.float32] | None = None
     gene_kind: str = "other"
     how: str = ""
     layer: str = "X"
@@ -87,6 +90,7 @@ class Cells:
             labels_C=None if self.labels_C is None else self.labels_C[rows],
             batch_C=None if self.batch_C is None else self.batch_C[rows],
             given_C=None if self.given_C is None else self.given_C[rows],
+            positions_CD=None if self.positions_CD is None else self.positions_CD[rows],
         )
 
     def lognorm(self, scale: Scale | None = None) -> sparse.csr_array:
@@ -144,7 +148,10 @@ class Cells:
         return recovered
 
     def fingerprint(self) -> str:
-        """SHA-256 over values, genes, ids, labels, batches and given parts; no path, no date."""
+        """SHA-256 over values, genes, ids, labels, batches and given parts; no path, no date.
+
+        Positions are not among them: they belong to the model that reads them.
+        """
         digest = hashlib.sha256()
         matrix = self.matrix_CG
         digest.update(repr((matrix.shape, str(self.scale), self.classes)).encode())

@@ -13,6 +13,7 @@ from leadline.claims.pair import Difference
 from leadline.claims.printed import stand_in
 from leadline.claims.schema import Setting
 from leadline.stats import Flag
+from leadline.tidy import COLLAPSED, SELECTED
 
 # One stream for each comparison, so that no result depends on what was computed before it.
 SEED = 20231019
@@ -20,8 +21,6 @@ SEED = 20231019
 MARKER = 5e-4
 # Words of the sources that tell a run of the few-shot script among those of Table 2.
 REUSED = "sampleeff"
-# Notes that `reproduce` gives the rows of our own records.
-COLLAPSED, SELECTED = "collapsed to one class", "selected on the reported cells"
 
 
 def name_of(side: Side) -> str:

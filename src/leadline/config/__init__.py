@@ -12,6 +12,16 @@ from leadline.config.data import (
     PublishedData,
     ZhengLikeData,
 )
+from leadline.config.guests import EmbeddingConfig, PythonConfig
+from leadline.config.launchers import (
+    LAUNCHERS,
+    BasicLauncher,
+    JoblibLauncher,
+    LauncherConfig,
+    RayLauncher,
+    SubmititLocalLauncher,
+    SubmititSlurmLauncher,
+)
 from leadline.config.models import (
     ExpressionConfig,
     KnnPcaConfig,
@@ -22,27 +32,43 @@ from leadline.config.models import (
     NearestCentroidConfig,
     StratifiedConfig,
 )
+from leadline.config.pretraining import BinnedConfig, Gene2vecConfig
 from leadline.config.protocol import PROTOCOL_CHOICES, TRAINING_SWITCHES, ProtocolConfig
 from leadline.config.run import (
     SCHEMAS,
-    CsvTrackerConfig,
     RunConfig,
-    TrackerConfig,
     science,
 )
+from leadline.config.tracker import (
+    CsvTrackerConfig,
+    TensorboardTrackerConfig,
+    TrackerConfig,
+    WandbTrackerConfig,
+)
+from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
+from leadline.config.scbert import SCBERT_SIZES, ScbertConfig
 from leadline.config.train import TRAIN_CHOICES, TrainConfig
 
 __all__ = [
+    "LAUNCHERS",
     "PROTOCOL_CHOICES",
+    "SCGPT_SIZES",
+    "SCBERT_SIZES",
     "SCHEMAS",
     "TRAINING_SWITCHES",
     "TRAIN_CHOICES",
+    "BasicLauncher",
+    "BinnedConfig",
     "CsvTrackerConfig",
     "DataConfig",
     "EmbeddedData",
+    "EmbeddingConfig",
     "ExpressionConfig",
     "FileData",
+    "Gene2vecConfig",
+    "JoblibLauncher",
     "KnnPcaConfig",
+    "LauncherConfig",
     "LogregConfig",
     "MajorityConfig",
     "MlpConfig",
@@ -51,10 +77,18 @@ __all__ = [
     "NearestCentroidConfig",
     "ProtocolConfig",
     "PublishedData",
+    "PythonConfig",
+    "RayLauncher",
     "RunConfig",
+    "ScgptConfig",
+    "ScbertConfig",
     "StratifiedConfig",
+    "SubmititLocalLauncher",
+    "SubmititSlurmLauncher",
+    "TensorboardTrackerConfig",
     "TrackerConfig",
     "TrainConfig",
+    "WandbTrackerConfig",
     "ZhengLikeData",
     "science",
 ]

@@ -15,6 +15,7 @@ PROTOCOL_CHOICES = {
     "select_by": ("published", "accuracy", "loss", "macro_f1"),
     "class_weights": ("published", "none", "train", "whole"),
     "order": ("published", "shuffled", "fixed"),
+    "stabiliser": ("published", "head", "batch"),
     "metric_labels": ("observed", "truth", "all"),
     "unseen_classes": ("keep", "refuse"),
     "rare_classes": ("refuse", "drop"),
@@ -44,6 +45,8 @@ class ProtocolConfig:
     select_by: str = "accuracy"
     class_weights: str = "none"
     order: str = "shuffled"
+    # Science only for scBERT, where it becomes part of the model.
+    stabiliser: str = operational("head")
     metric_labels: str = "truth"
     unseen_classes: str = "refuse"
     rare_classes: str = "refuse"

@@ -14,6 +14,7 @@ from leadline.config.data import (
     PublishedData,
     ZhengLikeData,
 )
+from leadline.config.guests import EmbeddingConfig, PythonConfig
 from leadline.config.models import (
     KnnPcaConfig,
     LogregConfig,
@@ -23,22 +24,17 @@ from leadline.config.models import (
     NearestCentroidConfig,
     StratifiedConfig,
 )
+from leadline.config.pretraining import Gene2vecConfig
 from leadline.config.protocol import ProtocolConfig
+from leadline.config.scbert import ScbertConfig
+from leadline.config.tracker import (
+    CsvTrackerConfig,
+    TensorboardTrackerConfig,
+    TrackerConfig,
+    WandbTrackerConfig,
+)
+from leadline.config.scgpt import ScgptConfig
 from leadline.config.train import TrainConfig
-
-
-@dataclass(slots=True, kw_only=True)
-class TrackerConfig:
-    """Who else is told about a run; the plain one tells nobody."""
-
-    name: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class CsvTrackerConfig(TrackerConfig):
-    """Appends the numbers of every run to one table."""
-
-    path: str = "runs.csv"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,10 +75,20 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "nearest_centroid": NearestCentroidConfig,
         "knn_pca": KnnPcaConfig,
         "mlp": MlpConfig,
+        "scgpt": ScgptConfig,
+        "scbert": ScbertConfig,
+        "gene2vec": Gene2vecConfig,
+        "python": PythonConfig,
+        "embedding": EmbeddingConfig,
     },
     "train": {"train": TrainConfig},
     "protocol": {"protocol": ProtocolConfig},
-    "tracker": {"tracker": TrackerConfig, "csv": CsvTrackerConfig},
+    "tracker": {
+        "tracker": TrackerConfig,
+        "csv": CsvTrackerConfig,
+        "tensorboard": TensorboardTrackerConfig,
+        "wandb": WandbTrackerConfig,
+    },
 }
 
 

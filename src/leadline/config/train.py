@@ -13,6 +13,7 @@ TRAIN_CHOICES = {
     "schedule": ("constant", "scbert_cosine_restarts", "step"),
     "amp": ("none", "bf16", "fp16"),
     "device": ("auto", "cpu", "cuda"),
+    "freeze": ("none", "paper", "original", "all_but_head", "paper_pre_decoder", "transformer_too"),
 }
 
 
@@ -36,6 +37,7 @@ class TrainConfig:
     clip: float | None = 1.0
     amp: str = "none"
     patience: int = 0
+    freeze: str = "none"
     deterministic: bool = operational(True)
     devices: int = operational(1)
     device: str = operational("auto")
@@ -43,6 +45,7 @@ class TrainConfig:
     micro_batch: str = operational("auto")
     checkpoint_minutes: float = operational(15.0)
     keep_best: bool = operational(True)
+    save_embeddings: bool = operational(False)
     compile: bool = operational(False)
     activation_checkpointing: bool = operational(False)
 

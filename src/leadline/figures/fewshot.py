@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from leadline.claims import Cell, Evidence, Setting, load_claims
-from leadline.claims.schema import Family
+from leadline.claims import Cell, Evidence
 from leadline.figures.drawing import Drawing, blank, settle
-from leadline.figures.groups import Group, as_evidence, cell_of, gather, places
+from leadline.figures.groups import Group
 from leadline.figures.marks import apart, dots, grid, heading, key, mean
-from leadline.figures.pvalues import Tests, corrected, pairs_of
+from leadline.figures.plan import METRICS, Plan, plan
+from leadline.figures.pvalues import Tests
 from leadline.figures.style import INK, MUTED, SMALL, TEXT, WIDE, look, percent, styled, word
-from leadline.figures.words import caption, describe
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("accuracy", "macro_f1")
 # Of each step between shares, the part that the arms divide among them.
 STEP, SLOT = 0.76, 0.06
 PANEL, HEAD = 62.0, 14.0
+# More arms than these have their tests in the table beside the figure.
+MOST_TESTS = 3
 
 
 def few_shot(
@@ -30,36 +31,23 @@ def few_shot(
     *,
     name: str = "few_shot",
     title: str = "Scores by share of the training labels",
-    datasets: Sequence[str] | None = None,
-    arms: Sequence[str] | None = None,
     metrics: Sequence[str] = METRICS,
-    fractions: Sequence[float] | None = None,
-    artefact: str = "",
-    families: Mapping[str, Family] | None = None,
-    setting: Setting | None = None,
     width: float = WIDE,
+    **asked: Any,
 ) -> Drawing:
     """Draw every run at every share of the labels, with the mean and its 95 % Student interval.
 
-    Over the axes stands the test of the second arm against the first, corrected within each of
-    the `families`, by default within all pairs that are drawn.
+    Over the axes stands the test of each arm against the one it is compared with, by name. What
+    may be asked for beside stands with `plan`: data sets, arms, families of tests, published runs.
     """
-    evidence, facts = as_evidence(source), setting or load_claims().setting
-    datasets, arms, shares = places(evidence, datasets, arms, metrics, fractions)
-    cells = [
-        cell_of(dataset, arm, share, metric, artefact)
-        for metric in metrics
-        for dataset in datasets
-        for arm in arms
-        for share in shares
-    ]
-    groups = gather(evidence, cells, title, facts)
-    if families is None:
-        families = pairs_of(name, arms, datasets, shares, metrics, artefact)
-    tests = corrected(evidence, families, facts)
-    panels = _panels(groups)
+    planned = plan(source, name, title, metrics=metrics, **asked)
+    return planned.drawing(name, title, _figure(planned, width))
+
+
+def _figure(planned: Plan, width: float) -> Figure:
+    panels, metrics = planned.panels, planned.metrics
     with styled():
-        columns = len(datasets) if len(datasets) > 1 else len(metrics)
+        columns = len(planned.datasets) if len(planned.datasets) > 1 else len(metrics)
         rows, columns = grid(len(panels), columns, width)
         figure = blank(width, HEAD + PANEL * rows)
         every = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -67,28 +55,15 @@ def few_shot(
             axes.set_axis_off()
         for number, (axes, place) in enumerate(zip(every, panels, strict=False)):
             inside = panels[place]
-            _panel(axes, inside, arms, shares)
+            _panel(axes, inside, planned.arms, planned.shares)
             heading(axes, place, columns)
-            _marks(axes, tests, list(inside), arms, shares)
+            _marks(axes, planned.tests, list(inside), planned.shares)
             if number % columns == 0 or columns == len(metrics):
                 axes.set_ylabel(f"{word(place[1])} on the reported cells")
         figure.supxlabel("share of the training labels (not to scale)", fontsize=TEXT)
-        key(figure, arms, groups.values(), width)
+        key(figure, planned.arms, planned.groups, width)
         settle(figure)
-    return Drawing(
-        name=name,
-        title=title,
-        caption=caption(groups.values(), tests),
-        description=describe(panels, tests, arms),
-        figure=figure,
-    )
-
-
-def _panels(groups: Mapping[Cell, Group]) -> dict[tuple[str, str], dict[Cell, Group]]:
-    found: dict[tuple[str, str], dict[Cell, Group]] = {}
-    for cell, group in groups.items():
-        found.setdefault((cell.dataset, cell.metric), {})[cell] = group
-    return found
+    return figure
 
 
 def _panel(
@@ -126,24 +101,25 @@ def _arm(axes: Axes, line: Mapping[int, Group], position: int, arms: int, span: 
         axes.plot(xs, [means[step] for step in steps], color=colour, linewidth=0.7, alpha=0.5)
 
 
-def _marks(
-    axes: Axes, tests: Tests, cells: Sequence[Cell], arms: Sequence[str], shares: Sequence[float]
-) -> None:
-    """Write the test of every share over it, and its name; nothing where nothing is tested."""
-    texts: dict[int, tuple[str, bool]] = {}
+def _marks(axes: Axes, tests: Tests, cells: Sequence[Cell], shares: Sequence[float]) -> None:
+    """Write the tests of every share over it, by name; nothing where nothing is tested."""
+    texts: dict[int, list[tuple[str, bool]]] = {}
     for cell in cells:
-        other = next((c for c in tests.partners(cell) if f"{c.model}/{c.arm}" == arms[0]), None)
-        if other is not None and cell.fraction in shares:
-            found = tests.of(cell, other)
-            texts[shares.index(cell.fraction)] = (found.text, found.significant)
-    if not texts:
+        for other in tests.partners(cell):
+            if cell.fraction in shares:
+                found = tests.of(cell, other)
+                texts.setdefault(shares.index(cell.fraction), []).append(
+                    (found.text, found.significant)
+                )
+    if not texts or max(map(len, texts.values())) > MOST_TESTS:
         return
     above = axes.secondary_xaxis("top")
-    above.set_xticks(sorted(texts), [texts[step][0] for step in sorted(texts)])
+    said = {step: "\n".join(text for text, _ in found) for step, found in texts.items()}
+    above.set_xticks(sorted(texts), [said[step] for step in sorted(texts)])
     above.tick_params(length=0, pad=1, labelsize=SMALL)
     above.spines["top"].set_visible(False)
     for label, step in zip(above.get_xticklabels(), sorted(texts), strict=True):
-        significant = texts[step][1]
+        significant = all(each for _, each in texts[step])
         label.set_color(INK if significant else MUTED)
         label.set_fontweight("bold" if significant else "normal")
     above.set_xlabel(tests.name, fontsize=SMALL, color=MUTED, labelpad=2, loc="left")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from leadline.claims.caveats import SEED, collapsed
 from leadline.claims.evidence import FINEST_MARKER
 from leadline.claims.printed import stand_in
 from leadline.errors import UserError
-from leadline.figures.style import look, one_line, percent
+from leadline.figures.style import PUBLISHED, look, one_line, percent
 from leadline.stats import Flag, Interval
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 LEVEL = 0.95
+# Where the paper gives one arm's numbers several times, the first of these.
+ARTEFACTS = ("Figure 2", "Figure 3", "Table 1", "Table 2", "Supp. Table 5", "Supp. Table 4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +125,15 @@ def gather(
     cells: Iterable[Cell],
     what: str,
     setting: Setting | None = None,
+    beside: Evidence | None = None,
 ) -> dict[Cell, Group]:
-    """Gather what can be drawn of each cell; refuse where there is nothing at all."""
+    """Gather what can be drawn of each cell; refuse where there is nothing at all.
+
+    Cells whose arm ends in `PUBLISHED` are looked up in `beside`.
+    """
     evidence, facts = as_evidence(source), setting or load_claims().setting
     wanted = list(cells)
-    found = {cell: _group(evidence, evidence.side(cell), facts) for cell in wanted}
+    found = {cell: _found(evidence, beside, cell, facts) for cell in wanted}
     known = {cell: group for cell, group in found.items() if group is not None}
     if not known:
         arms = sorted({f"{cell.model}/{cell.arm}" for cell in wanted})
@@ -139,6 +145,19 @@ def gather(
             remedy="run them, or draw another figure",
         )
     return known
+
+
+def _found(evidence: Evidence, beside: Evidence | None, cell: Cell, facts: Setting) -> Group | None:
+    if not cell.arm.endswith(PUBLISHED):
+        return _group(evidence, evidence.side(cell), facts)
+    if beside is None:
+        return None
+    for artefact in ARTEFACTS:
+        theirs = replace(cell, arm=cell.arm.removesuffix(PUBLISHED), artefact=artefact)
+        group = _group(beside, beside.side(theirs), facts)
+        if group is not None:
+            return replace(group, cell=cell)
+    return None
 
 
 def _group(evidence: Evidence, side: Side, setting: Setting) -> Group | None:

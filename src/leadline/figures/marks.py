@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -33,7 +34,7 @@ def dots(axes: Axes, x: Sequence[float], y: Sequence[float], group: Group) -> No
     seen = look(group.arm)
     at = np.column_stack([x, y]).reshape(-1, 2)
     sound, crashed = at[~group.collapsed], at[group.collapsed]
-    hollow = group.digitised[~group.collapsed]
+    hollow = group.digitised[~group.collapsed] | seen.published
     axes.scatter(
         sound[:, 0],
         sound[:, 1],
@@ -68,7 +69,9 @@ def mean(axes: Axes, at: float, group: Group, *, upright: bool) -> None:
     if group.interval is not None:
         ends = (group.interval.low, group.interval.high)
         line = axes.vlines if upright else axes.hlines
-        line(at, *ends, color=colour, linewidth=1.2, zorder=4, label=f"{INTERVAL} {group.arm}")
+        dashes: Literal["dashed", "solid"] = "dashed" if look(group.arm).published else "solid"
+        label = f"{INTERVAL} {group.arm}"
+        line(at, *ends, color=colour, linewidth=1.2, linestyles=dashes, zorder=4, label=label)
     place = (at, group.mean) if upright else (group.mean, at)
     axes.plot(
         *[[each] for each in place],
@@ -76,7 +79,7 @@ def mean(axes: Axes, at: float, group: Group, *, upright: bool) -> None:
         markersize=7.5,
         markeredgewidth=EDGE,
         markeredgecolor=colour,
-        markerfacecolor="white" if group.printed else colour,
+        markerfacecolor="white" if group.printed or look(group.arm).published else colour,
         zorder=5,
         label=f"{AVERAGE} {group.arm}",
     )
@@ -101,7 +104,7 @@ def key(figure: Figure, arms: Sequence[str], groups: Iterable[Group], width: flo
     entries = [(_sign(arm), look(arm).word) for arm in arms]
     if any(group.interval is not None for group in drawn):
         entries.append((_line(UPRIGHT, MUTED, through=True), "mean, 95 % Student interval"))
-    if any(group.digitised.any() for group in drawn):
+    if any(group.digitised.any() and not look(group.arm).published for group in drawn):
         entries.append((_line("o", MUTED, face="white"), HOLLOW))
     if any(group.printed for group in drawn):
         entries.append((_line(BAR, MUTED, face="white"), PRINTED))
@@ -121,7 +124,7 @@ def legend(figure: Figure, entries: Sequence[tuple[Artist, str]], width: float) 
 
 def _sign(arm: str) -> Line2D:
     seen = look(arm)
-    return _line(seen.marker, seen.colour)
+    return _line(seen.marker, seen.colour, face="white" if seen.published else None)
 
 
 def _line(

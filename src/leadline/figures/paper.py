@@ -8,7 +8,7 @@ from leadline.claims import ClaimsFile, Evidence, Result
 from leadline.errors import UserError
 from leadline.figures.drawing import Drawing
 from leadline.figures.fewshot import few_shot
-from leadline.figures.forest import forest
+from leadline.figures.judged import forest
 from leadline.figures.runs import every_run
 from leadline.figures.style import WIDE
 

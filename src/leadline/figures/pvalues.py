@@ -21,7 +21,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tests:
-    """Every test of a figure by its pair of cells, in either order, and what it is called."""
+    """Every test of a figure by its pair of cells, and what it is called."""
 
     name: str
     by_pair: Mapping[tuple[Cell, Cell], PValue]
@@ -65,10 +65,11 @@ def corrected(evidence: Evidence, families: Mapping[str, Family], setting: Setti
     sizes = []
     for name, family in families.items():
         found = adjusted(evidence, name, family, setting)
-        known = {pair: tests[TEST] for pair, tests in found.items() if TEST in tests}
+        declared = members(evidence, family, setting)
+        known = {pair: found[pair][TEST] for pair in declared if TEST in found[pair]}
         by_pair |= known
         # Holm counts every pair that was declared, run or not.
-        sizes += [len(members(evidence, family, setting))] if known else []
+        sizes += [len(declared)] if known else []
     over = " and ".join(str(size) for size in sizes)
     return Tests(name=f"p: Welch, Holm over {over}", by_pair=by_pair, alpha=setting.alpha)
 

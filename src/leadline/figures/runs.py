@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from leadline.claims import Cell, Evidence, Setting, load_claims
-from leadline.claims.schema import Family
+from leadline.claims import Cell, Evidence
 from leadline.figures.drawing import Drawing, blank, settle
-from leadline.figures.groups import Group, as_evidence, cell_of, gather, places
+from leadline.figures.groups import Group
 from leadline.figures.marks import apart, dots, grid, heading, key, mean
-from leadline.figures.pvalues import Tests, corrected, pairs_of
+from leadline.figures.plan import METRICS, Plan, plan
+from leadline.figures.pvalues import Tests
 from leadline.figures.style import INK, MUTED, SMALL, TEXT, WIDE, lines, look, one_line, styled
-from leadline.figures.words import caption, describe
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("accuracy", "macro_f1")
 # Of the height of a row, counted from its middle: dots above, the mean below.
 DOTS, BELOW, SLOT, ROOM, OVER = -0.1, 0.24, 0.085, 0.22, -0.37
 UNDER = "score on the reported cells (panels have axes of their own)"
@@ -31,37 +30,25 @@ def every_run(
     *,
     name: str = "runs",
     title: str = "Every run of every arm",
-    datasets: Sequence[str] | None = None,
-    arms: Sequence[str] | None = None,
     metrics: Sequence[str] = METRICS,
     fraction: float = 1.0,
-    artefact: str = "",
-    families: Mapping[str, Family] | None = None,
-    setting: Setting | None = None,
     width: float = WIDE,
+    **asked: Any,
 ) -> Drawing:
     """Draw the arms as rows, a panel for each data set and metric, each with its own axis.
 
-    On the right stands the test of each arm against the first, corrected within each of the
-    `families`, by default within all pairs that are drawn.
+    On the right stands the test of each arm against the one it is compared with. What may be
+    asked for beside stands with `plan`: data sets, arms, families of tests, published runs.
     """
-    evidence, facts = as_evidence(source), setting or load_claims().setting
-    datasets, arms, _ = places(evidence, datasets, arms, metrics, [fraction])
-    cells = [
-        cell_of(dataset, arm, fraction, metric, artefact)
-        for metric in metrics
-        for dataset in datasets
-        for arm in arms
-    ]
-    groups = gather(evidence, cells, title, facts)
-    if families is None:
-        families = pairs_of(name, arms, datasets, [fraction], metrics, artefact)
-    tests = corrected(evidence, families, facts)
-    panels: dict[tuple[str, str], dict[Cell, Group]] = {}
-    for cell, group in groups.items():
-        panels.setdefault((cell.dataset, cell.metric), {})[cell] = group
+    planned = plan(source, name, title, metrics=metrics, fractions=[fraction], **asked)
+    return planned.drawing(name, title, _figure(planned, width))
+
+
+def _figure(planned: Plan, width: float) -> Figure:
+    panels, arms = planned.panels, planned.arms
     with styled():
-        rows, columns = grid(len(panels), len(datasets) if len(datasets) > 1 else 2, width)
+        columns = len(planned.datasets) if len(planned.datasets) > 1 else 2
+        rows, columns = grid(len(panels), columns, width)
         figure = blank(width, HEAD + rows * (FRAME + ROW * len(arms)))
         every = figure.subplots(rows, columns, squeeze=False)
         for axes in every.ravel()[len(panels) :]:
@@ -70,17 +57,11 @@ def every_run(
             _panel(axes, panels[place], arms, named=number % columns == 0)
             heading(axes, place, columns)
             last = number % columns == columns - 1 or number == len(panels) - 1
-            _marks(axes, tests, list(panels[place]), arms, named=last)
+            _marks(axes, planned.tests, list(panels[place]), arms, named=last)
         figure.supxlabel(UNDER, fontsize=TEXT)
-        key(figure, [], groups.values(), width)
+        key(figure, [], planned.groups, width)
         settle(figure)
-    return Drawing(
-        name=name,
-        title=title,
-        caption=caption(groups.values(), tests),
-        description=describe(panels, tests, arms),
-        figure=figure,
-    )
+    return figure
 
 
 def _panel(axes: Axes, groups: Mapping[Cell, Group], arms: Sequence[str], *, named: bool) -> None:
@@ -137,8 +118,7 @@ def _marks(
 ) -> None:
     texts: dict[int, tuple[str, bool]] = {}
     for cell in cells:
-        other = next((c for c in tests.partners(cell) if f"{c.model}/{c.arm}" == arms[0]), None)
-        if other is not None:
+        for other in tests.partners(cell)[:1]:
             found = tests.of(cell, other)
             texts[arms.index(f"{cell.model}/{cell.arm}")] = (found.text, found.significant)
     if not texts:

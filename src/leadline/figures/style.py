@@ -58,13 +58,18 @@ RC: dict[Any, Any] = {
 }
 
 
+# Ends the name of an arm whose runs are the paper's and stand beside ours.
+PUBLISHED = " (published)"
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Colour, marker and word of an arm."""
+    """Colour, marker and word of an arm; open where the runs are the paper's beside ours."""
 
     colour: str
     marker: str
     word: str
+    published: bool = False
 
 
 # Each at least 3 : 1 against white, and apart from one another for colour-blind readers as well;
@@ -76,14 +81,24 @@ LOOKS = {
     "no_pretraining": Look("#5C2E00", "^", "no pre-training"),
     "no_pretraining_frozen": Look("#4D4D4D", "<", "no pre-training, embeddings frozen"),
     "no_gene2vec": Look("#A8358F", "v", "no gene2vec"),
+    "mlp/mlp": Look("#332288", "P", "mlp"),
+    "knn_pca/knn_pca": Look("#7A6A00", "p", "nearest neighbours"),
+    "nearest_centroid/nearest_centroid": Look("#882255", "h", "nearest centroid"),
+    "majority/majority": Look("#767676", "d", "majority class"),
+    "stratified/stratified": Look("#2F6F8F", ">", "stratified guesses"),
 }
 # For arms that nobody has fixed: the name picks, so that a name looks the same in every figure.
-OTHER_COLOURS = ("#332288", "#882255", "#117733", "#7A6A00", "#A0522D", "#2F6F8F")
+OTHER_COLOURS = ("#117733", "#A0522D", "#6A3D9A", "#C2185B", "#00695C", "#455A64")
 OTHER_MARKERS = ("h", "p", "<", ">", "d", "H")
 VERDICTS = {
     "holds": Look("#00785A", "o", "holds"),
     "fragile": Look("#B07A00", "^", "fragile: holds by the paper’s test, not by a better one"),
     "fails": Look("#C1272D", "X", "fails"),
+    "better": Look("#00785A", "o", "better"),
+    "worse": Look("#C1272D", "X", "worse"),
+    "equivalent": Look("#0072B2", "s", "equivalent within the margin"),
+    "open": Look("#B07A00", "^", "open: neither is shown"),
+    "untested": Look("#5c5c5c", "d", "not tested"),
 }
 WORDS = {
     "accuracy": "accuracy",
@@ -104,6 +119,9 @@ WORDS = {
 
 def look(arm: str) -> Look:
     """Give the look of an arm, written model/arm; an unknown name always gets the same."""
+    if arm.endswith(PUBLISHED):
+        ours = look(arm.removesuffix(PUBLISHED))
+        return Look(ours.colour, ours.marker, f"{ours.word}, published", published=True)
     model, _, name = arm.partition("/")
     known = LOOKS.get(arm) or LOOKS.get(name)
     if known is not None:

@@ -57,21 +57,14 @@ def _gaps(groups: Sequence[Group]) -> list[str]:
     return said
 
 
-def describe(
-    panels: Mapping[tuple[str, str], Mapping[Cell, Group]], tests: Tests, arms: Sequence[str]
-) -> str:
+def describe(panels: Mapping[tuple[str, str], Mapping[Cell, Group]], tests: Tests) -> str:
     """Say all means, intervals and tests of a figure in sentences."""
     said = []
     for (dataset, metric), groups in panels.items():
-        numbers = "; ".join(
-            group.sentence + _tested(cell, tests, arms) for cell, group in groups.items()
-        )
+        numbers = "; ".join(group.sentence + _tested(cell, tests) for cell, group in groups.items())
         said.append(f"{one_line(word(dataset))}, {one_line(word(metric))}. {numbers}.")
     return " ".join(said)
 
 
-def _tested(cell: Cell, tests: Tests, arms: Sequence[str]) -> str:
-    for other in tests.partners(cell):
-        if arms and f"{other.model}/{other.arm}" == arms[0]:
-            return f", p {tests.of(cell, other).text}"
-    return ""
+def _tested(cell: Cell, tests: Tests) -> str:
+    return "".join(f", p {tests.of(cell, other).text}" for other in tests.partners(cell))

@@ -24,6 +24,8 @@ class Fit:
         The learning curve, one row an epoch, for models that have epochs.
     tables
         Files to be kept beside the predictions: name → text.
+    arrays
+        The same of numbers: name of an .npz → its arrays.
     warnings
         What a careful reader must know.
     """
@@ -31,6 +33,7 @@ class Fit:
     facts: Mapping[str, Any]
     epochs: Sequence[Mapping[str, Any]] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
 

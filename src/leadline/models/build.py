@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 # These choose no epoch on a selection set.
 BASELINES = frozenset({"logreg", "majority", "stratified", "nearest_centroid", "knn_pca"})
 
+# Neither do these: what others made, a class or positions of cells.
+GUESTS = (config.PythonConfig, config.EmbeddingConfig)
+
+# What is solved at once, without epochs and without labels.
+SOLVED = (config.Gene2vecConfig,)
+
+
+def learns_by_epochs(chosen: config.ModelConfig) -> bool:
+    """Say whether the trainer fits a model, which then may choose an epoch."""
+    return chosen.name not in BASELINES and not isinstance(chosen, GUESTS + SOLVED)
+
 
 def build(
     chosen: config.ModelConfig,
@@ -51,6 +62,14 @@ def build(
             from leadline.models.controls import KnnPca
 
             return KnnPca(chosen, seed=seed)
+        case config.PythonConfig():
+            from leadline.models.own import OwnModel
+
+            return OwnModel(chosen, seed=seed)
+        case config.EmbeddingConfig():
+            from leadline.models.embedding import Probe
+
+            return Probe(chosen)
     raise AssertionError(f"no model for {type(chosen).__name__}")
 
 
@@ -64,6 +83,16 @@ def build_network(
     match chosen:
         case config.MlpConfig():
             from leadline.models.mlp import Mlp
+            from leadline.models.network import require_freeze
 
+            require_freeze(train.freeze, ("none",), chosen.name)
             return Mlp(chosen)
+        case config.ScbertConfig():
+            from leadline.models.scbert import Scbert
+
+            return Scbert(chosen, freeze=train.freeze, start=start)
+        case config.ScgptConfig():
+            from leadline.models.scgpt import Scgpt
+
+            return Scgpt(chosen, freeze=train.freeze, start=start)
     raise AssertionError(f"no network for {type(chosen).__name__}")

@@ -24,11 +24,11 @@ FINE = 1e-12  # relative change of an objective that its rounding may hide
 DROPPED_CURVATURE = 0.02  # cells below this share of the mean curvature are left out of a model
 MODEL_ACCURACY = 0.03  # violation left in a model, as a share of the one it starts from
 GRAM_ENTRIES = 64_000_000  # size of the dense block of working columns that we are ready to hold
-GRAM_WORTH = 6_000.0  # multiply-adds of a Gram matrix that are worth one entry of its columns
+GRAM_WORTH = 2_000.0  # multiply-adds of a Gram matrix that are worth one entry of its columns
 GRAM_CHUNK = 512  # cells whose working columns stay in the cache
 GRAM_SWEEPS = 500
 CHOLESKY_AFTER = 6  # sweeps with an unchanged support before it is solved directly
-COLUMN_SWEEPS = 30
+COLUMN_SWEEPS = 5  # more find the support no better, and conjugate gradients the weights sooner
 CONJUGATE_EVERY = 4  # sweeps
 CONJUGATE_STEPS = 25
 
@@ -348,30 +348,29 @@ def descend_gram(model_WW, slope_W, weight_W, l1, enough, sweeps):  # type: igno
 
 
 @compiled
-def model_columns(data, indices, indptr, columns_W, bend_C, ridge_W, step_W, drift_C):  # type: ignore[no-untyped-def]
-    """Write curvature times change of score; return the quadratic form of the step."""
-    drift_C[:] = 0.0
-    combine(data, indices, indptr, columns_W, step_W, drift_C)
+def model_columns(data, indices, indptr, columns_W, ridge_W, step_W, drift_M):  # type: ignore[no-untyped-def]
+    """Write the change of score; return the quadratic form of the step."""
+    drift_M[:] = 0.0
+    combine(data, indices, indptr, columns_W, step_W, drift_M)
     form = np.sum(ridge_W * step_W * step_W)
-    for i in range(drift_C.size):
-        form += bend_C[i] * drift_C[i] * drift_C[i]
-        drift_C[i] *= bend_C[i]
+    for i in range(drift_M.size):
+        form += np.float64(drift_M[i]) * drift_M[i]
     return form
 
 
 @compiled
 def conjugate(  # type: ignore[no-untyped-def]
-    data, indices, indptr, columns_W, bend_C, ridge_W, bend_W, slope_W, enough, steps
+    data, indices, indptr, columns_W, cells, ridge_W, bend_W, slope_W, enough, steps
 ):
     """Return about the step that makes the slope zero: conjugate gradients on sparse columns."""
     width = columns_W.size
     step_W, rest_W = np.zeros(width), -slope_W
     eased_W = rest_W / bend_W
     way_W, size = eased_W.copy(), np.sum(rest_W * eased_W)
-    product_W, drift_C = np.empty(width), np.empty(bend_C.size)
+    product_W, drift_M = np.empty(width), np.empty(cells)
     for _ in range(steps):
-        form = model_columns(data, indices, indptr, columns_W, bend_C, ridge_W, way_W, drift_C)
-        correlate(data, indices, indptr, columns_W, drift_C, product_W)
+        form = model_columns(data, indices, indptr, columns_W, ridge_W, way_W, drift_M)
+        correlate(data, indices, indptr, columns_W, drift_M, product_W)
         product_W += ridge_W * way_W
         step_W += (size / form) * way_W
         rest_W -= (size / form) * product_W
@@ -385,60 +384,85 @@ def conjugate(  # type: ignore[no-untyped-def]
 
 @compiled
 def solve_columns(  # type: ignore[no-untyped-def]
-    data, indices, indptr, columns_W, bend_C, ridge_W, bend_W, slope_W, drift_C, start_W, weight_W,
-    l1, enough,
-):  # fmt: skip
+    data, indices, indptr, ridge_W, bend_W, slope_W, drift_M, start_W, weight_W, l1, enough
+):
     """Move the support towards the minimum of the model on its orthant, in place.
 
     Weights that would change sign stop at zero; the step is halved until the model falls.
     """
     support = np.flatnonzero(weight_W)
-    columns_S, ridge_S, old_S = columns_W[support], ridge_W[support], weight_W[support]
+    ridge_S, old_S = ridge_W[support], weight_W[support]
     slope_S = np.empty(support.size)
-    correlate(data, indices, indptr, columns_S, drift_C, slope_S)
+    correlate(data, indices, indptr, support, drift_M, slope_S)
     slope_S += slope_W[support] + ridge_S * (old_S - start_W[support])
     signed_S = slope_S + l1 * np.sign(old_S)
     step_S = conjugate(
-        data, indices, indptr, columns_S, bend_C, ridge_S, bend_W[support], signed_S,
+        data, indices, indptr, support, drift_M.size, ridge_S, bend_W[support], signed_S,
         0.5 * enough, CONJUGATE_STEPS,
     )  # fmt: skip
-    change_C = np.empty(drift_C.size)
+    change_M = np.empty(drift_M.size)
     for _ in range(3):
         new_S = np.where((old_S + step_S) * old_S > 0.0, old_S + step_S, 0.0)
-        form = model_columns(
-            data, indices, indptr, columns_S, bend_C, ridge_S, new_S - old_S, change_C
-        )
+        form = model_columns(data, indices, indptr, support, ridge_S, new_S - old_S, change_M)
         if np.sum(signed_S * (new_S - old_S)) + 0.5 * form < 0.0:
             weight_W[support] = new_S
-            drift_C += change_C
+            drift_M += change_M
             return
         step_S *= 0.5
 
 
 @compiled
+def bent_columns(data, indices, indptr, columns_W, hessian_C, place_C, spare_W):  # type: ignore[no-untyped-def]
+    """Copy the working columns of the cells that have a place, times the root of their curvature.
+
+    A model visits its columns dozens of times: it pays to leave out the decided cells, and to
+    hold the rest side by side. `spare_W` gets the diagonal of the cells left out.
+    """
+    starts = np.zeros(columns_W.size + 1, np.int64)
+    for k in range(columns_W.size):
+        count = 0
+        for at in range(indptr[columns_W[k]], indptr[columns_W[k] + 1]):
+            count += place_C[indices[at]] >= 0
+        starts[k + 1] = starts[k] + count
+    bent, cells = np.empty(starts[-1], np.float32), np.empty(starts[-1], np.int32)
+    root_C = np.sqrt(hessian_C)
+    for k in range(columns_W.size):
+        to, spare = starts[k], 0.0
+        for at in range(indptr[columns_W[k]], indptr[columns_W[k] + 1]):
+            i = indices[at]
+            if place_C[i] >= 0:
+                bent[to], cells[to] = root_C[i] * data[at], place_C[i]
+                to += 1
+            else:
+                spare += hessian_C[i] * data[at] * data[at]
+        spare_W[k] = spare
+    return bent, cells, starts
+
+
+@compiled
 def descend_columns(  # type: ignore[no-untyped-def]
-    data, indices, indptr, columns_W, bend_C, ridge_W, slope_W, weight_W, l1, enough, sweeps
+    data, indices, indptr, cells, ridge_W, slope_W, weight_W, l1, enough, sweeps
 ):
     """Minimise the quadratic model on sparse columns, in place.
 
     Coordinate descent finds the support, conjugate gradients its weights, in turn.
     """
-    drift_C = np.zeros(bend_C.size)  # curvature times change of score, so far
+    drift_M = np.zeros(cells)  # change of score so far, times the root of the curvature
     start_W = weight_W.copy()
     bend_W = ridge_W.copy()
-    for k in range(columns_W.size):
-        for at in range(indptr[columns_W[k]], indptr[columns_W[k] + 1]):
-            bend_W[k] += bend_C[indices[at]] * data[at] * data[at]
+    for k in range(weight_W.size):
+        for at in range(indptr[k], indptr[k + 1]):
+            bend_W[k] += np.float64(data[at]) * data[at]
     everywhere = True
     for sweep in range(sweeps):
         worst = 0.0
-        for k in range(columns_W.size):
+        for k in range(weight_W.size):
             old = weight_W[k]
             if old == 0.0 and not everywhere:
                 continue
-            first, last = indptr[columns_W[k]], indptr[columns_W[k] + 1]
+            first, last = indptr[k], indptr[k + 1]
             slope = slope_W[k] + ridge_W[k] * (old - start_W[k])
-            slope += sparse_dot(data, indices, first, last, drift_C)
+            slope += sparse_dot(data, indices, first, last, drift_M)
             off = violation(slope, old, l1)
             worst = max(worst, off)
             if off <= 0.1 * enough:
@@ -446,7 +470,7 @@ def descend_columns(  # type: ignore[no-untyped-def]
             change = soft(old, slope, bend_W[k], l1) - old
             weight_W[k] = old + change
             for at in range(first, last):
-                drift_C[indices[at]] += change * data[at] * bend_C[indices[at]]
+                drift_M[indices[at]] += change * data[at]
         if worst <= enough:
             if everywhere:
                 return
@@ -455,8 +479,8 @@ def descend_columns(  # type: ignore[no-untyped-def]
             everywhere = sweep % CONJUGATE_EVERY == CONJUGATE_EVERY - 1
             if everywhere:
                 solve_columns(
-                    data, indices, indptr, columns_W, bend_C, ridge_W, bend_W, slope_W, drift_C,
-                    start_W, weight_W, l1, enough,
+                    data, indices, indptr, ridge_W, bend_W, slope_W, drift_M, start_W, weight_W,
+                    l1, enough,
                 )  # fmt: skip
 
 
@@ -492,11 +516,13 @@ def minimise_model(  # type: ignore[no-untyped-def]
     place_C = np.empty(hessian_C.size, np.int32)
     kept = keep_curved(hessian_C, 0.0 if careful else DROPPED_CURVATURE, place_C)
     if width * kept > GRAM_ENTRIES or width * width * kept > GRAM_WORTH * entries:
-        ridge_W = np.full(width, l2)
+        ridge_W = np.empty(width)
+        bent, cells, starts = bent_columns(
+            data, indices, indptr, columns_W, hessian_C, place_C, ridge_W
+        )
         descend_columns(
-            data, indices, indptr, columns_W, hessian_C, ridge_W, slope_W, weight_W, l1, enough,
-            COLUMN_SWEEPS,
-        )  # fmt: skip
+            bent, cells, starts, kept, ridge_W + l2, slope_W, weight_W, l1, enough, COLUMN_SWEEPS
+        )
         return
     if careful:
         model_WW = model_gram(

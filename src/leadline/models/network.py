@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline.cells import Cells, Scale
+from leadline.errors import UserError, nearest
 
 Batch = dict[str, Tensor]
 
@@ -44,7 +45,10 @@ class Start:
 
 
 class Source(Protocol):
-    """The cells of one part, encoded once, from which batches are cut."""
+    """The cells of one part, encoded once, from which batches are cut.
+
+    One with an array `lengths_C` is predicted in the order of these lengths.
+    """
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -92,6 +96,86 @@ class TorchModel(ABC):
     def before_step(self, network: nn.Module, step: int) -> None:
         """Change buffers before an optimiser step, counted from 1, and alike on all ranks."""
         return
+
+
+class MaskedObjective(Protocol):
+    """What masked pretraining minimises and how it is judged; a `trainer.Objective`.
+
+    `scores` gives `loss`, `accuracy` (what an epoch can be chosen by), and any more.
+    """
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """Give the sum of the losses over masked positions, and the sum of their weights."""
+
+    def tally(self, network: nn.Module, batch: Batch) -> dict[str, NDArray[np.float64]]:
+        """Measure a batch by sums that may be added up over batches; no gradients."""
+
+    def scores(self, tally: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+        """Turn the sums over all cells into scores."""
+
+    def tables(self, tally: Mapping[str, NDArray[np.float64]]) -> dict[str, str]:
+        """Turn the sums over the reported cells into files for the record: name to text."""
+
+
+class Pretrainable(TorchModel):
+    """A model that can first learn genes from genes; `docs/pretraining.md` shows how.
+
+    A pretraining run calls `build_masked`, then `masked_source`, `masked_objective` and `floors`;
+    a fine-tuning run calls `build` and the rest of `TorchModel`, with `start` from the caller.
+    Its cells may carry no labels.
+    """
+
+    @abstractmethod
+    def build_masked(self, train: Cells) -> nn.Module:
+        """Make the body with its pretraining head.
+
+        torch's generator is seeded by the caller; what is learnt from `train` belongs into
+        buffers.
+        """
+
+    @abstractmethod
+    def masked_source(self, cells: Cells) -> Source:
+        """Encode cells; called after `build_masked`.
+
+        Masks follow from `moment.seed`, `moment.epoch` and the row alone (`dropout.words_of`).
+        Epoch 0 is the mask that models are judged by: the same after every epoch.
+        """
+
+    @abstractmethod
+    def masked_objective(self) -> MaskedObjective:
+        """Give what is minimised and measured."""
+
+    @abstractmethod
+    def floors(self, train: Cells, cells: Cells, seed: int) -> dict[str, float]:
+        """Measure what needs no network, on the positions that epoch 0 masks in `cells`.
+
+        Anything that is learnt is learnt from `train`. The names do not occur among the scores.
+        """
+
+    @abstractmethod
+    def layouts(self, network: nn.Module) -> dict[str, dict[str, Any]]:
+        """Give the network in every layout that others may load.
+
+        File name below `checkpoints/` to what `torch.save` writes there: plain values and tensors,
+        so that `weights_only=True` reads it. `pretrained.pt` is ours: {"format": 1, "model": its
+        name, "genes": list of names in order, "network": state dict}; the rest is published ones.
+        """
+
+
+def require_freeze(freeze: str, known: Sequence[str], model: str) -> None:
+    """Refuse a way of freezing that a model does not know.
+
+    Raises
+    ------
+    UserError
+        With the ways that it does know.
+    """
+    if freeze not in known:
+        raise UserError(
+            f"train.freeze of model={model} must be one of {', '.join(known)}",
+            got=repr(freeze),
+            remedy=nearest(freeze, known),
+        )
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:

@@ -1,14 +1,16 @@
 """Tables of any frame of results: the paper's layout, and ours with tests beside the means."""
 
+from leadline.tables.html import html_document, to_html
 from leadline.tables.ours import our_tables
 from leadline.tables.paper import paper_tables
 from leadline.tables.table import (
+    Cell,
+    Link,
     Table,
-    html_document,
+    in_markdown,
     latex_document,
     shown,
     to_csv,
-    to_html,
     to_latex,
     to_markdown,
 )
@@ -22,9 +24,12 @@ from leadline.tables.verdicts import (
 )
 
 __all__ = [
+    "Cell",
+    "Link",
     "Table",
     "discrepancies_table",
     "html_document",
+    "in_markdown",
     "latex_document",
     "main_p",
     "numbers_table",

@@ -1,4 +1,4 @@
-"""A table, and how it is written as CSV, Markdown, LaTeX and HTML."""
+"""A table, and how it is written as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import NamedTuple
 
-Cell = str | float | int | None
 NOTHING = "–"
+# Scores are small; a number from here on is a count.
+COUNT = 1000.0
 # Tables of more columns are shrunk to the width of the page.
 WIDE = 8
 # Cells of more letters are set in lines; a table that has some may run over pages, unless its
@@ -47,12 +48,16 @@ PREAMBLE = r"""\documentclass{article}
 \usepackage{longtable}
 \begin{document}
 """
-STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .5rem; border-bottom: 1px solid #8884; text-align: left; }
-"""
+
+
+class Link(NamedTuple):
+    """A cell that leads somewhere, where the format knows links."""
+
+    text: str
+    place: str
+
+
+Cell = str | float | int | None | Link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +76,14 @@ class Table:
 
 
 def shown(value: Cell) -> str:
-    """Write a cell for a reader: four decimals, small numbers in powers of ten."""
+    """Write a cell for a reader: four decimals, small numbers in powers of ten, counts whole."""
     if value is None:
         return NOTHING
+    if isinstance(value, Link):
+        return value.text
     if isinstance(value, float):
+        if abs(value) >= COUNT:
+            return f"{value:,.0f}" if value.is_integer() else f"{value:,.1f}"
         return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
     return str(value)
 
@@ -84,8 +93,14 @@ def to_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    writer.writerows([_in_csv(cell) for cell in row] for row in table.rows)
     return buffer.getvalue()
+
+
+def _in_csv(cell: Cell) -> Cell:
+    if isinstance(cell, Link):
+        return cell.text
+    return "" if cell is None else cell
 
 
 def to_markdown(table: Table) -> str:
@@ -94,14 +109,15 @@ def to_markdown(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cells)} |\n"
 
-    head = line([_in_markdown(name) for name in table.columns])
+    head = line([in_markdown(name) for name in table.columns])
     rule = line(["---"] * len(table.columns))
-    body = "".join(line([_in_markdown(shown(cell)) for cell in row]) for row in table.rows)
-    notes = "".join(f"\n{_in_markdown(note)}\n" for note in table.notes)
-    return f"## {_in_markdown(table.title)}\n\n{head}{rule}{body}{notes}"
+    body = "".join(line([in_markdown(shown(cell)) for cell in row]) for row in table.rows)
+    notes = "".join(f"\n{in_markdown(note)}\n" for note in table.notes)
+    return f"## {in_markdown(table.title)}\n\n{head}{rule}{body}{notes}"
 
 
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
+    """Escape what Markdown would read as its own; one line."""
     for sign in "\\`*_{}[]<>#|":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
@@ -166,28 +182,3 @@ def _plain(sign: str) -> str:
         return sign
     decomposed = unicodedata.normalize("NFKD", sign)
     return "".join(part for part in decomposed if part.isascii() and part.isalnum()) or "?"
-
-
-def to_html(table: Table) -> str:
-    """Write as a section; every cell is escaped, since names come from users' files."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(shown(cell))}</td>' for cell in row)}</tr>\n"
-        for row in table.rows
-    )
-    notes = "".join(f"<p>{escape(note)}</p>\n" for note in table.notes)
-    return (
-        f'<section id="{escape(table.name)}">\n<h2>{escape(table.title)}</h2>\n'
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table></div>\n{notes}</section>\n"
-    )
-
-
-def html_document(title: str, tables: Sequence[Table]) -> str:
-    """Write a plain page of tables that needs nothing beside it."""
-    body = "".join(to_html(table) for table in tables)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n{body}</body>\n</html>\n"
-    )

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.utils.checkpoint import checkpoint as recompute
 
-from leadline import distributed
 from leadline.cells import Cells
 from leadline.errors import UserError
 from leadline.models.base import Fit
-from leadline.models.network import TorchModel, trainable
+from leadline.models.network import TorchModel
+from leadline.trainer import checkpoint
 from leadline.trainer import fit as fitting
 from leadline.trainer.evaluate import probabilities
+from leadline.trainer.making import facts_of, made, set_threads
 from leadline.trainer.objectives import Classification, class_weights
 from leadline.trainer.precision import determinism
 from leadline.trainer.setting import Setting
-
-# Below this many in a step one thread is faster than several.
-MULTIPLICATIONS_FOR_THREADS = 100_000_000
 
 
 class Classifier:
@@ -54,7 +49,7 @@ class Classifier:
         # A fork: the process's own generators stand afterwards where they stood before.
         gpus = [setting.device] if setting.device.type == "cuda" else []
         with torch.random.fork_rng(gpus), determinism(setting.train, setting.device) as unable:
-            self.network = self._build(train)
+            self.network = made(lambda: self.model.build(train), self.model, setting)
             set_threads(setting, self.model.multiplications(self.network))
             fitted = fitting.Fit(
                 Classification(self.model, self._weights(train), labels=self.metric_labels),
@@ -72,40 +67,24 @@ class Classifier:
             warnings=[*fitted.warnings, *self._caveats(fitted, selection)],
         )
 
+    def recall(self, train: Cells, name: str) -> None:
+        """Build the network as `fit` does, around weights that the vault kept under this name."""
+        setting = self.setting
+        gpus = [setting.device] if setting.device.type == "cuda" else []
+        with torch.random.fork_rng(gpus), determinism(setting.train, setting.device):
+            self.network = made(lambda: self.model.build(train), self.model, setting)
+        set_threads(setting, self.model.multiplications(self.network))
+        stored = checkpoint.read(name, setting)
+        if stored is None:
+            raise FileNotFoundError(f"no {name} was kept")
+        self.network.load_state_dict(stored["network"])
+        self.block = setting.train.batch_size
+
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
         """Give class probabilities, shape (C, K), on every rank."""
         with determinism(self.setting.train, self.setting.device):
             source = self.model.encode(cells)
             return probabilities(self.model, self.network, source, self.setting, self.block)
-
-    def _build(self, train: Cells) -> nn.Module:
-        setting = self.setting
-        # The one seed of torch's own generator: initial weights are drawn from it. All ranks draw
-        # the same; what they draw later, in models with dropout of their own, should differ.
-        torch.manual_seed(setting.seed)
-        network = self.model.build(train).to(setting.device)
-        distributed.same_everywhere(list(network.state_dict().values()))
-        torch.manual_seed(setting.seed * 1024 + setting.world.rank + 1)
-        if not trainable(network):
-            raise UserError(
-                "training needs parameters that may change",
-                got="a model whose every parameter is frozen",
-                remedy="freeze less",
-            )
-        if setting.train.activation_checkpointing:
-            self._keep_no_activations(network)
-        return network
-
-    def _keep_no_activations(self, network: nn.Module) -> None:
-        blocks = self.model.blocks(network)
-        if not blocks:
-            raise UserError(
-                "train.activation_checkpointing needs a model that names its blocks",
-                got=f"{type(self.model).__name__}, which names none",
-                remedy="leave it off",
-            )
-        for block in blocks:
-            block.forward = recomputed(block.forward)
 
     def _weights(self, train: Cells) -> NDArray[np.float64]:
         assert train.labels_C is not None
@@ -118,33 +97,10 @@ class Classifier:
         return class_weights(np.bincount(train.labels_C, minlength=n_classes), n_classes)
 
     def _facts(self, fitted: fitting.Fitted, unable: set[str], *, selected: bool) -> dict[str, Any]:
-        setting, parameters = self.setting, dict(self.network.named_parameters())
-        changed = {name: p for name, p in parameters.items() if p.requires_grad}
-        on_gpu = setting.device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated(setting.device) / 2**20 if on_gpu else None
         return {
-            "parameters_total": sum(p.numel() for p in parameters.values()),
-            "parameters_trainable": sum(p.numel() for p in changed.values()),
-            "trainable_groups": groups(changed),
-            "epochs": len(fitted.rows),
-            "stopped_early": fitted.stopped_early,
-            "best_epoch": fitted.best_epoch,
-            "selected_by": setting.select_by if selected else "last epoch",
+            **facts_of(fitted, self.network, self.setting, unable, selected=selected),
             "class_weights": self.class_weights,
-            "steps_skipped_by_fp16": fitted.skipped,
-            "deterministic": setting.train.deterministic,
-            "not_deterministic": sorted(unable),
             **self.model.facts(self.network),
-            "execution": {
-                "device": str(setting.device.type),
-                "device_name": torch.cuda.get_device_name(setting.device) if on_gpu else None,
-                "world_size": setting.world.size,
-                "cells_at_a_time": fitted.block,
-                "attempts": fitted.resumed + 1,
-                "training_seconds": round(fitted.seconds, 3),
-                "gpu_seconds": round(fitted.seconds * setting.world.size, 3) if on_gpu else 0.0,
-                "peak_gpu_memory_mib": peak,
-            },
         }
 
     def _caveats(self, fitted: fitting.Fitted, selection: Cells | None) -> list[str]:
@@ -155,39 +111,6 @@ class Classifier:
         if many and chosen["selection_classes_named"] == 1:
             said.append("collapsed: one class is named for every cell of the selection set")
         return said
-
-
-def recomputed(forward: Any) -> Any:
-    """Give a forward pass that keeps no activations and computes them again when needed.
-
-    Our dropout has no state to put back, so torch need not either.
-    """
-
-    def run(*inputs: Any, **named: Any) -> Any:
-        return recompute(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
-
-    return run
-
-
-def groups(parameters: dict[str, nn.Parameter]) -> dict[str, int]:
-    """Count parameters by the module that holds them."""
-    counts: dict[str, int] = {}
-    for name, parameter in parameters.items():
-        owner = name.rpartition(".")[0] or name
-        counts[owner] = counts.get(owner, 0) + parameter.numel()
-    return counts
-
-
-def set_threads(setting: Setting, multiplications: int | None) -> None:
-    """Share the cores of a machine among its ranks; a small network takes one for each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = setting.train.threads or max(1, (cores or 1) // setting.world.local_size)
-    # Two threads that must meet ten times a millisecond are slower than one, on a busy machine
-    # ten times slower (docs/log.md).
-    small = multiplications is not None and (
-        multiplications * setting.train.batch_size < MULTIPLICATIONS_FOR_THREADS
-    )
-    torch.set_num_threads(1 if small and not setting.train.threads else threads)
 
 
 def require_classes(train: Cells) -> None:

@@ -23,17 +23,35 @@ from leadline.trainer.step import moved
 
 def pieces(source: Source, setting: Setting, block: int) -> Iterator[Batch]:
     """Cut this rank's slice of the cells into batches."""
-    own = distributed.share_of(np.arange(len(source)), setting.world.rank, setting.world.size)
+    own = own_rows(source, setting)
     for start in range(0, len(own), block):
         moment = Moment(seed=setting.seed, epoch=0)
         yield moved(source.batch(own[start : start + block], moment), setting.device)
 
 
-@torch.inference_mode()
+def own_rows(source: Source, setting: Setting) -> NDArray[np.int64]:
+    """Give the rows that this rank predicts: the longest first, if the source knows lengths.
+
+    Cells of a length go together, so that little is padded; the longest show at once whether
+    memory will do.
+    """
+    own = distributed.share_of(np.arange(len(source)), setting.world.rank, setting.world.size)
+    lengths_C = getattr(source, "lengths_C", None)
+    return own if lengths_C is None else own[np.argsort(-lengths_C[own], kind="stable")]
+
+
 def score(
     objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
 ) -> dict[str, float]:
-    """Judge the network on labelled cells, whichever rank measures which."""
+    """Judge the network on cells."""
+    return objective.scores(measure(objective, network, source, setting, block))
+
+
+@torch.inference_mode()
+def measure(
+    objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
+) -> Tally:
+    """Add up what an objective measures over cells, whichever rank measures which."""
     network.eval()
     whole: Tally = {}
     for batch in pieces(source, setting, block):
@@ -45,7 +63,7 @@ def score(
         shapes = distributed.collect({k: v.shape for k, v in whole.items()}, setting.world)[0]
         full = {name: whole.get(name, np.zeros(shape)) for name, shape in shapes.items()}
         whole = distributed.add_arrays(full, setting.device)
-    return objective.scores(whole)
+    return whole
 
 
 @torch.inference_mode()
@@ -65,6 +83,7 @@ def probabilities(
     n_classes = max(distributed.collect(found[0].shape[1] if found else 0, setting.world))
     empty = torch.zeros((0, n_classes), dtype=torch.float64, device=setting.device)
     own_CK = torch.cat([empty, *found])
+    own_CK = own_CK[torch.from_numpy(np.argsort(own_rows(source, setting))).to(own_CK.device)]
     whole_CK: NDArray[np.float64] = (
         distributed.gather_rows(own_CK, len(source), setting.world).cpu().numpy()
     )

@@ -24,6 +24,9 @@ from leadline.trainer.schedules import rate_of_epoch, rate_of_step
 from leadline.trainer.setting import Setting
 from leadline.trainer.step import Stepper
 
+# What is told while a fit is under way; epochs.csv holds every score.
+SHOWN = ("selection_loss", "selection_accuracy", "selection_macro_f1")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
@@ -76,6 +79,9 @@ class Fit:
     def run(self) -> Fitted:
         """Train to the end, going on where an earlier attempt was stopped."""
         self.progress = checkpoint.restore(self.stepper, self.setting)
+        # A kill may have come between a checkpoint and the tracker, which tells nothing twice.
+        for row in self.progress.rows:
+            self.track(row)
         self.began = self.saved = self.began_training = time.monotonic()
         with self.setting.notice.deferring():
             while not self.over():
@@ -170,9 +176,14 @@ class Fit:
         pace = self.pace(setting.train.epochs - progress.epoch)
         mark = " (best so far)" if better and self.selection is not None else ""
         setting.tell(line(row, setting.train.epochs) + mark + pace)
-        setting.track(progress.epoch, {k: v for k, v in row.items() if k != "epoch"})
+        self.track(row)
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.loss_sum = progress.weight = 0.0
+
+    def track(self, row: dict[str, float]) -> None:
+        """Tell the tracker what an epoch gave."""
+        values = {name: value for name, value in row.items() if name != "epoch"}
+        self.setting.track(int(row["epoch"]), values)
 
     def pace(self, epochs_left: int) -> str:
         """Tell how fast this attempt goes, and how long it still takes."""
@@ -212,7 +223,7 @@ class Fit:
 def line(row: dict[str, Any], epochs: int) -> str:
     """Tell an epoch in one line."""
     words = [f"epoch {row['epoch']} of {epochs}: loss {row['train_loss']:.4f}"]
-    for name, value in row.items():
-        if name.startswith("selection_") and isinstance(value, float):
-            words.append(f"{name.replace('_', ' ')} {value:.4f}")
+    for name in SHOWN:
+        if name in row:
+            words.append(f"{name.replace('_', ' ')} {row[name]:.4f}")
     return ", ".join(words)

@@ -20,6 +20,7 @@ from leadline.errors import UserError
 from leadline.models.base import Fit
 from leadline.models.expression import EXPRESSION, expression
 from leadline.models.l1path import PathFit, predict_proba
+from leadline.models.logreg import kept
 from leadline.models.logreg.cache import Cache
 from leadline.models.logreg.problem import Problem
 
@@ -80,6 +81,7 @@ class LogisticRegression:
                 "certificate": certificate(self.solution, self.config.solver),
             },
             tables={"top_genes.csv": top_genes(train, self.solution, weight_JG[:, :-1])},
+            arrays={kept.FILE: kept.keep(train, self.solution, self.config.input)},
             warnings=notes,
         )
 

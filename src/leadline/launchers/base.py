@@ -1,0 +1,90 @@
+"""What every launcher promises: tasks in, one outcome for each, whatever dies in between.
+
+A sweeper says *what* is missing; a launcher only says *where* it is computed. The record on disk
+is the truth: an outcome is a message about it, and whoever loses the message reads the record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class Ending(StrEnum):
+    """How a task ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One run to be computed, described so that any process on any machine can do it.
+
+    Attributes
+    ----------
+    run_id
+        Name of the run, and of its folder in `runs_dir`.
+    words
+        Overrides as on the command line of `leadline run`, with absolute `runs_dir` and
+        `data_dir`.
+    runs_dir
+        Absolute folder of the records.
+    attempt
+        1 at first; a retry counts up.
+    devices
+        Ranks that work on the run together (`train.devices`; 1 for a model without epochs).
+    """
+
+    run_id: str
+    words: tuple[str, ...]
+    runs_dir: str
+    attempt: int = 1
+    devices: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder of the record."""
+        return Path(self.runs_dir) / self.run_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes
+    ----------
+    message
+        First line of the error; empty when the run is done.
+    transient
+        The run itself may be sound, and another attempt may succeed: its worker was killed, its
+        machine went away, or memory ran out.
+    memory
+        Memory ran out, surely or probably: another attempt should hold fewer cells at a time.
+    """
+
+    run_id: str
+    state: Ending
+    message: str = ""
+    transient: bool = False
+    memory: bool = False
+
+
+class Launcher(AbstractContextManager["Launcher"], Protocol):
+    """Computes tasks somewhere. Workers stay warm from one batch to the next, until the exit."""
+
+    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
+        """Compute tasks in any order; give an outcome for each, as they end.
+
+        Once `stop` is set nothing new begins, what runs writes a checkpoint and ends as
+        preempted, and tasks that never began give no outcome. A run that another worker computes
+        is busy, and nobody waits for it. Called from the main thread; `stop` may be set by a
+        signal handler.
+        """

@@ -1,0 +1,154 @@
+"""The answer of a study in a sentence, with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leadline.report.compare import Comparison, leading
+from leadline.report.gather import Study
+from leadline.report.sides import sides_of
+
+# Scores between 0 and 1 are told in points, as people do.
+IN_POINTS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "balanced_accuracy",
+             "acc_hard", "f1_hard", "f1_hard_cells")  # fmt: skip
+WORDS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "balanced_accuracy": "balanced accuracy",
+    "acc_hard": "accuracy on the hard classes",
+    "f1_hard": "macro-F1 of the hard classes",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+}
+TESTS = {
+    "welch": "Welch’s test",
+    "student": "Student’s test",
+    "one_sample": "one-sample t-test",
+    "paired_t": "paired t-test",
+    "mann_whitney": "Mann–Whitney test",
+    "permutation": "permutation test",
+    "wilcoxon": "Wilcoxon’s test",
+    "paired_permutation": "paired permutation test",
+    "cell_bootstrap": "bootstrap of the cells",
+}
+CLAUSES = 3
+
+
+def answer(study: Study, found: Sequence[Comparison]) -> str:
+    """Answer in one sentence: yes, no or open where the reference is a baseline, else by arm."""
+    first = leading(found)
+    if not first:
+        return _best(study)
+    place = first[0].a
+    where = f"With {place.fraction:.0%} of the labels of {place.dataset}"
+    baseline = first[0].b.model == "logreg"
+    if baseline and all(each.b.model == "logreg" for each in first):
+        return f"{_enough(first)} {where}, {_join([clause(each) for each in _strongest(first)])}."
+    return f"{where}, {_join([clause(each) for each in first[:CLAUSES]])}."
+
+
+def _enough(found: Sequence[Comparison]) -> str:
+    """Say whether the baseline is enough: whether anything is shown to beat it."""
+    verdicts = [each.verdict for each in found]
+    if "better" in verdicts:
+        return "No, logistic regression is not enough:"
+    beaten = all(verdict in ("worse", "equivalent") for verdict in verdicts)
+    if beaten:
+        return "Yes, logistic regression is enough:"
+    return "Nothing is shown to beat logistic regression, nor that nothing does:"
+
+
+def _strongest(found: Sequence[Comparison]) -> list[Comparison]:
+    """Choose the arm that comes closest to beating the baseline, or beats it most."""
+    return sorted(found, key=lambda each: -each.estimate)[:1]
+
+
+def clause(each: Comparison) -> str:
+    """Say one comparison in words and numbers."""
+    name, other = each.a.arm, each.b.arm
+    said = f"{name} is {size(each)} {direction(each)} {other} in {word(each.a.metric)}"
+    if each.corrected is None:
+        return f"{said} (not tested: {each.why})"
+    assert each.interval is not None and each.p is not None
+    low, high = (scaled(end, each.a.metric) for end in (each.interval.low, each.interval.high))
+    numbers = (
+        f"95 % interval {low} to {high}; {TESTS.get(each.test, each.test)}, "
+        f"{p_text(each.corrected)} after Holm’s correction over {each.family_size} "
+        f"test{'s' if each.family_size != 1 else ''}; {runs(each)}"
+    )
+    return f"{said} ({numbers}): {verdict_words(each)}"
+
+
+def verdict_words(each: Comparison) -> str:
+    """Say what a comparison shows."""
+    margin = "" if each.equivalence is None else scaled(each.equivalence.margin, each.a.metric)[1:]
+    if each.verdict in ("better", "worse"):
+        within = each.equivalence is not None and each.equivalence.equivalent
+        return f"a real difference, yet one shown to be below {margin}" if within else (
+            "a real difference"
+        )  # fmt: skip
+    if each.verdict == "equivalent":
+        assert each.equivalence is not None
+        return f"equivalent within ±{margin} (TOST, {p_text(each.equivalence.p)})"
+    detectable = (
+        ""
+        if each.detectable is None
+        else f"; the design would have found {scaled(each.detectable, each.a.metric)[1:]}"
+    )
+    return f"neither a difference nor equivalence within ±{margin} is shown{detectable}"
+
+
+def size(each: Comparison) -> str:
+    """Write the size of a difference."""
+    return scaled(abs(each.estimate), each.a.metric)[1:]
+
+
+def direction(each: Comparison) -> str:
+    """Say which side is higher."""
+    return "above" if each.estimate >= 0 else "below"
+
+
+def scaled(value: float, metric: str) -> str:
+    """Write a difference with its sign: in points where scores lie between 0 and 1."""
+    if metric not in IN_POINTS:
+        return f"{value:+.3f}".replace("-", "−")
+    return f"{100 * value:+.1f} points".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """Write a p-value."""
+    return "p < .001" if p < 0.001 else f"p = {p:.2g}".replace("0.", ".")
+
+
+def word(metric: str) -> str:
+    """Give the word for a metric."""
+    return WORDS.get(metric, metric.replace("_", " "))
+
+
+def runs(each: Comparison) -> str:
+    """Say how many runs stand on either side."""
+    a, b = each.a.values.size, each.b.values.size
+    return f"{a} runs each" if a == b else f"{a} and {b} runs"
+
+
+def _join(clauses: Sequence[str]) -> str:
+    return "; ".join(clauses)
+
+
+def _best(study: Study) -> str:
+    """Say which arm is highest where nothing was asked to be compared."""
+    sides = sides_of(study, study.metrics[0])
+    if not sides:
+        return "No run has named classes yet."
+    dataset = sides[0].dataset
+    most = max(side.fraction for side in sides if side.dataset == dataset)
+    here = [side for side in sides if (side.dataset, side.fraction) == (dataset, most)]
+    best = max(here, key=lambda side: side.mean)
+    count = f"{best.values.size} run{'s' if best.values.size > 1 else ''}"
+    return (
+        f"With {most:.0%} of the labels of {dataset}, the highest mean {word(best.metric)} is "
+        f"{best.mean:.3f}, by {best.arm} ({count}; {len(here)} "
+        f"arm{'s' if len(here) > 1 else ''}); no pair of arms was declared to be compared."
+    )

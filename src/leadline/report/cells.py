@@ -1,0 +1,76 @@
+"""Two runs compared cell by cell: all that can be done where runs do not vary, or are single.
+
+Such a test speaks of these two trained models on fresh cells, not of fresh runs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from leadline import metrics, record, stats
+from leadline.errors import UserError
+from leadline.report.gather import Facts
+from leadline.stats import CellBootstrap
+
+TEST = "cell_bootstrap"
+RESAMPLES = 1_000
+Labels = npt.NDArray[Any]
+
+
+def by_cell(a: Facts, b: Facts, metric: str, runs_dir: Path, seed: int) -> CellBootstrap:
+    """Bootstrap the reported cells of two runs, the same cells for both.
+
+    Raises
+    ------
+    UserError
+        When predictions are missing, of other cells or all alike, or the metric is none of labels.
+    """
+    if metric not in ("accuracy", "macro_f1"):
+        raise UserError(
+            "a comparison cell by cell needs accuracy or macro_f1",
+            got=metric,
+            remedy="run more seeds",
+        )
+    (truth_a, said_a), (truth_b, said_b) = (_read(runs_dir / f["run_id"]) for f in (a, b))
+    if not np.array_equal(truth_a, truth_b):
+        raise UserError(
+            "runs must have predicted the same cells to be compared cell by cell",
+            got=f"{len(truth_a):,} and {len(truth_b):,} cells, or others of them",
+            remedy="compare runs of one split",
+        )
+    names, codes = np.unique(np.concatenate([truth_a, said_a, said_b]), return_inverse=True)
+    truth_C, a_C, b_C = np.split(codes, 3)
+    scored = _accuracy if metric == "accuracy" else partial(_macro_f1, len(names))
+    rng = np.random.default_rng(seed)
+    return stats.cell_bootstrap(truth_C, a_C, b_C, scored, rng, resamples=RESAMPLES)
+
+
+def _read(folder: Path) -> tuple[Labels, Labels]:
+    """Read truth and calls as names, cells in the order of their ids."""
+    try:
+        parts, classes = record.read_predictions(folder)
+    except FileNotFoundError as error:
+        raise UserError(
+            "a comparison cell by cell needs the predictions of both runs",
+            got=f"no {record.PREDICTIONS} in {folder}",
+            remedy="run it again",
+        ) from error
+    said, names = parts["test"], np.array(classes)
+    order = np.argsort(said.ids, kind="stable")
+    return names[said.truth_C][order], names[said.predicted_C][order]
+
+
+def _accuracy(truth_C: Labels, called_C: Labels) -> float:
+    return float((truth_C == called_C).mean())
+
+
+def _macro_f1(count: int, truth_C: Labels, called_C: Labels) -> float:
+    """Average over the classes, of so many, that the resampled cells have."""
+    confusion_KK = metrics.confusion_matrix(truth_C, called_C, count)
+    kept = metrics.averaged_classes(confusion_KK, "truth")
+    return float(metrics.precision_recall_f1(confusion_KK)[2, kept].mean())

@@ -1,0 +1,127 @@
+"""A report as files: the page, its Markdown twin, tables and figures."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline import atomic, figures, page, tables
+from leadline.report import markdown, pages, plots
+from leadline.report import tables as made
+from leadline.report.answer import answer
+from leadline.report.compare import Comparison, comparisons
+from leadline.report.gather import Study, gather
+from leadline.tables import Table
+
+MARGIN = 0.01
+LOOSE = "runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """All that a page says of one study: its place in addresses, its answer, tables, drawings."""
+
+    study: Study
+    place: str
+    answer: str
+    comparisons: tuple[Comparison, ...]
+    tables: tuple[Table, ...]
+    drawings: tuple[plots.Drawn, ...]
+    skipped: dict[str, str]
+
+    def table(self, name: str) -> Table:
+        """Give a table by its name."""
+        return next(table for table in self.tables if table.name == name)
+
+
+def write_report(
+    runs_dir: Path,
+    out: Path,
+    names: Sequence[str] = (),
+    *,
+    published: bool = False,
+) -> Path:
+    """Write index.html, report.md, tables and figures for the studies of a folder of records.
+
+    `published` sets the paper's runs beside ours wherever data set and arm are the same; a study
+    that names what it repeats has them anyway. Gives the path of the page.
+    """
+    studies = gather(runs_dir, names, MARGIN)
+    out.mkdir(parents=True, exist_ok=True)
+    chapters = [_chapter(study, runs_dir, out, published) for study in studies]
+    commands = _commands(runs_dir, names, published)
+    files = {"report.md": markdown.build(chapters, commands)}
+    everything = [(chapter, table) for chapter in chapters for table in chapter.tables]
+    for chapter, table in everything:
+        stem = f"tables/{chapter.place}_{table.name}"
+        files[f"{stem}.csv"] = tables.to_csv(table)
+        files[f"{stem}.md"] = tables.to_markdown(table)
+        files[f"{stem}.tex"] = tables.to_latex(table)
+    files["tables/all.tex"] = tables.latex_document([table for _, table in everything])
+    for name, text in files.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        atomic.write_text(out / name, text)
+    parts = [(chapter, _figures(chapter, out)) for chapter in chapters]
+    atomic.write_text(out / "index.html", pages.build(parts, commands, runs_dir))
+    return out / "index.html"
+
+
+def _chapter(study: Study, runs_dir: Path, out: Path, published: bool) -> Chapter:
+    found = comparisons(study)
+    drawings, skipped = plots.draw_all(study, found, runs_dir, published)
+    return Chapter(
+        study=study,
+        place=page.slug(study.name or LOOSE),
+        answer=answer(study, found),
+        comparisons=tuple(found),
+        tables=tuple(
+            table
+            for table in (
+                made.verdict_table(study, found),
+                made.means_table(study),
+                made.runs_table(study, runs_dir, out),
+                made.pretraining_table(study, runs_dir, out),
+                made.unfinished_table(study),
+                made.flags_table(study, found),
+                made.differences_table(study),
+                made.costs_table(study),
+                *plots.paper_tables(study),
+            )
+            if table.rows
+        ),
+        drawings=tuple(drawings),
+        skipped=skipped,
+    )
+
+
+def _figures(chapter: Chapter, out: Path) -> str:
+    """Write the figures of a chapter as files; give them as a part of the page."""
+    parts = []
+    for drawn in chapter.drawings:
+        wide, name = drawn.wide, f"{chapter.place}_{drawn.wide.name}"
+        paths = figures.save(wide.figure, out / "figures", name, wide.title)
+        narrow = figures.to_svg(drawn.narrow.figure, wide.title).decode() if drawn.narrow else ""
+        parts.append(
+            page.figure(
+                f"{chapter.place}-{wide.name}",
+                wide.title,
+                wide.caption,
+                wide.description,
+                paths[-1].read_text(encoding="utf-8"),
+                narrow,
+                files=tuple((path.suffix[1:].upper(), f"figures/{path.name}") for path in paths),
+                fixed=drawn.fixed,
+            )
+        )
+    for name, reason in chapter.skipped.items():
+        print(f"no figure {name}: {reason}", file=sys.stderr)
+        parts.append(page.paragraph(f"No figure {name}: {reason}.", "muted"))
+    return "".join(parts)
+
+
+def _commands(runs_dir: Path, names: Sequence[str], published: bool) -> str:
+    words = ["leadline", "report", *names, "--runs", str(runs_dir), "--out", "DIR"]
+    return shlex.join([*words, *(["--published"] if published else [])])

@@ -1,0 +1,338 @@
+"""What a study's file may say: read strictly, every mistake named in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leadline.errors import UserError, nearest
+from leadline.places import shipped, studies
+
+FOLDER = "ablations"
+KEYS = (
+    "question",
+    "artefacts",
+    "reference",
+    "base",
+    "pretraining",
+    "arms",
+    "grid",
+    "compare",
+    "published",
+)
+COMPARE_KEYS = ("family", "tests", "metrics", "equivalence_margin", "pairs")
+# The names under which stats.compare gives its tests, and the equivalence tests beside them.
+TESTS = (
+    "student",
+    "welch",
+    "mann_whitney",
+    "permutation",
+    "paired_t",
+    "wilcoxon",
+    "paired_permutation",
+    "tost_welch",
+    "tost_paired",
+    "mcnemar",
+)
+METRICS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "acc_hard", "f1_hard")
+# What a run says of itself and of where it is made; a study's file is the same on every machine.
+NOT_IN_A_FILE = ("study", "arm", "runs_dir", "data_dir")
+
+Settings = Mapping[str, Any]
+Grid = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One arm: what it sets, which arm it is measured against, and by which factor it differs.
+
+    `grids` replaces the study's for this arm; `also` gives the reason for each further factor.
+    """
+
+    name: str
+    settings: Settings
+    against: str | None
+    grids: tuple[Grid, ...]
+    also: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A question, and the runs that answer it."""
+
+    name: str
+    question: str
+    artefacts: tuple[str, ...]
+    reference: str
+    base: Settings
+    pretraining: Mapping[str, Settings]
+    arms: Mapping[str, Arm]
+    compare: Mapping[str, Any]
+    published: str | None
+
+
+def find(name: str) -> Path:
+    """Find a study by its name, or by the path of its file."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UserError(
+                "the file of a study must exist",
+                got=repr(name),
+                remedy=f"write it, or choose one of {', '.join(studies())}",
+            )
+        return path
+    if name not in studies():
+        raise UserError(
+            "a study must be one that leadline brings along, or a file",
+            got=repr(name),
+            remedy=f"{nearest(name, studies())}; a file of your own ends in .yaml",
+        )
+    return shipped(FOLDER) / f"{name}.yaml"
+
+
+def read(name: str) -> Study:
+    """Read and check a study's file."""
+    path = find(name)
+    try:
+        said = yaml.load(path.read_text(encoding="utf-8"), Loader=Unique)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        place = f" in line {where.line + 1}" if where is not None else ""
+        raise UserError(
+            "the file of a study must be YAML",
+            got=f"{str(path)!r}: {getattr(error, 'problem', None) or error}{place}",
+            remedy="compare it with ablations/quickstart.yaml",
+        ) from error
+    return understand(path.stem, said)
+
+
+class Unique(yaml.SafeLoader):
+    """YAML in which no key may stand twice: the later one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping from keys that differ."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def understand(name: str, said: Any) -> Study:
+    """Turn what a file says into a study."""
+    if not all(letter.isalnum() or letter in "_-." for letter in name):
+        raise UserError(
+            "a study's name is that of its file: letters, digits, '_', '-' and '.'",
+            got=repr(name),
+            remedy="rename the file",
+        )
+    said = mapping("a study", said, KEYS)
+    for key in ("question", "arms"):
+        if not said.get(key):
+            raise UserError(
+                f"a study must have its {key}", got="none", remedy=f"add {key}: to {name}.yaml"
+            )
+    base = settings("base", said.get("base") or {})
+    pretraining = {
+        key: settings(f"pretraining {key}", chosen)
+        for key, chosen in mapping("pretraining", said.get("pretraining") or {}).items()
+    }
+    grids = read_grids("grid", said.get("grid") or {"seed": [1]})
+    reference = text("reference", said.get("reference") or "reference")
+    arms = {
+        key: read_arm(key, chosen, reference, grids)
+        for key, chosen in mapping("arms", said["arms"]).items()
+    }
+    check_references(reference, arms)
+    return Study(
+        name=name,
+        question=text("question", said["question"]),
+        artefacts=tuple(texts("artefacts", said.get("artefacts") or [])),
+        reference=reference,
+        base=base,
+        pretraining=pretraining,
+        arms=arms,
+        compare=read_compare(said.get("compare") or {}, arms),
+        published=None if said.get("published") is None else text("published", said["published"]),
+    )
+
+
+def read_arm(name: str, said: Any, reference: str, grids: tuple[Grid, ...]) -> Arm:
+    """Read one arm."""
+    said = dict(mapping(f"arm {name}", said))
+    against = said.pop("against", None if name == reference else reference)
+    also = mapping(f"arm {name}: also", said.pop("also", None) or {})
+    own = said.pop("grid", None)
+    return Arm(
+        name=text("an arm's name", name),
+        settings=settings(f"arm {name}", said),
+        against=None if against is None else text(f"arm {name}: against", against),
+        grids=grids if own is None else read_grids(f"arm {name}: grid", own),
+        also={key: text(f"arm {name}: also {key}", reason) for key, reason in also.items()},
+    )
+
+
+def check_references(reference: str, arms: Mapping[str, Arm]) -> None:
+    """Refuse a reference that is no arm, and arms that are measured in a circle."""
+    if reference not in arms:
+        raise UserError(
+            "the arms of a study must include its reference",
+            got=f"no arm {reference!r} among {', '.join(arms)}",
+            remedy="add it, or name another arm with reference:",
+        )
+    for arm in arms.values():
+        if arm.against is not None and arm.against not in arms:
+            raise UserError(
+                f"arm {arm.name}: against must name an arm",
+                got=repr(arm.against),
+                remedy=nearest(arm.against, arms),
+            )
+        path = [arm.name]
+        while (following := arms[path[-1]].against) is not None:
+            if following in path:
+                raise UserError(
+                    "arms may not be measured in a circle",
+                    got=" against ".join([*path, following]),
+                    remedy="let one of them stand on its own with against: null",
+                )
+            path.append(following)
+
+
+def read_grids(where: str, said: Any) -> tuple[Grid, ...]:
+    """Read a grid, or a list of grids whose runs are put together."""
+    blocks = said if isinstance(said, list) else [said]
+    grids = []
+    for block in blocks:
+        grid = {}
+        for key, values in settings(where, block).items():
+            if not isinstance(values, list) or not values:
+                raise UserError(
+                    f"{where}: {key} must be a list with at least one value",
+                    got=repr(values),
+                    remedy=f"write for example {key}: [1, 2, 3]",
+                )
+            if len({repr(value) for value in values}) < len(values):
+                raise UserError(
+                    f"{where}: {key} must list each value once",
+                    got=repr(values),
+                    remedy="leave the copies out",
+                )
+            grid[key] = tuple(values)
+        grids.append(grid)
+    if not grids:
+        raise UserError(f"{where} must hold values", got="an empty list", remedy="add a seed: [1]")
+    return tuple(grids)
+
+
+def read_compare(said: Any, arms: Mapping[str, Arm]) -> dict[str, Any]:
+    """Read which tests, on which metrics, make one family; docs/studies.md gives the schema."""
+    compare = dict(mapping("compare", said, COMPARE_KEYS))
+    if not compare:
+        return compare
+    for key in ("family", "tests", "metrics"):
+        if not compare.get(key):
+            raise UserError(
+                f"compare must have its {key}",
+                got="none",
+                remedy=f"add {key}: or leave compare out",
+            )
+    text("compare: family", compare["family"])
+    for key, known in (("tests", TESTS), ("metrics", METRICS)):
+        for word in texts(f"compare: {key}", compare[key]):
+            if word not in known:
+                raise UserError(
+                    f"compare: {key} must be among {', '.join(known)}",
+                    got=repr(word),
+                    remedy=nearest(word, known),
+                )
+    check_margin(compare)
+    if "pairs" in compare:
+        compare["pairs"] = [check_pair(pair, arms) for pair in compare["pairs"] or []]
+    return compare
+
+
+def check_margin(compare: Mapping[str, Any]) -> None:
+    """Refuse an equivalence test without a margin, and a margin that is none."""
+    margin = compare.get("equivalence_margin")
+    asked = [test for test in compare["tests"] if test.startswith("tost_")]
+    if margin is None and asked:
+        raise UserError(
+            f"{asked[0]} needs a margin", got="none", remedy="add equivalence_margin: 0.01"
+        )
+    number = isinstance(margin, int | float) and not isinstance(margin, bool)
+    if margin is not None and not (number and 0 < margin < 1):
+        raise UserError(
+            "compare: equivalence_margin must be a number between 0 and 1",
+            got=repr(margin),
+            remedy="write for example 0.01, one point of accuracy",
+        )
+
+
+def check_pair(pair: Any, arms: Mapping[str, Arm]) -> list[str]:
+    """Refuse a pair that does not name two arms."""
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise UserError(
+            "compare: pairs must list pairs of arms",
+            got=repr(pair),
+            remedy="write for example pairs: [[no_pretraining, reference]]",
+        )
+    for name in pair:
+        if name not in arms:
+            raise UserError(
+                "compare: pairs must name arms of the study",
+                got=repr(name),
+                remedy=nearest(str(name), arms),
+            )
+    return list(pair)
+
+
+def settings(where: str, said: Any) -> dict[str, Any]:
+    """Read settings of runs: their keys are checked when runs are composed."""
+    chosen = mapping(where, said)
+    for key in chosen:
+        if key in NOT_IN_A_FILE or key.startswith(("tracker", "hydra")):
+            raise UserError(
+                f"{where} may hold what a run computes, not where or for whom",
+                got=repr(key),
+                remedy=f"give {key}= on the command line of leadline ablate",
+            )
+    return chosen
+
+
+def mapping(where: str, said: Any, known: Sequence[str] | None = None) -> dict[str, Any]:
+    """Refuse anything but a mapping from names, with known names where they are fixed."""
+    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+        raise UserError(
+            f"{where} must be a mapping from names to values",
+            got=repr(said),
+            remedy="docs/studies.md shows one",
+        )
+    for key in said:
+        if known is not None and key not in known:
+            raise UserError(
+                f"{where} may hold {', '.join(known)}", got=repr(key), remedy=nearest(key, known)
+            )
+    return said
+
+
+def text(where: str, said: Any) -> str:
+    """Refuse anything but text."""
+    if not isinstance(said, str) or not said.strip():
+        raise UserError(f"{where} must be text", got=repr(said), remedy="put it into quotes")
+    return said.strip()
+
+
+def texts(where: str, said: Any) -> list[str]:
+    """Refuse anything but a list of texts."""
+    if not isinstance(said, list):
+        raise UserError(f"{where} must be a list", got=repr(said), remedy="write [a, b]")
+    return [text(where, item) for item in said]

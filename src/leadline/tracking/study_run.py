@@ -1,0 +1,89 @@
+"""A study's tables and figures as one wandb run, in the group of the study's runs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leadline.config import WandbTrackerConfig
+from leadline.tracking import marks, wandb_run, wandb_sdk
+from leadline.tracking.base import Identity
+
+JOB = "study"
+
+
+def digest(pages: Path) -> str:
+    """Sum up what a report says, by its tables; the page itself tells when it was made."""
+    total = hashlib.sha256()
+    for path in sorted(pages.glob("tables/*.csv")):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def is_told(config: WandbTrackerConfig, folder: Path, said: str) -> bool:
+    """Say whether this very report is mirrored there already."""
+    found = marks.read(folder)
+    if config.mode == "offline":
+        return bool(found["offline"]) and found["said"] == said
+    return f"{wandb_run.where(config)}#{said}" in found["synced"]
+
+
+def run_id(study: str) -> str:
+    """Name the run: the next report of the same study goes on in it."""
+    return f"study-{re.sub(r'[^A-Za-z0-9_.-]', '-', study)}"
+
+
+def tell(
+    config: WandbTrackerConfig, manifest: Mapping[str, Any], done: int, pages: Path, folder: Path
+) -> None:
+    """Tell the tables, the figures and the whole report of a study."""
+    study, said = folder.name, digest(pages)
+    online = config.mode == "online"
+    identity = Identity(
+        run_id=run_id(study),
+        study=study,
+        arm=JOB,
+        tags=("summary",),
+        config={key: value for key, value in manifest.items() if key != "runs"},
+    )
+    if not online:
+        marks.clear(folder, what="offline-run-*")
+    run = wandb_sdk.open_run(config, identity, folder, online=online)
+    try:
+        run.summary.update({"runs": len(manifest["runs"]), "runs done": done})
+        run.log({**tables(pages), **figures(pages)}, step=run.starting_step)
+        artifact = wandb_sdk.sdk().Artifact(name=f"report-{study}", type="report")
+        artifact.add_dir(str(pages), policy="immutable", skip_cache=True)
+        logged = run.log_artifact(artifact)
+        if online:
+            logged.wait(timeout=round(config.upload_seconds))
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+    if online:
+        marks.mark_synced(folder, f"{wandb_run.where(config)}#{said}", run.url)
+    else:
+        marks.mark_offline(folder, Path(run.dir).parent.name, said)
+
+
+def tables(pages: Path) -> dict[str, Any]:
+    """Read each table of a report."""
+    found = {}
+    for path in sorted(pages.glob("tables/*.csv")):
+        with open(path, newline="") as file:
+            head, *rows = csv.reader(file)
+        found[f"tables/{path.stem}"] = wandb_sdk.sdk().Table(columns=head, data=rows)
+    return found
+
+
+def figures(pages: Path) -> dict[str, Any]:
+    """Read each figure of a report: wandb shows a vector drawing as a page of its own."""
+    return {
+        f"figures/{path.stem}": wandb_sdk.sdk().Html(path.read_text(), inject=False)
+        for path in sorted(pages.glob("figures/*.svg"))
+    }

@@ -1,0 +1,288 @@
+"""SLURM: the real one where it can be started, and what can be tested without it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import slurm_here
+from launching import is_done, tasks
+from leadline import lock, preempt, record
+from leadline.errors import UserError
+from leadline.launchers import Ending, Outcome, Task, errand, queue
+from leadline.launchers.slurm import groups, shape
+from leadline.launchers.wire import read_outcome, task_line
+
+HERE = Path(__file__).parent
+WORDS = ("hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=0.5")
+
+
+def a_task(run_id="x", devices=1):
+    return Task(run_id=run_id, words=(), runs_dir="/nowhere", devices=devices)
+
+
+# Without a cluster -------------------------------------------------------------------------------
+
+
+def test_a_run_is_laid_out_on_nodes():
+    assert shape(8, 4) == (4, 2) and shape(2, 0) == (2, 1) and shape(1, 4) == (1, 1)
+    with pytest.raises(UserError, match="train.devices must be a multiple of .*: got 6 devices"):
+        shape(6, 4)
+    two = [a_task("a"), a_task("b", 2), a_task("c")]
+    assert [[t.run_id for t in group] for group in groups(two)] == [["a", "c"], ["b"]]
+
+
+def program(folder, name, text):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_queue_is_read_and_what_is_over_is_forgotten(tmp_path, monkeypatch):
+    program(tmp_path / "bin", "squeue", "printf '7_0|RUNNING|None\\n7_1|PENDING|Resources\\n'")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    queued = queue.look()
+    assert queued["7_1"] == queue.Entry(state="PENDING", reason="Resources")
+    queue.note(tmp_path, {"7_0": ["a", "b"], "7_1": ["c"], "7_2": ["d"]})
+    queue.note(tmp_path, {"6_0": ["e"]})
+    (tmp_path / queue.LEDGERS / "half.json").write_text('{"8_0": ')
+    assert queue.noted(tmp_path, queued) == {"7_0": ["a", "b"], "7_1": ["c"]}
+    assert not (tmp_path / queue.LEDGERS / "6_0.json").exists()
+
+
+def test_a_silent_controller_is_not_an_empty_queue(tmp_path, monkeypatch):
+    program(tmp_path / "bin", "squeue", "echo slurm_load_jobs error: Unable to contact >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(queue.QueueSilent, match="Unable to contact"):
+        queue.look()
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Record what is asked of scontrol, which says that the job is in the state of a file."""
+    (tmp_path / "state").write_text("JobState=RUNNING")
+    program(tmp_path / "bin", "scontrol", f"echo $@ >> {tmp_path}/asked; cat {tmp_path}/state")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    return lambda: (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
+
+
+def interrupted_by(number):
+    def execute(task):
+        with contextlib.suppress(preempt.Preempted), preempt.heeded():
+            signal.raise_signal(number)
+        return Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
+
+    return execute
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_preempted_job_asks_to_be_queued_again(number, asked, monkeypatch):
+    monkeypatch.setattr(errand, "execute", interrupted_by(number))
+    with pytest.raises(SystemExit) as ended:
+        errand.perform((task_line(a_task()), task_line(a_task("y"))))
+    assert ended.value.code == preempt.REQUEUE and asked().endswith("requeue 41\n")
+
+
+def test_a_signal_between_two_runs_is_heard_too(asked, monkeypatch):
+    def execute(task):
+        signal.raise_signal(signal.SIGUSR2)
+
+    monkeypatch.setattr(errand, "execute", execute)
+    with pytest.raises(SystemExit) as ended:
+        errand.perform((task_line(a_task()),))
+    assert ended.value.code == preempt.REQUEUE and asked() == "requeue 41\n"
+
+
+def test_a_cancelled_job_stays_cancelled(asked, tmp_path, monkeypatch):
+    (tmp_path / "state").write_text("JobId=41 JobState=COMPLETING Reason=None")
+    monkeypatch.setattr(errand, "execute", interrupted_by(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        errand.perform((task_line(a_task()),))
+    assert "requeue" not in asked()
+
+
+def test_only_the_first_rank_asks(asked, monkeypatch):
+    for name, value in {
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_PROCID": "1",
+        "SLURM_LOCALID": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert errand.leave(warned=True) == preempt.REQUEUE and asked() == ""
+
+
+def test_a_job_of_the_local_controller_ends_with_its_code(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert errand.leave(warned=True) == errand.LOCAL_REQUEUE
+    assert errand.leave(warned=False) == preempt.REQUEUE
+
+
+def test_a_requeued_job_waits_for_the_lock_of_its_earlier_life(monkeypatch):
+    busy, done = (Outcome(run_id="x", state=state) for state in (Ending.BUSY, Ending.DONE))
+    told = iter([busy, busy, done])
+    monkeypatch.setattr(errand, "execute", lambda task: next(told))
+    monkeypatch.setattr(errand, "GLANCE_SECONDS", 0.0)
+    assert errand.patient(a_task(), {}).state is Ending.BUSY
+    assert errand.patient(a_task(), {"SLURM_RESTART_COUNT": "1"}).state is Ending.DONE
+
+
+# The real one ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm(tmp_path, request):
+    """Start a cluster, or skip with the reason."""
+    pytest.importorskip("submitit")
+    reason = slurm_here.reason_against()
+    if reason:
+        pytest.skip(reason)
+    with slurm_here.cluster(tmp_path / "slurm") as environment:
+        environment["PYTHONPATH"] = str(HERE)
+        yield environment
+
+
+class Sweep:
+    """A sweeper in a process of its own, and what it prints."""
+
+    def __init__(self, environment, listed, *words):
+        command = [sys.executable, str(HERE / "sweep_once.py"), str(listed), *words]
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, cwd=listed.parent
+        )
+        self.to_do = int(self.process.stdout.readline().split()[0])
+
+    def outcomes(self):
+        with self.process.stdout:
+            told = [read_outcome(line) for line in self.process.stdout]
+        assert self.process.wait() == 0
+        return {outcome.run_id: outcome for outcome in told}
+
+
+def jobs_of(runs_dir):
+    """Give the job of each run, from the ledgers."""
+    told = {}
+    for path in sorted((runs_dir / ".submitit" / queue.LEDGERS).glob("*.json")):
+        told |= {run: job for job, runs in json.loads(path.read_text()).items() for run in runs}
+    return told
+
+
+def until(condition, seconds=100):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+    return found
+
+
+def owner_of(task):
+    """Give the process that works on a run."""
+    owner = lock.read(task.folder / lock.NAME)
+    return owner and owner.get("pid")
+
+
+def twelve(runs_dir):
+    """Ten short runs, two of them of two ranks, and at the end two that take half a minute."""
+    short = [
+        *tasks(runs_dir, "majority", (1, 2, 3, 4)),
+        *tasks(runs_dir, "mlp", (1, 2, 3, 4), "train.epochs=2"),
+        *tasks(runs_dir, "mlp", (5, 6), "train.epochs=2", "train.devices=2"),
+    ]
+    return short, tasks(runs_dir, "mlp", (7, 8), "train.epochs=200")
+
+
+def listed(tmp_path, tasks):
+    path = tmp_path / "tasks.jsonl"
+    path.write_bytes(b"".join(map(task_line, tasks)))
+    return path
+
+
+@pytest.mark.slow
+def test_a_cancelled_and_a_killed_job_are_all_that_is_left_to_do(slurm, tmp_path):
+    runs_dir = tmp_path / "runs"
+    short, long = twelve(runs_dir)
+    everything = listed(tmp_path, [*long, *short])
+    sweep = Sweep(slurm, everything, *WORDS)
+    assert sweep.to_do == 12
+    cancelled, killed = long
+    until(lambda: owner_of(cancelled) and owner_of(killed))
+    job = jobs_of(runs_dir)
+    assert len(set(job.values())) == 12 and len({name.split("_")[0] for name in job.values()}) == 2
+    subprocess.run(["scancel", job[cancelled.run_id]], env=slurm, check=True)
+    os.kill(owner_of(killed), signal.SIGKILL)
+    told = sweep.outcomes()
+    assert all(told[task.run_id].state is Ending.DONE and is_done(task) for task in short)
+    for task in long:
+        assert told[task.run_id].state is Ending.FAILED and told[task.run_id].transient
+        assert job[task.run_id] in told[task.run_id].message
+    assert {record.read_facts(task.folder)["provenance"]["world_size"] for task in short} == {1, 2}
+
+    sealed = {task.run_id: (task.folder / "DONE").stat().st_mtime_ns for task in short}
+    again = Sweep(slurm, everything, *WORDS)
+    assert again.to_do == 2
+    told = again.outcomes()
+    assert {told[task.run_id].state for task in long} == {Ending.DONE} and len(told) == 2
+    assert all(map(is_done, long))
+    assert sealed == {task.run_id: (task.folder / "DONE").stat().st_mtime_ns for task in short}
+    assert not list(runs_dir.rglob(lock.NAME))
+    # The cancelled one went on from its checkpoint.
+    assert record.read_facts(cancelled.folder)["cost"]["attempts"] == 2
+
+
+@pytest.mark.slow
+def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_path):
+    runs_dir = tmp_path / "runs"
+    (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=150")
+    everything = listed(tmp_path, [long, *tasks(runs_dir, "majority", (1,))])
+    words = (*WORDS, "hydra.launcher.additional={comment: a test}")
+    first = Sweep(slurm, everything, *words)
+    until(lambda: (long.folder / "checkpoints" / "last.pt").exists())
+    jobs = jobs_of(runs_dir)
+    first.process.kill()
+    first.process.wait()
+    first.process.stdout.close()
+    subprocess.run(["scancel", "--signal=USR2", jobs[long.run_id]], env=slurm, check=True)
+    second = Sweep(slurm, everything, *words)
+    told = second.outcomes()
+    assert {outcome.state for outcome in told.values()} == {Ending.DONE} and long.run_id in told
+    assert record.read_facts(long.folder)["cost"]["attempts"] == 2
+    # The second sweeper submitted nothing: it waited for the jobs of the first.
+    submitted = {path.name for path in (runs_dir / ".submitit").glob("*_submission.sh")}
+    assert len(submitted) == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_sweeper_takes_its_jobs_along_and_they_checkpoint(slurm, tmp_path):
+    runs_dir = tmp_path / "runs"
+    long = tasks(runs_dir, "mlp", (1,), "train.epochs=100000")
+    sweep = Sweep(slurm, listed(tmp_path, long), *WORDS)
+    until(lambda: (long[0].folder / "checkpoints" / "last.pt").exists())
+    sweep.process.send_signal(signal.SIGTERM)
+    told = sweep.outcomes()
+    assert told[long[0].run_id].state is Ending.PREEMPTED
+    assert owner_of(long[0]) is None and not jobs_in(slurm)
+
+
+def jobs_in(environment):
+    told = subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True)
+    return told.stdout.split()
+
+
+@pytest.mark.slow
+def test_jobs_that_slurm_refuses_are_the_users_mistake(slurm, tmp_path):
+    everything = listed(tmp_path, tasks(tmp_path / "runs", "majority", (1,)))
+    told = subprocess.run(
+        [sys.executable, str(HERE / "sweep_once.py"), str(everything), *WORDS]
+        + ["hydra.launcher.partition=nowhere"],
+        env=slurm,
+        capture_output=True,
+        text=True,
+    )
+    assert "UserError: SLURM must accept the jobs" in told.stderr
+    assert "nowhere" in told.stderr or "invalid partition" in told.stderr.lower()
