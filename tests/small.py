@@ -29,7 +29,7 @@ def small_cells(sizes=(20, 30, 10), n_genes=40, seed=0, signal=4.0, **changes) -
     return Cells(**(fields | changes))
 
 
-def saved(cells, path, *, obsm=None, label="celltype"):
+def saved(cells, path, *, obsm=None, label="celltype", batch=None):
     """Write cells to an .h5ad and give its path."""
     import anndata
     import pandas as pd
@@ -38,6 +38,8 @@ def saved(cells, path, *, obsm=None, label="celltype"):
     if cells.labels_C is not None:
         names = np.array(cells.classes)[cells.labels_C]
         obs[label] = pd.Categorical(names)
+    if batch is not None:
+        obs["protocol"] = pd.Categorical(batch)
     var = pd.DataFrame(index=cells.genes.tolist())
     anndata.AnnData(X=cells.matrix_CG, obs=obs, var=var, obsm=obsm).write_h5ad(path)
     return path

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from leadline import atomic, lock
-from leadline.tokens import store
+from leadline.cells import Scale
+from leadline.tokens import kept, scbert, scgpt, store
+from small import small_cells
 
 MADE = {"bins": np.arange(12, dtype=np.uint8), "empty": np.zeros(0, np.int32)}
 
@@ -35,7 +37,7 @@ def same(found):
 def test_arrays_are_made_once_and_mapped_afterwards(tmp_path):
     assert same(store.arrays(tmp_path, "key", made))
     found = store.arrays(tmp_path, "key", never)
-    assert same(found) and isinstance(found["bins"], np.memmap)
+    assert same(found) and isinstance(found["bins"].base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         found["bins"][0] = 1
 
@@ -160,3 +162,62 @@ def test_an_error_of_the_disk_while_making_is_not_taken_for_one_of_the_store(tmp
     with pytest.raises(PermissionError, match="the data cannot be read"):
         store.arrays(tmp_path, "key", wrong)
     assert calls == [1]
+
+
+# What is kept -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch):
+    monkeypatch.setattr(kept, "LEAST_VALUES", 1)
+
+
+@pytest.mark.parametrize("total", ["measured", "reference"])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_kept_tokens_of_scbert_are_those_that_are_made(
+    tmp_path, monkeypatch, everything_is_large, total, shuffled
+):
+    cells = small_cells()
+    reference = cells.genes[::-1][:30] if shuffled else None
+    plain = scbert.tokenise(cells, reference, total=total)
+    first = kept.scbert_tokens(tmp_path, cells, reference, total=total)
+    monkeypatch.setattr(scbert, "tokenise", never)
+    rows = np.array([3, 0, 7])
+    for found in (first, kept.scbert_tokens(tmp_path, cells, reference, total=total)):
+        assert (found.matrix_CL != plain.matrix_CL).nnz == 0
+        assert np.array_equal(found.dense(rows), plain.dense(rows))
+        assert np.array_equal(found.histograms(rows), plain.histograms(rows))
+        assert np.array_equal(found.genes, plain.genes)
+        assert (found.alignment is None) == (plain.alignment is None)
+
+
+def test_kept_bins_of_scgpt_are_those_that_are_made(tmp_path, monkeypatch, everything_is_large):
+    matrix = small_cells().matrix_CG
+    plain = scgpt.bin_ranges(matrix, 11)
+    first = kept.scgpt_ranges(tmp_path, matrix, 11)
+    monkeypatch.setattr(scgpt, "bin_ranges", never)
+    for found in (first, kept.scgpt_ranges(tmp_path, matrix, 11)):
+        assert all(np.array_equal(a, b) for a, b in zip(plain, found, strict=True))
+
+
+def test_whatever_decides_the_tokens_decides_where_they_are_kept(tmp_path, everything_is_large):
+    cells = small_cells()
+    kept.scbert_tokens(tmp_path, cells)
+    others = [
+        (small_cells(seed=1), None, "measured"),
+        (small_cells(genes=np.array([f"H{i}" for i in range(40)])), None, "measured"),
+        (small_cells(library_C=cells.library_C * 2), None, "measured"),
+        (cells.take(np.arange(len(cells))[::-1]), None, "measured"),
+        (small_cells(scale=Scale.LN_CP10K), None, "measured"),
+        (cells, cells.genes[::-1], "measured"),
+        (cells, None, "reference"),
+    ]
+    for other, reference, total in others:
+        kept.scbert_tokens(tmp_path, other, reference, total=total)
+    assert len(list(tmp_path.iterdir())) == 1 + len(others)
+
+
+def test_small_data_is_not_kept(tmp_path):
+    kept.scbert_tokens(tmp_path, small_cells())
+    kept.scgpt_ranges(tmp_path, small_cells().matrix_CG, 11)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Fixtures for tests of wandb: no key, no network, no file of the user's, no process left."""
 
 import os
+from contextlib import contextmanager
 
 import pytest
 
@@ -9,24 +10,31 @@ from wandb_server import serving
 KEY = "0123456789abcdef" * 2 + "leadline"
 
 
-@pytest.fixture
-def at_home(tmp_path, monkeypatch):
+@contextmanager
+def quiet_home(place):
     """Give wandb a home of its own without a key, on an address that nobody answers."""
     import wandb
 
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    home = tmp_path / "home"
+    home = place / "home"
     home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("NETRC", str(home / "netrc"))
-    for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(home / name.lower()))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.chdir(tmp_path)
-    wandb.teardown()
-    yield home
-    wandb.teardown()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            patched.delenv(name)
+        patched.setenv("HOME", str(home))
+        patched.setenv("NETRC", str(home / "netrc"))
+        for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
+            patched.setenv(f"WANDB_{name}_DIR", str(home / name.lower()))
+        patched.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        patched.chdir(place)
+        wandb.teardown()
+        yield home
+        wandb.teardown()
+
+
+@pytest.fixture
+def at_home(tmp_path):
+    with quiet_home(tmp_path) as home:
+        yield home
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ class Server:
             "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
             "tags": run.fields.get("tags") or [],
             "notes": None,
-            "wandbConfig": "{}",
+            "wandbConfig": json.dumps({"t": run.config["_wandb"]["t"]}),
         }
         return {"model": {**self.project(given["project"]), "bucket": bucket}}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SHARE = "LEADLINE_CORES"
 
@@ -18,6 +20,21 @@ def of_machine() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread_of_blas() -> Iterator[None]:
+    """Let the BLAS of numpy and scipy use one thread, while this lasts.
+
+    Eigenvectors and singular vectors differ in their last bits with the number of threads; a run
+    must not depend on how many cores its machine has. torch has a BLAS and threads of its own.
+    """
+    # scipy has a BLAS of its own, which can only be told once it is loaded.
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def share_of(threads: int) -> dict[str, str]:

@@ -22,13 +22,16 @@ from leadline.catalog.paper import (
 )
 from leadline.cells import Cells, Outline, describe_file, outline
 from leadline.compose import compose, options, shipped
-from leadline.config import PublishedData
+from leadline.config import FileData, PublishedData
 from leadline.errors import UserError, nearest
 from leadline.provenance import PACKAGES, version
 from leadline.splits import make_split
 
 # Labels and values of larger files are not looked at: Panglao alone would take 10 GiB.
 CELLS_READ_WHOLE = 200_000
+# Models with released weights, and how files of weights end; checkup.py reads them, with torch.
+RELEASED = ("scbert", "scgpt")
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,48 @@ def of_name(name: str) -> list[Finding]:
         config = compose([f"data={name}"])
         assert isinstance(config.data, PublishedData)
         return of_paper_set(config.data, Path(config.data_dir))
+    if name in RELEASED:
+        return weights_of_model(name)
+    if name in options("data") and (path := own_file(name)) is not None:
+        return of_file(path)
     if name in options("data"):
         return [Finding(True, f"{name}: comes with leadline or is made by it; nothing to fetch")]
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(
-            "doctor looks at datasets and files",
+            "doctor looks at datasets, released models and files",
             got=f"{name!r}, which is neither",
-            remedy=nearest(name, options("data")),
+            remedy=nearest(name, [*options("data"), *RELEASED]),
         )
+    if path.suffix in WEIGHTS or (path / "args.json").is_file():
+        return of_weights(path)
     return of_file(path)
+
+
+def own_file(name: str) -> Path | None:
+    """Give the file behind a named dataset that is anybody's file."""
+    data = compose([f"data={name}"]).data
+    is_file = isinstance(data, FileData) and data.path is not None
+    return Path(str(data.path)).expanduser() if is_file else None
+
+
+def weights_of_model(name: str) -> list[Finding]:
+    """Look at what was released of a model."""
+    from leadline import checkup
+
+    lines = checkup.of_model(name, Path(compose([]).data_dir))
+    return [Finding(good, text) for good, text in lines]
+
+
+def of_weights(path: Path) -> list[Finding]:
+    """Look at a file of weights, or a released folder."""
+    from leadline import checkup
+
+    try:
+        lines = checkup.of_folder(path) if path.is_dir() else checkup.of_file(path)
+    except UserError as error:
+        return [Finding(False, f"{path}: {error}")]
+    return [Finding(good, text) for good, text in lines]
 
 
 def of_installation() -> list[Finding]:
@@ -90,6 +125,10 @@ def of_installation() -> list[Finding]:
         ]
         state = "not fetched" if missing else "fetched"
         found.append(Finding(True, f"{name}: {state}; `leadline doctor {name}` says more"))
+    for name in RELEASED:
+        state = "there" if (data_dir / "checkpoints" / name).is_dir() else "not fetched"
+        text = f"released weights of {name}: {state}; `leadline doctor {name}` says more"
+        found.append(Finding(True, text))
     return found
 
 

@@ -232,12 +232,13 @@ def look(run: WandbRun, where: str) -> Any:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lay nested values out as a.b → value."""
+    """Lay nested values out as a.b → value; what wandb draws (tables, images) is left out."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= (
-            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
+        if not isinstance(value, dict):
+            found[prefix + key] = value
+        elif "_type" not in value:
+            found |= flat(value, f"{prefix}{key}.")
     return found
 
 
@@ -247,7 +248,8 @@ def curve(run: WandbRun, epoch: str) -> list[dict[str, Any]]:
     for said in run.history:
         numbers = {k: v for k, v in flat(said).items() if is_number(v) and not k.startswith("_")}
         step = said.get(epoch)
-        numbers.pop(epoch, None)
+        for name in ("epoch", epoch):
+            numbers.pop(name, None)
         if is_number(step) and numbers:
             rows.append({"epoch": int(step), **numbers})
     names = list(dict.fromkeys(name for row in rows for name in row))

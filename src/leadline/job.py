@@ -111,7 +111,7 @@ def name(config: RunConfig) -> Matter:
     data = shelf.take(config.data, Path(config.data_dir))
     hard_classes(data.cells, config)
     cells, config = with_positions(data.cells, config)
-    data_part = [config.data.fraction, config.data.label]
+    data_part = [config.data.fraction, config.data.label, config.data.min_genes]
     drawn_from = [config.task, science(config.protocol), *data_part, config.seed]
     split = data.split(json.dumps(drawn_from), lambda: split_cells(data.cells, config))
     run_id = run_id_of(config, data.fingerprint, split)
@@ -160,6 +160,7 @@ def make_model(config: RunConfig, found: Mapping[str, Origin]) -> Learner:
         first = found.get("pretrained")
         start = None if first is None else Start(path=first.path, identity=first.identity)
         network = models.build_network(chosen, train=config.train, start=start)
+        network.cache = Path(config.runs_dir).expanduser() / ".cache" / "tokens"
         return for_task(network, config)
     return models.build(
         config.model,
@@ -196,6 +197,7 @@ def split_cells(cells: Cells, config: RunConfig) -> Split:
         seed=config.seed,
         fraction=config.data.fraction,
         label=str(config.data.label),
+        min_genes=config.data.min_genes,
     )
     return firewall.enforce(
         cells,

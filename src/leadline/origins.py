@@ -52,6 +52,8 @@ PUBLISHED = {
         "1oWh_-ZRdhtoGQ2Fw24HP41FgLoomVo-y, linked in scGPT's README",
     ),
 }
+# What makes a body of weights fit into another.
+SIZES = ("size", "depth", "width", "heads", "head_width", "layers")
 READ_AT_A_TIME = 1 << 20
 
 
@@ -178,6 +180,8 @@ def require_ready(origin: Origin, config: RunConfig) -> None:
             f"model={facts['model']}",
             remedy=nearest(origin.identity, pretraining_runs(config)),
         )
+    if origin.setting == "pretrained":
+        require_size(origin, config)
     expected = facts["fit"]["checkpoints"].get(origin.path.name)
     if not origin.path.is_file() or digest(origin.path) != expected:
         raise UserError(
@@ -185,6 +189,22 @@ def require_ready(origin: Origin, config: RunConfig) -> None:
             got=f"{origin.path}, which is {'another' if origin.path.is_file() else 'not there'}",
             remedy=f"delete {origin.folder} and run it again: {command(origin)}",
         )
+
+
+def require_size(origin: Origin, config: RunConfig) -> None:
+    """Refuse a network of another size than the one that was pretrained."""
+    assert origin.folder is not None
+    stored = yaml.safe_load((origin.folder / record.CONFIG).read_text())["model"]
+    here = {name: getattr(config.model, name, None) for name in SIZES if name in stored}
+    other = [name for name, value in here.items() if value != stored[name]]
+    if not other or getattr(config.model, "allow_missing", None):
+        return
+    words = [f"model.{name}={stored[name]}" for name in (["size"] if "size" in other else other)]
+    raise UserError(
+        "a network must have the size of the pretraining that it starts from",
+        got=", ".join(f"model.{name}={here[name]} instead of {stored[name]}" for name in other),
+        remedy=f"add {' '.join(words)}",
+    )
 
 
 def require_unseen(origin: Origin, reported: Cells, config: RunConfig) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadline import distributed, firewall, metrics, models, preempt, protocols, tracking
+from leadline import cores, distributed, firewall, metrics, models, preempt, protocols, tracking
 from leadline.cells import Cells
 from leadline.config import TRAINING_SWITCHES, RunConfig
 from leadline.distributed import World
@@ -150,6 +150,7 @@ def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> Outcome:
         return compute(job, world, notice, tracker)
 
 
+@cores.one_thread_of_blas()
 def compute(job: Job, world: World, notice: Notice, tracker: Tracker) -> Outcome:
     """Fit, then predict."""
     tracker.begin()

@@ -41,30 +41,67 @@ class Split:
 
 
 def make_split(
-    cells: Cells, protocol: ProtocolConfig, *, seed: int, fraction: float, label: str
+    cells: Cells,
+    protocol: ProtocolConfig,
+    *,
+    seed: int,
+    fraction: float,
+    label: str,
+    min_genes: int = 0,
 ) -> Split:
     """Draw the parts that a protocol, a seed and a labelled fraction ask for.
 
-    `label` names the label column in messages.
+    `label` names the label column in messages; cells that express fewer than `min_genes` genes
+    are set aside before anything is drawn.
     """
     if cells.labels_C is None:
         raise UserError(
             "a classifier needs labels", got="no label column", remedy="name it with data.label="
         )
-    everything = np.arange(len(cells))
-    kept, rare = keep_common(cells, everything, protocol, label)
+    enough, poor = enough_genes(cells, min_genes)
+    kept, rare = keep_common(cells, enough, protocol, label)
     pool, given_val, test = reported_part(cells, kept, protocol)
-    warnings = check_unseen(cells, pool, test, protocol, label)
+    warnings = (*told_of(poor, min_genes), *check_unseen(cells, pool, test, protocol, label))
     labelled = draw_labelled(cells.labels_C, pool, protocol.fewshot, fraction, seed)
     train, val = draw_selection(cells.labels_C, labelled, given_val, test, protocol, seed)
     unlabelled = np.setdiff1d(pool, labelled)
     return Split(
-        train=train, val=val, test=test, unlabelled=unlabelled, dropped=rare, warnings=warnings
+        train=train,
+        val=val,
+        test=test,
+        unlabelled=unlabelled,
+        dropped=np.union1d(rare, poor),
+        warnings=warnings,
+    )
+
+
+def enough_genes(cells: Cells, least: int) -> tuple[Rows, Rows]:
+    """Part the cells that express so many genes from those that do not."""
+    poor_C = np.diff(cells.matrix_CG.indptr) < least
+    if poor_C.all():
+        raise UserError(
+            "some cells must express data.min_genes genes",
+            got=f"none of {len(cells):,} expresses {least:,}",
+            remedy="lower data.min_genes",
+        )
+    return np.flatnonzero(~poor_C), np.flatnonzero(poor_C)
+
+
+def told_of(poor: Rows, least: int) -> tuple[str, ...]:
+    """Say how many cells were set aside for want of genes."""
+    return (f"set aside: {len(poor):,} cells that express fewer than {least:,} genes",) * bool(
+        len(poor)
     )
 
 
 def corpus_split(
-    cells: Cells, protocol: ProtocolConfig, *, seed: int, fraction: float, label: str
+    cells: Cells,
+    protocol: ProtocolConfig,
+    *,
+    seed: int,
+    fraction: float,
+    label: str,
+    min_genes: int = 0,
 ) -> Split:
     """Draw the parts for pretraining: every cell trains that neither selects nor is reported on.
 
@@ -72,17 +109,26 @@ def corpus_split(
     labels `stratified` means at random.
     """
     if cells.labels_C is not None:
-        split = make_split(cells, protocol, seed=seed, fraction=fraction, label=label)
+        split = make_split(
+            cells, protocol, seed=seed, fraction=fraction, label=label, min_genes=min_genes
+        )
         train = np.union1d(split.train, split.unlabelled)
         return replace(split, train=train, unlabelled=split.unlabelled[:0])
-    rows = np.arange(len(cells))
+    rows, poor = enough_genes(cells, min_genes)
     if reported_source(cells, protocol) == "stratified":
         pool, given_val, test = random_part(rows, protocol)
     else:
         pool, given_val, test = reported_part(cells, rows, protocol)
     alike_C = np.zeros(len(cells), np.int32)
     train, val = draw_selection(alike_C, pool, given_val, test, protocol, seed)
-    return Split(train=train, val=val, test=test, unlabelled=rows[:0], dropped=rows[:0])
+    return Split(
+        train=train,
+        val=val,
+        test=test,
+        unlabelled=rows[:0],
+        dropped=poor,
+        warnings=told_of(poor, min_genes),
+    )
 
 
 def random_part(rows: Rows, protocol: ProtocolConfig) -> tuple[Rows, Rows, Rows]:

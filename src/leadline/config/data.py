@@ -23,6 +23,7 @@ class DataConfig:
     scale: str = "auto"
     gene_column: str | None = None
     library_column: str | None = None
+    min_genes: int = 0
     fraction: float = 1.0
     hard_classes: list[str] = field(default_factory=list)
     path: str | None = operational(None)
@@ -30,6 +31,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         choice("data.scale", self.scale, SCALES)
         choice("data.design", self.design, ("pbmc", "scgpt", "own"))
+        within("data.min_genes", self.min_genes, 0, 1e6)
         within("data.fraction", self.fraction, 0, 1, open_low=True)
         if not self.name or not all(letter.isalnum() or letter in "_-." for letter in self.name):
             raise UserError(

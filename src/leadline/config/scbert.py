@@ -22,7 +22,7 @@ class ScbertSize:
 
 # paper: the released model. tiny: a fit in seconds on one core of a CPU.
 SCBERT_SIZES = {
-    "tiny": ScbertSize(depth=2, width=32, heads=2, head_width=16, hidden=(64, 32)),
+    "tiny": ScbertSize(depth=1, width=16, heads=2, head_width=8, hidden=(64, 32)),
     "small": ScbertSize(depth=3, width=96, heads=4, head_width=32, hidden=(256, 64)),
     "paper": ScbertSize(depth=6, width=200, heads=10, head_width=64, hidden=(512, 128)),
 }

@@ -13,7 +13,7 @@ from leadline.figures.groups import Group
 from leadline.figures.marks import apart, dots, key, mean
 from leadline.figures.panels import opened
 from leadline.figures.plan import METRICS, plan
-from leadline.figures.style import WIDE, look, word
+from leadline.figures.style import PUBLISHED, WIDE, look, word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,8 @@ def batch_size(
     planned = plan(source, name, title, metrics=metrics, fractions=[fraction], arms=arms, **asked)
     with opened(len(planned.panels), 2, width, PANEL, HEAD) as (figure, every, _):
         for axes, ((dataset, metric), groups) in zip(every, planned.panels.items(), strict=True):
-            places = {group.arm: steps.index(sizes[group.arm]) for group in groups.values()}
+            drawn = [group.arm for group in groups.values()]
+            places = {arm: steps.index(sizes[arm.removesuffix(PUBLISHED)]) for arm in drawn}
             _panel(axes, list(groups.values()), places)
             axes.set_xticks(range(len(steps)), [f"{size:,}" for size in steps])
             axes.set_xlim(-0.6, len(steps) - 0.4)

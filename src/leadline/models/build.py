@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from leadline.models.network import Start, TorchModel
 
 # These choose no epoch on a selection set.
-BASELINES = frozenset({"logreg", "majority", "stratified", "nearest_centroid", "knn_pca"})
+BASELINES = frozenset(
+    {
+        "knn_pca",
+        "logreg",
+        "majority",
+        "nearest_centroid",
+        "stratified",
+    }
+)
 
 # Neither do these: what others made, a class or positions of cells.
 GUESTS = (config.PythonConfig, config.EmbeddingConfig)

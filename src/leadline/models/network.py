@@ -61,6 +61,8 @@ class TorchModel(ABC):
     """A network, how cells become its input, and what it says of them."""
 
     accepts: frozenset[Scale]
+    # Where tokens of large data may be kept for other processes; None: nowhere.
+    cache: Path | None = None
 
     @abstractmethod
     def build(self, train: Cells) -> nn.Module:

@@ -23,7 +23,8 @@ from leadline.models.network import Batch, Moment, Source, Start, as_tensor, req
 from leadline.models.scbert_network import N_TOKENS, Head, Network, Shape, Way
 from leadline.models.scbert_pretraining import MaskedBins, published_layout
 from leadline.tokens import gene2vec
-from leadline.tokens.scbert import ACCEPTED, Tokens, read_genes, require_same_genes, tokenise
+from leadline.tokens.kept import scbert_tokens
+from leadline.tokens.scbert import ACCEPTED, Tokens, read_genes, require_same_genes
 
 FREEZES = ("none", "paper", "original", "all_but_head")
 POSITIONS = "pos_emb.emb.weight"
@@ -61,7 +62,8 @@ class Scbert(MaskedBins):
 
     def tokens(self, cells: Cells) -> Tokens:
         """Turn cells into tokens over the genes of the reference, or their own."""
-        return tokenise(
+        return scbert_tokens(
+            self.cache,
             cells,
             self.reference,
             least_overlap=self.config.least_overlap,

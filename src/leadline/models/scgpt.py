@@ -142,7 +142,10 @@ class Scgpt(MaskedValues):
     def encode(self, cells: Cells) -> TokenSource:
         """Bin the values of known genes."""
         return TokenSource(
-            *self.known_part(cells), labels_C=cells.labels_C, batch_C=self.codes(cells)
+            *self.known_part(cells),
+            labels_C=cells.labels_C,
+            batch_C=self.codes(cells),
+            cache=self.cache,
         )
 
     def known_part(self, cells: Cells) -> tuple[sparse.csr_array, NDArray[np.int64], Rules]:

@@ -7,6 +7,7 @@ U genes of a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from scipy import sparse
 
 from leadline.models.dropout import mix, words_of
 from leadline.models.network import Batch, Moment, as_tensor
-from leadline.tokens.scgpt import MASK_VALUE, bin_ranges, draw_from_each, middle, settle
+from leadline.tokens.kept import scgpt_ranges
+from leadline.tokens.scgpt import MASK_VALUE, draw_from_each, middle, settle
 
 # Each kind of draw goes its own way from the words of a cell.
 TIES, TRUNCATION, MASKING = (np.uint64(n) for n in (1, 2, 3))
@@ -45,12 +47,13 @@ class TokenSource:
         *,
         labels_C: NDArray[np.int32] | None = None,
         batch_C: NDArray[np.int64] | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.rules, self.labels_C, self.batch_C = rules, labels_C, batch_C
         # The last of a source's genes is `<cls>`.
         self.id_G = np.append(id_G, rules.cls_id)
         self.indptr, self.gene_N = matrix_CG.indptr.astype(np.int64), matrix_CG.indices
-        self.low_N, self.high_N = bin_ranges(matrix_CG, rules.bins)
+        self.low_N, self.high_N = scgpt_ranges(cache, matrix_CG, rules.bins)
         if rules.ties == "middle":
             self.low_N = self.high_N = middle(self.low_N, self.high_N)
         found_C = np.full(len(self), len(id_G)) if rules.all_genes else np.diff(self.indptr)

@@ -118,8 +118,10 @@ def to_markdown(table: Table) -> str:
 
 def in_markdown(text: str) -> str:
     """Escape what Markdown would read as its own; one line."""
-    for sign in "\\`*_{}[]<>#|":
+    for sign in "\\`*_{}[]#|":
         text = text.replace(sign, f"\\{sign}")
+    # As entities: there are readers of Markdown that take an escaped tag for a tag.
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(text.split())
 
 

@@ -98,7 +98,8 @@ def read(place: Path, key: str) -> Arrays | None:
             path = place / f"{name}.npy"
             if path.stat().st_size != size:
                 return None
-            found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            # As a plain array: cutting rows out of numpy's own class for maps is slow.
+            found[name] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (FileNotFoundError, ValueError, KeyError):
         return None
     return found

@@ -64,10 +64,11 @@ def tell(
     except BaseException:
         run.finish(exit_code=1)
         raise
-    run.finish()
     if online:
+        run.finish()
         marks.mark_synced(folder, f"{wandb_run.where(config)}#{said}", run.url)
     else:
+        wandb_run.close_offline(run)
         marks.mark_offline(folder, Path(run.dir).parent.name, said)
 
 

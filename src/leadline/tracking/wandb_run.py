@@ -14,11 +14,13 @@ from typing import Any
 
 from leadline import lock
 from leadline.config import WandbTrackerConfig
-from leadline.tracking import marks, mirror, wandb_sdk
+from leadline.tracking import marks, mirror, offline, wandb_sdk
 from leadline.tracking.base import Identity
 
 # How long to wait before asking the server again whether everything has arrived.
 PAUSES = (0.5, 2.0, 5.0)
+# How long to wait for the disk before looking again.
+WRITING = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class WandbTracker:
@@ -127,5 +129,16 @@ def write_offline(config: WandbTrackerConfig, identity: Identity, folder: Path) 
     except BaseException:
         run.finish(exit_code=1)
         raise
-    run.finish()
+    close_offline(run)
     marks.mark_offline(folder, Path(run.dir).parent.name)
+
+
+def close_offline(run: Any) -> None:
+    """End an offline run, and wait for wandb's own process to write the last of it."""
+    run.finish()
+    (path,) = Path(run.dir).parent.glob("*.wandb")
+    for pause in (0.0, *WRITING):
+        time.sleep(pause)
+        if offline.read(path).finished:
+            return
+    raise RuntimeError(f"{path} was not written to its end")
