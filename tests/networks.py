@@ -4,7 +4,7 @@ import numpy as np
 from torch import nn
 
 from leadline import distributed, trainer
-from leadline.config import MlpConfig, TrainConfig
+from leadline.config import MlpConfig, ScgptConfig, TrainConfig
 from leadline.models.mlp import Mlp
 from leadline.preempt import Notice
 from small import small_cells
@@ -89,3 +89,12 @@ class Mixing(Mlp):
         network = super().build(train)
         network.hidden.append(nn.BatchNorm1d(16))
         return network
+
+
+def tiny_scgpt():
+    """Drops attention weights, samples long cells and draws ties: none of it may see a rank."""
+    from leadline.models.scgpt import Scgpt
+
+    sizes = {"size": "tiny", "width": 8, "heads": 2, "hidden": 8, "max_length": 20}
+    drawn = {"dropout": 0.2, "attention_dropout": 0.2, "ties": "random"}
+    return Scgpt(ScgptConfig(name="scgpt", bins=11, **sizes, **drawn))

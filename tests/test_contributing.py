@@ -16,7 +16,7 @@ from small import saved, small_cells
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sections((ROOT / "CONTRIBUTING.md").read_text())
 COPIED = ("src", "conf", "ablations", "pyproject.toml", "README.md")
-TESTS = ("conftest.py", "small.py", "test_compose.py")
+TESTS = ("conftest.py", "small.py")
 
 
 def test_there_is_a_recipe_for_each():

@@ -24,7 +24,7 @@ from leadline.lock import started
 from leadline.preempt import Preempted
 from leadline.record import State
 from leadline.run import run
-from networks import Partly, fit_and_predict
+from networks import Partly, fit_and_predict, tiny_scgpt
 
 # What to fit → options of networks.classifier, and the cells.
 MODELS = {
@@ -41,6 +41,10 @@ MODELS = {
     "fixed order": {"options": {"shuffled": False}},
     "bf16": {"options": {"amp": "bf16"}},
     "fp16": {"options": {"amp": "fp16"}},
+    "scgpt": {
+        "cells": {"sizes": (12, 10, 8)},
+        "options": {"model": tiny_scgpt, "epochs": 2, "lr": 1e-4},
+    },
 }
 # bf16 keeps three digits: where sums are cut otherwise, they round otherwise.
 LOOSE = {"bf16": 5e-3, "fp16": 5e-3}

@@ -21,7 +21,7 @@ OPTIONS = ["--metric", "accuracy=test_acc%", "--metric", "macro_f1=scores.f1"]
 OPTIONS += ["--field", "model=config.net.name", "--field", "fraction=config.share"]
 
 
-def foreign(folder, run_id, *, arm="big", seed=1, accuracy=90.0, exit_code=0, **init):
+def foreign(folder, run_id, *, arm="big", seed=1, accuracy=90.0, exit_code=0, mode="offline"):
     """Log a run as somebody does who has never heard of leadline."""
     import wandb
 
@@ -34,15 +34,14 @@ def foreign(folder, run_id, *, arm="big", seed=1, accuracy=90.0, exit_code=0, **
         tags=["pilot", arm],
         config={"dataset": "pancreas", "net": {"name": "their_net"}, "seed": seed, "share": "0.5"},
         dir=str(folder),
-        mode="offline",
+        mode=mode,
         settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
-        **init,
     )
     for epoch in range(1, 4):
         opened.log({"loss": 1 / epoch, "val": {"acc": epoch / 4}, "picture": wandb.Html("<p>")})
     opened.summary["test_acc"] = accuracy
     opened.summary["scores"] = {"f1": accuracy / 100 - 0.1}
-    if exit_code:
+    if exit_code or mode == "online":
         opened.finish(exit_code=exit_code)
     else:
         close_offline(opened)
@@ -270,3 +269,13 @@ def test_imported_records_are_not_sent_back(theirs, tmp_path, capsys):
     assert capsys.readouterr().out == "6 imported from wandb\n"
     assert not list((tmp_path / "runs").glob("*/wandb"))
     assert record.verify(next((tmp_path / "runs").glob("wandb-*"))) == []
+
+
+def test_runs_of_a_project_are_read_from_the_server(server, tmp_path):
+    for seed in (1, 2):
+        foreign(tmp_path, f"run{seed}", seed=seed, mode="online")
+    first, second = known_runs.of("lab/theirs")
+    assert (first.run_id, first.group, first.job_type) == ("run1", "depth", "big")
+    assert first.finished and first.tags == ("pilot", "big")
+    assert second.config["seed"] == 2 and second.summary["test_acc"] == 90.0
+    assert [row["loss"] for row in second.history] == [1, 1 / 2, 1 / 3]

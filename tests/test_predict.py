@@ -20,6 +20,8 @@ MODELS = {
     "nearest_centroid": [],
     "knn_pca": ["model.components=5"],
     "mlp": ["train.epochs=2", "train.device=cpu"],
+    "scbert": ["model.size=tiny", "train.epochs=1", "train.device=cpu"],
+    "scgpt": ["model.size=tiny", "train.epochs=1", "train.device=cpu"],
 }
 
 
@@ -264,6 +266,16 @@ def test_controls_that_do_not_look_are_refused(made, tmp_path, capsys):
         run(path, tmp_path / "runs", f"model={model}")
         predict(tmp_path / "runs", model, path, tmp_path / "x.csv", expect=cli.MISTAKE)
         assert "predict needs a model that looks at the cell" in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_repeat_its_record_is_refused(made, tmp_path, capsys, monkeypatch):
+    from leadline.models.controls import NearestCentroid
+
+    runs, path = made
+    whole = NearestCentroid.predict_proba
+    monkeypatch.setattr(NearestCentroid, "predict_proba", lambda *a: whole(*a)[:, ::-1])
+    predict(runs, "nearest_centroid", path, tmp_path / "x.csv", expect=cli.MISTAKE)
+    assert "a model that is made again must repeat its record: got" in capsys.readouterr().err
 
 
 def test_only_whole_runs_are_used(made, tmp_path, capsys):

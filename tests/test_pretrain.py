@@ -12,6 +12,7 @@ from leadline import corpus, distributed, job, models, origins, pretrain, record
 from leadline.compose import compose
 from leadline.config import TrainConfig
 from leadline.errors import UserError
+from leadline.models import scbert_pretraining
 from leadline.models.network import Moment
 from leadline.models.scbert_pretraining import (
     MASK,
@@ -46,8 +47,9 @@ def test_masks_are_those_of_the_original_given_its_random_numbers(seed):
     first, second = torch.rand(tokens.shape).numpy(), torch.rand(tokens.shape).numpy()
     cell, gene = np.nonzero(tokens)
     draw = ((1 - first[cell, gene].astype(np.float64)) * 2**24).astype(np.uint64)
+    places = lowest(cell, draw, len(tokens))
     chosen = np.zeros(tokens.shape, bool)
-    chosen[cell, gene] = lowest(cell, draw, len(tokens))
+    chosen[cell[places], gene[places]] = True
     np.testing.assert_array_equal(np.where(chosen, tokens, MASK), golden[f"labels_seed{seed}"])
     shown = np.where(chosen & (second < 0.9), MASK, tokens)
     np.testing.assert_array_equal(shown, golden[f"masked_seed{seed}"])
@@ -58,12 +60,23 @@ def test_masks_are_those_of_the_original_given_its_random_numbers(seed):
 )
 def test_so_many_are_chosen_with_the_product_in_single_precision(held, wanted):
     cell = np.concatenate([np.zeros(held, int), np.ones(5, int)])
-    draw = np.random.default_rng(0).integers(0, 2**28, held + 5).astype(np.uint64)
-    chosen = lowest(cell, draw, 2)
+    draw = np.random.default_rng(0).integers(0, 2**24, held + 5).astype(np.uint64)
+    chosen = np.zeros(held + 5, bool)
+    chosen[lowest(cell, draw, 2)] = True
     assert chosen[:held].sum() == wanted
     assert chosen[held:].sum() == 1
     if wanted:
         assert draw[:held][chosen[:held]].max() <= np.sort(draw[:held])[wanted - 1]
+
+
+def test_a_batch_that_is_too_large_for_words_is_masked_alike(monkeypatch):
+    rng = np.random.default_rng(0)
+    cell = np.repeat(np.arange(40), rng.integers(0, 90, 40))
+    # Few values, so that there are ties.
+    draw = rng.integers(0, 50, len(cell)).astype(np.uint64)
+    expected = lowest(cell, draw, 40)
+    monkeypatch.setattr(scbert_pretraining, "CELL_BITS", 3)
+    np.testing.assert_array_equal(lowest(cell, draw, 40), expected)
 
 
 def test_a_cell_is_masked_alike_whatever_cells_it_comes_with():
@@ -84,7 +97,9 @@ def test_shares_of_chosen_and_hidden_are_as_published():
     cell = np.repeat(np.arange(n_cells), held)
     gene = np.tile(np.arange(held, dtype=np.int32), n_cells)
     bins = rng.integers(1, 6, len(cell)).astype(np.uint8)
-    chosen, shown = masks(cell, gene, bins, np.arange(n_cells), NOW)
+    places, shown = masks(cell, gene, bins, np.arange(n_cells), NOW)
+    chosen = np.zeros(len(cell), bool)
+    chosen[places] = True
     assert chosen.reshape(n_cells, held).sum(axis=1).tolist() == [31] * n_cells
     hidden = shown == MASK
     assert not hidden[~chosen].any()

@@ -194,13 +194,17 @@ def twelve(runs_dir):
         *tasks(runs_dir, "mlp", (1, 2, 3, 4), "train.epochs=2"),
         *tasks(runs_dir, "mlp", (5, 6), "train.epochs=2", "train.devices=2"),
     ]
-    return short, tasks(runs_dir, "mlp", (7, 8), "train.epochs=200")
+    return short, tasks(runs_dir, "mlp", (7, 8), "train.epochs=60")
 
 
 def listed(tmp_path, tasks):
     path = tmp_path / "tasks.jsonl"
     path.write_bytes(b"".join(map(task_line, tasks)))
     return path
+
+
+def has_checkpoint(task):
+    return (task.folder / "checkpoints" / "last.pt").exists()
 
 
 @pytest.mark.slow
@@ -211,7 +215,7 @@ def test_a_cancelled_and_a_killed_job_are_all_that_is_left_to_do(slurm, tmp_path
     sweep = Sweep(slurm, everything, *WORDS)
     assert sweep.to_do == 12
     cancelled, killed = long
-    until(lambda: owner_of(cancelled) and owner_of(killed))
+    until(lambda: has_checkpoint(cancelled) and owner_of(killed))
     job = jobs_of(runs_dir)
     assert len(set(job.values())) == 12 and len({name.split("_")[0] for name in job.values()}) == 2
     subprocess.run(["scancel", job[cancelled.run_id]], env=slurm, check=True)
@@ -238,11 +242,11 @@ def test_a_cancelled_and_a_killed_job_are_all_that_is_left_to_do(slurm, tmp_path
 @pytest.mark.slow
 def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_path):
     runs_dir = tmp_path / "runs"
-    (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=150")
+    (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=60")
     everything = listed(tmp_path, [long, *tasks(runs_dir, "majority", (1,))])
     words = (*WORDS, "hydra.launcher.additional={comment: a test}")
     first = Sweep(slurm, everything, *words)
-    until(lambda: (long.folder / "checkpoints" / "last.pt").exists())
+    until(lambda: has_checkpoint(long))
     jobs = jobs_of(runs_dir)
     first.process.kill()
     first.process.wait()
@@ -260,13 +264,13 @@ def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_pat
 @pytest.mark.slow
 def test_a_stopped_sweeper_takes_its_jobs_along_and_they_checkpoint(slurm, tmp_path):
     runs_dir = tmp_path / "runs"
-    long = tasks(runs_dir, "mlp", (1,), "train.epochs=100000")
-    sweep = Sweep(slurm, listed(tmp_path, long), *WORDS)
-    until(lambda: (long[0].folder / "checkpoints" / "last.pt").exists())
+    (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=100000")
+    sweep = Sweep(slurm, listed(tmp_path, [long]), *WORDS)
+    until(lambda: has_checkpoint(long))
     sweep.process.send_signal(signal.SIGTERM)
     told = sweep.outcomes()
-    assert told[long[0].run_id].state is Ending.PREEMPTED
-    assert owner_of(long[0]) is None and not jobs_in(slurm)
+    assert told[long.run_id].state is Ending.PREEMPTED
+    assert owner_of(long) is None and not jobs_in(slurm)
 
 
 def jobs_in(environment):

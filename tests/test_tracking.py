@@ -1,13 +1,15 @@
 """Whoever else is told of a run: a table, TensorBoard; none of them may stop it."""
 
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
+import yaml
 
 from leadline import record, tracking
 from leadline.compose import compose
 from leadline.errors import UserError
+from leadline.places import options, shipped
 from leadline.run import run
 from leadline.tracking.base import tags_of
 from leadline.tracking.table import CsvTracker
@@ -96,6 +98,7 @@ def test_a_tracker_that_breaks_is_said_once_and_stops_nothing(tmp_path, capsys):
     assert record.state(folder) is record.State.DONE
 
 
+@pytest.mark.slow
 def test_ranks_tell_once(tmp_path):
     table = tmp_path / "t.csv"
     words = [f"runs_dir={tmp_path}", "tracker=csv", f"tracker.path={table}", "train.devices=2"]
@@ -117,6 +120,14 @@ def test_tags_are_the_dataset_the_model_the_protocol_and_the_users_own():
     config = compose(["tracker=wandb", "tracker.tags=[mine,mine,logreg]"])
     assert tags_of(config) == ("pbmc68k_reduced", "logreg", "corrected", "mine")
     assert tags_of(replace(config, tracker=compose([]).tracker))[-1] == "corrected"
+
+
+@pytest.mark.parametrize("name", options("tracker"))
+def test_the_shipped_files_show_every_setting_with_its_default(name):
+    shown = yaml.safe_load((shipped("conf") / "tracker" / f"{name}.yaml").read_text())
+    chosen = compose([f"tracker={name}"]).tracker
+    assert {item.name for item in fields(chosen)} == set(shown) - {"defaults"}
+    assert type(chosen)(name=name) == chosen
 
 
 @pytest.mark.parametrize(

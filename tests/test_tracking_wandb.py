@@ -131,6 +131,14 @@ def test_the_server_has_each_run_once(server, tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+def test_killed_and_gone_on_the_server_has_each_epoch_once(server, tmp_path, monkeypatch):
+    folder = killed_and_gone_on(configured(tmp_path, *WORDS, *MINE), monkeypatch)
+    (told,) = server.runs.values()
+    assert told.exits == [1, 0]
+    assert [row["_step"] for row in told.history] == STEPS
+    assert losses(told.history) == [row["train_loss"] for _, row in mirror.epochs(folder)]
+
+
 KILLER = """
 import os, signal, subprocess, sys
 from leadline.compose import compose
@@ -153,6 +161,7 @@ run(compose(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_for_good_and_gone_on_the_server_has_each_epoch_once(server, tmp_path):
     words = [*WORDS, *MINE, f"runs_dir={tmp_path / 'runs'}"]
     killed = subprocess.run(

@@ -35,7 +35,7 @@ class Server:
     """Answers on a port of this machine; `broken` names what it answers with an error."""
 
     def __init__(self):
-        self.runs, self.artifacts, self.asked = {}, {}, []
+        self.runs, self.artifacts, self.asked, self.views = {}, {}, [], []
         self.broken: set[str] = set()
         handler = type("Handler", (Handler,), {"server_state": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -116,13 +116,27 @@ class Server:
     def on_GetDefaultEntity(self, given):
         return self.on_Viewer(given)
 
+    def on_UpsertView2(self, given):
+        self.views.append(given | {"spec": json.loads(given["spec"])})
+        return {"upsertView": {"view": {"id": "v1", "name": given["name"]}, "inserted": True}}
+
     def on_Run(self, given):
-        run = self.runs[given["name"]]
-        about = {
-            "id": given["name"],
+        return {"project": {"internalId": "1", "run": self.about(given["name"])}}
+
+    def on_Runs(self, given):
+        edges = [{"node": self.about(name), "cursor": name} for name in self.runs]
+        page = {"endCursor": None, "hasNextPage": False}
+        runs = {"edges": edges, "pageInfo": page}
+        found = {"internalId": "1", "runCount": len(edges), "readOnly": False, "runs": runs}
+        return {"project": found}
+
+    def about(self, name):
+        run = self.runs[name]
+        return {
+            "id": name,
             "tags": run.fields.get("tags") or [],
-            "name": given["name"],
-            "displayName": given["name"],
+            "name": name,
+            "displayName": name,
             "sweepName": None,
             "state": "finished" if run.exits else "running",
             "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
@@ -136,10 +150,23 @@ class Server:
             "user": {"name": "me", "username": "me"},
             "projectId": "1",
         }
-        return {"project": {"internalId": "1", "run": about}}
 
     def on_RunHistoryKeys(self, given):
         return {"project": {"run": {"historyKeys": self.keys(self.runs[given["name"]])}}}
+
+    def on_RunParquetHistory(self, given):
+        run = self.runs[given["runName"]]
+        live = [{key: line.get(key) for key in given["liveKeys"]} for line in run.history]
+        history = {"parquetUrls": [], "liveData": live}
+        return {"project": {"run": {"parquetHistory": history}}}
+
+    def on_HistoryPage(self, given):
+        lines = [
+            json.dumps(line)
+            for line in self.runs[given["run"]].history
+            if given["minStep"] <= line["_step"] < given["maxStep"]
+        ]
+        return {"project": {"run": {"history": lines}}}
 
     @staticmethod
     def keys(run):

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -92,6 +93,7 @@ def many_cells(cells: int) -> dict[str, Any]:
     """Problem (c)."""
     matrix_CG, labels_C = problems.zheng_like(cells)
     [fit], path = timed_path(matrix_CG, labels_C, [0.1], threads=2)
+    print(f"(c) path: {path}; liblinear now takes minutes", file=sys.stderr, flush=True)
     each = liblinear(matrix_CG, labels_C, 0.1)
     return summary(
         {"wall": each["wall"], "cpu": each["cpu"]},

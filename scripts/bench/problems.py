@@ -73,6 +73,9 @@ def zheng_like(cells: int, seed: int = 0) -> Labelled:
     total_C = np.asarray(matrix_CG.sum(axis=1)).ravel()
     scaled = 1e4 * matrix_CG.data / np.repeat(total_C, np.diff(matrix_CG.indptr))
     matrix_CG.data = np.log2(1 + scaled).astype(np.float32)
+    # scikit-learn refuses wider indices.
+    matrix_CG.indices = matrix_CG.indices.astype(np.int32)
+    matrix_CG.indptr = matrix_CG.indptr.astype(np.int32)
     return matrix_CG, labels_C
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -55,21 +55,16 @@ def compose(overrides: Sequence[str]) -> RunConfig:
 
 def compose_many(batches: Sequence[Sequence[str]]) -> list[RunConfig]:
     """Compose many runs: those that choose the same groups share one reading of the files."""
-    register_schemas()
-    bases: dict[tuple[str, ...], DictConfig] = {}
-    return [_compose_on(bases, words) for words in batches]
+    return [_compose_quickly(words) for words in batches]
 
 
-def _compose_on(bases: dict[tuple[str, ...], DictConfig], words: Sequence[str]) -> RunConfig:
+def _compose_quickly(words: Sequence[str]) -> RunConfig:
     overrides = parse(translated(words, options("model")))
     for override in overrides:
         check_word(override)
     check_keys(words)
     groups = tuple(str(item.input_line) for item in overrides if item.key_or_group in SCHEMAS)
-    if groups not in bases:
-        with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-            bases[groups] = hydra_compose("config", overrides=list(groups))
-    composed = copy.deepcopy(bases[groups])
+    composed = copy.deepcopy(_options_composed(groups))
     try:
         # What Hydra itself does with a value once the files are read.
         for override in overrides:
@@ -83,10 +78,17 @@ def _compose_on(bases: dict[tuple[str, ...], DictConfig], words: Sequence[str]) 
     return config
 
 
+@lru_cache(maxsize=64)
+def _options_composed(groups: tuple[str, ...]) -> DictConfig:
+    register_schemas()
+    with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+        return hydra_compose("config", overrides=list(groups))
+
+
 def values_of(words: Sequence[str]) -> dict[str, list[Any]]:
     """Read words that may give several values, as `seed=1,2` or `seed=range(1,11)`, by setting."""
     check_keys(words)
-    chosen = {}
+    chosen: dict[str, list[Any]] = {}
     for override in parse(words):
         if override.is_sweep_override() and override.is_discrete_sweep():
             chosen[override.key_or_group] = list(override.sweep_iterator())

@@ -25,7 +25,7 @@ class ScgptSize:
 # paper: the released human model. tiny: a fit in seconds on one core of a CPU, where dropout of
 # attention weights alone would cost as much as all the rest.
 SCGPT_SIZES = {
-    "tiny": ScgptSize(width=32, heads=2, layers=2, hidden=32, dropout=0.1, attention_dropout=0.0),
+    "tiny": ScgptSize(width=32, heads=1, layers=2, hidden=32, dropout=0.1, attention_dropout=0.0),
     "small": ScgptSize(width=128, heads=4, layers=4, hidden=128),
     "paper": ScgptSize(width=512, heads=8, layers=12, hidden=512),
 }

@@ -34,7 +34,9 @@ def blank(width: float, height: float) -> Figure:
 
 def settle(figure: Figure) -> None:
     """Find the layout once: each drawing would move it a little from where the last one left it."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None, "opened by `blank`"
+    engine.execute(figure)
     figure.set_layout_engine("none")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -70,23 +72,24 @@ def learning_curves(
 
 
 def _panel(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
-    for curve in curves:
-        colour, dashes = _line(curve)
-        scores = list(curve.scores[metric])
-        axes.plot(
-            curve.epochs,
-            scores,
-            color=colour,
-            linestyle=dashes,
-            linewidth=0.8,
-            alpha=0.8,
-            label=f"{metric} of seed {curve.seed}",
+    for mode in dict.fromkeys(curve.mode for curve in curves):
+        alike = [curve for curve in curves if curve.mode == mode]
+        colour, dashes = _line(alike[0])
+        lines = [np.column_stack([c.epochs, c.scores[metric]]) for c in alike]
+        # Missing scores end a line; a collection would draw nothing of it.
+        lines = [line[np.isfinite(line).all(axis=1)] for line in lines]
+        drawn = LineCollection(
+            lines, colors=colour, linestyles=dashes, linewidths=0.8, alpha=0.8, label=f"{mode} runs"
         )
-        if curve.best is not None and curve.best in curve.epochs:
-            at = list(curve.epochs).index(curve.best)
-            axes.plot(
-                curve.best, scores[at], marker="o", markersize=2.6, color=colour, linestyle="none"
-            )
+        axes.add_collection(drawn)
+        chosen = [
+            (curve.best, curve.scores[metric][list(curve.epochs).index(curve.best)])
+            for curve in alike
+            if curve.best is not None and curve.best in curve.epochs
+        ]
+        if chosen:
+            axes.scatter(*zip(*chosen, strict=True), s=7, color=colour)
+    axes.autoscale_view()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(word_of(metric))

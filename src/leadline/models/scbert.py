@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -163,7 +163,7 @@ class Scbert(MaskedBins):
             x_BLD = body.encode_distinct(batch["counts"])
         else:
             x_BLD = body.encode(batch["tokens"])
-        logits_NT: Tensor = body.to_out(x_BLD.flatten(0, 1)[batch["where"]])
+        logits_NT: Tensor = cast(nn.Linear, body.to_out)(x_BLD.flatten(0, 1)[batch["where"]])
         return logits_NT
 
     def layouts(self, network: nn.Module) -> dict[str, dict[str, Any]]:
@@ -177,28 +177,25 @@ class Scbert(MaskedBins):
 
     def before_step(self, network: nn.Module, step: int) -> None:
         """Draw the projections anew when their time is over, and count the steps."""
-        calls = network.performer.calls_since_last_redraw
-        every = self.config.redraw_every
-        if every and int(calls) >= every:  # type: ignore[operator]
-            generator = torch.Generator().manual_seed(self.redraw_seed ^ step)
-            network.redraw(generator)  # type: ignore[operator]
-            calls.zero_()  # type: ignore[union-attr, operator]
+        body, every = body_of(network), self.config.redraw_every
+        calls = body.performer.calls_since_last_redraw
+        if every and int(calls) >= every:
+            body.redraw(torch.Generator().manual_seed(self.redraw_seed ^ step))
+            calls.zero_()
         else:
-            calls += 1  # type: ignore[operator]
+            calls += 1
 
     def blocks(self, network: nn.Module) -> Sequence[nn.Module]:
         """Give the blocks."""
         return list(body_of(network).blocks)
 
     def multiplications(self, network: nn.Module) -> int:
-        """Count those of the dense layers and of attention, for the tokens that are computed."""
+        """Count those of the largest product: threads meet after each, of which there are many."""
         shape = body_of(network).shape
         inner = shape.heads * shape.head_width
         features = favor.features_of(shape.head_width)
-        each = 4 * shape.width * inner + 8 * shape.width**2 + 4 * inner * features
-        tokens = N_TOKENS if self.collapsed else shape.positions
-        assert self.config.hidden is not None
-        return tokens * each * shape.depth + shape.positions * self.config.hidden[0]
+        each = max(4 * shape.width**2, shape.width * inner, inner * features)
+        return (N_TOKENS if self.collapsed else shape.positions) * each
 
     def caveats(self) -> Sequence[str]:
         """Warn of the published stabiliser."""

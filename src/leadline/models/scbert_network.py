@@ -111,22 +111,23 @@ class Named(nn.Module):
         super().__init__()
         self.fn = fn
 
-    def forward(self, *inputs: Tensor | None) -> Tensor:
+    def forward(self, x_BND: Tensor) -> Tensor:
         """Pass everything on."""
-        return self.fn(*inputs)
+        out_BND: Tensor = self.fn(x_BND)
+        return out_BND
 
 
-class Normed(Named):
+class Normed(nn.Module):
     """A module after a layer norm."""
 
     def __init__(self, width: int, fn: nn.Module) -> None:
-        super().__init__(fn)
-        # Ahead of `fn`, as in the published order of names.
-        self._modules = {"norm": nn.LayerNorm(width), **self._modules}
+        super().__init__()
+        self.norm, self.fn = nn.LayerNorm(width), fn
 
     def forward(self, x_BND: Tensor, *others: Tensor | None) -> Tensor:
         """Norm, then the module."""
-        return self.fn(self.norm(x_BND), *others)
+        out_BND: Tensor = self.fn(self.norm(x_BND), *others)
+        return out_BND
 
 
 class Block(nn.ModuleList):

@@ -32,7 +32,7 @@ SHARE = np.float32(0.15)
 HIDDEN = 0.9
 CELLS_AT_A_TIME = 4096
 # A word of 64 bits that orders the tokens of a batch: cell, draw, place.
-PLACE_BITS, CELL_BITS = 20, 16
+PLACE_BITS, CELL_BITS = 24, 16
 DRAW_BITS = 64 - PLACE_BITS - CELL_BITS
 
 # Measured sums over cells and positions, by name.
@@ -91,10 +91,10 @@ class MaskedTokens:
         each cell's most common bin that is not zero.
         """
         cell_N, gene_N, bin_N = self.tokens.stored(rows)
-        chosen_N, shown_N = masks(cell_N, gene_N, bin_N, rows, moment)
+        chosen, shown_N = masks(cell_N, gene_N, bin_N, rows, moment)
         length = int(self.tokens.matrix_CL.shape[1])
         batch = {"common_B": torch.from_numpy(most_common(cell_N, bin_N, len(rows), length))}
-        picked = cell_N[chosen_N], shown_N[chosen_N].astype(np.int64), bin_N[chosen_N]
+        picked = cell_N[chosen], shown_N[chosen].astype(np.int64), bin_N[chosen]
         if self.collapsed:
             counts_BT = histograms(cell_N, shown_N, len(rows), length)
             return batch | {"counts": torch.from_numpy(counts_BT)} | kinds(*picked)
@@ -103,7 +103,7 @@ class MaskedTokens:
         tokens_BL.ravel()[flat_N] = shown_N
         arrays = {
             "tokens": tokens_BL,
-            "where": flat_N[chosen_N],
+            "where": flat_N[chosen],
             "cell": picked[0],
             "shown": picked[1],
             "label": picked[2].astype(np.int64),
@@ -118,39 +118,43 @@ def masks(
     bin_N: NDArray[np.uint8],
     rows: NDArray[np.int64],
     moment: Moment,
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Draw which non-zero tokens are chosen, and what is shown of all of them.
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Draw which of the non-zero tokens are chosen, and what is shown of all of them.
 
     A hash of seed, epoch, row and gene decides: no batch, rank or resumption changes a mask.
     """
     word_B = words_of(seed=moment.seed, epoch=moment.epoch, rows=rows)
     word_N = mix(word_B[cell_N] ^ gene_N.astype(np.uint64))
-    chosen_N = lowest(cell_N, word_N >> np.uint64(64 - DRAW_BITS), len(rows))
+    chosen = lowest(cell_N, word_N >> np.uint64(64 - DRAW_BITS), len(rows))
     # Bits that did not choose say what hides.
-    low_N = (word_N & np.uint64(2**32 - 1)).astype(np.float64)
-    hidden_N = chosen_N & (low_N < HIDDEN * 2.0**32)
-    return chosen_N, np.where(hidden_N, np.uint8(MASK), bin_N)
+    low = (word_N[chosen] & np.uint64(2**32 - 1)).astype(np.float64)
+    shown_N = bin_N.copy()
+    shown_N[chosen[low < HIDDEN * 2.0**32]] = MASK
+    return chosen, shown_N
 
 
 def lowest(
     cell_N: NDArray[np.int64], draw_N: NDArray[np.uint64], n_cells: int
-) -> NDArray[np.bool_]:
-    """Mark the ceil(15 %) of each cell's tokens with the lowest draws; cells come in order."""
+) -> NDArray[np.int64]:
+    """Find the ceil(15 %) of each cell's tokens with the lowest draws; cells come in order.
+
+    Gives places among the N, by cell and then by draw; of equal draws the first place wins.
+    """
     held_B = np.bincount(cell_N, minlength=n_cells)
-    assert n_cells <= 1 << CELL_BITS and held_B.max(initial=0) <= 1 << PLACE_BITS
     wanted_B = np.ceil(SHARE * held_B.astype(np.float32)).astype(np.int64)
-    first_B = np.cumsum(held_B) - held_B
-    place_N = np.arange(len(cell_N)) - np.repeat(first_B, held_B)
+    before_B = np.cumsum(held_B) - held_B
+    # The first so many of each cell, once each cell's tokens stand in the order of their draws.
+    taken = np.arange(wanted_B.sum())
+    taken += np.repeat(before_B - (np.cumsum(wanted_B) - wanted_B), wanted_B)
+    if n_cells > 1 << CELL_BITS or len(cell_N) > 1 << PLACE_BITS:
+        by_draw: NDArray[np.int64] = np.lexsort((draw_N, cell_N))[taken]
+        return by_draw
     # One sort of plain words is several times faster than one of (cell, draw) pairs.
     word_N = cell_N.astype(np.uint64) << np.uint64(64 - CELL_BITS)
     word_N |= draw_N << np.uint64(PLACE_BITS)
-    word_N |= place_N.astype(np.uint64)
+    word_N |= np.arange(len(cell_N), dtype=np.uint64)
     word_N.sort()
-    wins_N = place_N < np.repeat(wanted_B, held_B)
-    winner = word_N[wins_N] & np.uint64((1 << PLACE_BITS) - 1)
-    chosen_N = np.zeros(len(cell_N), bool)
-    chosen_N[winner.astype(np.int64) + np.repeat(first_B, wanted_B)] = True
-    return chosen_N
+    return (word_N[taken] & np.uint64((1 << PLACE_BITS) - 1)).astype(np.int64)
 
 
 def kinds(cell_N: NDArray[np.int64], shown_N: NDArray[np.int64], bin_N: NDArray[np.uint8]) -> Batch:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from html import escape
 
 from leadline.page.colours import variables
@@ -14,6 +16,10 @@ OUTSIDE = re.compile(
 )
 ROOT = re.compile(r"<svg\b[^>]*?viewBox=\"([^\"]*)\"[^>]*>")
 STYLE = re.compile(r'style="([^"]*)"')
+ID = re.compile(r' id="([^"]+)"')
+REFERENCE = re.compile(r'(?:url\(#|href="#)([^")]+)')
+LETTER = re.compile(r"DejaVuSans[\w-]*-[0-9a-f]+")
+GLYPH = re.compile(r'<path id="(DejaVuSans[\w-]*-[0-9a-f]+)"[^>]*/>\s*')
 # A hundredth of a point is finer than any screen or printer shows.
 DIGITS = re.compile(r"(-?\d+\.\d{2})\d+")
 PATH = re.compile(r'\b(d|x|y)="([^"]*)"')
@@ -52,11 +58,12 @@ def figure(
 
 
 def inline(svg: str, prefix: str, title: str, description: str, *, fixed: bool = False) -> str:
-    """Make an SVG file part of a page: ids of its own, a title and a text alternative."""
+    """Make an SVG file part of a page: ids of its own, a title and a text alternative.
+
+    Letters keep their ids, which are the same in every drawing: the page holds each letter once.
+    """
     prefix = re.sub(r"[^\w-]", "-", prefix)
-    text = OUTSIDE.sub("", svg)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", text)
+    text = _identified(OUTSIDE.sub("", svg), prefix)
     text = PATH.sub(_rounded, text)
     if not fixed:
         text = STYLE.sub(lambda found: f'style="{variables(found[1])}"', text)
@@ -74,6 +81,42 @@ def inline(svg: str, prefix: str, title: str, description: str, *, fixed: bool =
     return f"{text[:start]}{words}{text[start:]}".strip()
 
 
+def _identified(text: str, prefix: str) -> str:
+    """Keep the ids that something refers to, short and of this drawing alone."""
+    asked = dict.fromkeys(REFERENCE.findall(text))
+    start = hashlib.sha256(prefix.encode()).hexdigest()[:6]
+    names = {
+        name: name if LETTER.fullmatch(name) else f"d{start}-{at}" for at, name in enumerate(asked)
+    }
+    text = ID.sub(lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", text)
+    return REFERENCE.sub(lambda found: found[0].replace(found[1], names[found[1]]), text)
+
+
 def _rounded(found: re.Match[str]) -> str:
     numbers = DIGITS.sub(r"\1", found[2])
     return f'{found[1]}="{numbers}"'
+
+
+def shared(body: str) -> tuple[str, str]:
+    """Take out of the drawings of a page what they share; give the body and the style it needs.
+
+    Letters are drawn once, in a drawing of their own that takes no room; styles that several
+    elements have become classes.
+    """
+    letters: dict[str, str] = {}
+
+    def keep(found: re.Match[str]) -> str:
+        letters.setdefault(found[1], found[0])
+        return ""
+
+    body = GLYPH.sub(keep, body)
+    counted = Counter(STYLE.findall(body))
+    classes = {style: f"k{at}" for at, (style, n) in enumerate(counted.items()) if n > 1}
+    body = STYLE.sub(
+        lambda found: f'class="{classes[found[1]]}"' if found[1] in classes else found[0], body
+    )
+    rules = "".join(f".{name} {{ {style} }}\n" for style, name in classes.items())
+    if letters:
+        drawn = "".join(letters.values())
+        body = f'<svg width="0" height="0" class="letters" aria-hidden="true"><defs>{drawn}</defs></svg>\n{body}'
+    return body, rules

@@ -9,13 +9,16 @@ from html import escape
 from importlib.resources import files
 
 from leadline.page.colours import dark_colours, light_colours
+from leadline.page.drawn import shared
 
 
 def document(title: str, body: str, *, over: str = "") -> str:
     """Wrap a body into a page that needs nothing beside it; `over` stands above the title."""
+    body, rules = shared(body)
     head = f'<p class="over">{escape(over)}</p>\n' if over else ""
-    style = _asset("page.css").replace("/* colours */", light_colours(body))
-    style = style.replace("/* dark colours */", dark_colours(body))
+    used = body + rules
+    style = _asset("page.css").replace("/* colours */", light_colours(used))
+    style = style.replace("/* dark colours */", dark_colours(used)) + rules
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

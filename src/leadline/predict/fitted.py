@@ -31,7 +31,8 @@ from leadline.tracking.base import Silent
 BLIND = ("majority", "stratified")
 # Cells of a network that are asked again; other models are quick enough to be asked all.
 CELLS_TO_CHECK = 256
-# Another device or BLAS may turn a tie: this share of the cells may be called otherwise.
+# Another device or BLAS may turn a tie: this share of the cells may be called otherwise, and this
+# far may probabilities be away on average.
 MAY_DIFFER = 0.02
 
 
@@ -139,12 +140,14 @@ def require_same(model: Predictor, job: Job, folder: Path) -> None:
     """Refuse a model that does not say of the reported cells what the record says of them."""
     parts, _ = record.read_predictions(folder)
     rows = job.split.test[:CELLS_TO_CHECK] if job.by_epochs else job.split.test
-    said_C = model.predict_proba(job.cells.take(rows)).argmax(axis=1)
-    differ = int(np.count_nonzero(said_C != parts["test"].predicted_C[: len(rows)]))
-    if differ > MAY_DIFFER * len(rows):
+    proba_CK, told = model.predict_proba(job.cells.take(rows)), parts["test"]
+    differ = np.count_nonzero(proba_CK.argmax(axis=1) != told.predicted_C[: len(rows)])
+    off = float(np.abs(proba_CK - told.proba_CK[: len(rows)]).mean())
+    if differ > MAY_DIFFER * len(rows) or off > MAY_DIFFER:
         raise UserError(
             "a model that is made again must repeat its record",
-            got=f"{differ:,} of {len(rows):,} reported cells that it calls otherwise",
+            got=f"{differ:,} of {len(rows):,} reported cells that it calls otherwise, and "
+            f"probabilities {off:.3f} away on average",
             remedy="use the versions that record.json names under provenance, or run it again",
         )
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+from leadline import catalog, shelf
+from leadline.cells import outline
 from leadline.compose import compose, compose_many, values_of
-from leadline.config import SCHEMAS, RunConfig
+from leadline.config import SCHEMAS, DataConfig, RunConfig
 from leadline.errors import UserError, nearest
 from leadline.study.factors import check_factors, has
 from leadline.study.schema import Arm, Grid, Settings, Study
@@ -18,6 +21,8 @@ from leadline.study.words import words_of
 MARK = "@"
 # A pretraining is made once, whatever few-shot runs and replicates start from it.
 NOT_FOR_PRETRAINING = ("seed", "data.fraction")
+# No words on the command line, and no data yet.
+AS_FILED: Mapping[str, Sequence[Any]] = {}
 # Where runs are made, or for whom: not to be varied.
 PLACES = ("runs_dir", "data_dir", "study", "arm")
 
@@ -67,7 +72,7 @@ def expand(study: Study, words: Sequence[str] = ()) -> Plan:
     """
     chosen = values_of(words)
     check_marks(study)
-    expand_as(study, {})
+    expand_as(study, AS_FILED)
     return expand_as(study, chosen)
 
 
@@ -80,12 +85,13 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     plain = {name: layered(study.base, arm.settings) for name, arm in study.arms.items()}
     configs = dict(zip(plain, composed(plain), strict=True))
     check_known([*fixed, *grid], study, configs)
+    tier = {} if chosen is AS_FILED else fitting(study, plain[study.reference], fixed)
     arms = {
-        name: layered(settings, applicable(fixed, configs[name]))
+        name: layered(settings, applicable({**unset(tier, settings), **fixed}, configs[name]))
         for name, settings in plain.items()
     }
-    configs = dict(zip(arms, composed(arms), strict=True)) if fixed else configs
-    factors = check_factors(study.arms, arms, configs, as_filed=not chosen)
+    configs = dict(zip(arms, composed(arms), strict=True))
+    factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
     check_grids(study, arms)
     runs = [
         Wish(arm=name, settings=layered(arms[name], point), point=written_point(point))
@@ -95,7 +101,7 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     used = {name for run in runs for name in run.starts_from}
     return Plan(
         study=study,
-        pretraining=pretraining_of(study, fixed, used),
+        pretraining=pretraining_of(study, tier, fixed, used),
         runs=runs,
         factors=factors,
     )
@@ -137,6 +143,29 @@ def applicable(fixed: Settings, config: RunConfig) -> dict[str, Any]:
     }
 
 
+def fitting(study: Study, reference: Settings, fixed: Settings) -> Settings:
+    """Choose what follows from the number of cells, if anything does."""
+    if not study.by_size:
+        return {}
+    about = {key: fixed[key] for key in fixed if key.startswith(("data", "data_dir"))}
+    config = composed({study.reference: layered(reference, about)})[0]
+    n_cells = cells_in(config.data, Path(config.data_dir))
+    return next(tier.settings for tier in study.by_size if n_cells < tier.below)
+
+
+def unset(tier: Settings, settings: Settings) -> dict[str, Any]:
+    """Leave out what an arm says itself."""
+    return {key: value for key, value in tier.items() if key not in settings}
+
+
+def cells_in(data: DataConfig, data_dir: Path) -> int:
+    """Count the cells of a dataset, without reading its matrix where the file allows it."""
+    paths = catalog.files(data, data_dir)
+    if all(path.suffix == ".h5ad" for path in paths):
+        return sum(outline(path).n_cells for path in paths)
+    return len(shelf.take(data, data_dir).cells)
+
+
 def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]]:
     """Go through an arm's grids, with the values of the command line in the place of its own.
 
@@ -157,10 +186,11 @@ def written_point(point: Settings) -> str:
     return " ".join(words_of({key: value for key, value in point.items() if key != "seed"}))
 
 
-def pretraining_of(study: Study, fixed: Settings, used: set[str]) -> dict[str, Wish]:
+def pretraining_of(
+    study: Study, tier: Settings, fixed: Settings, used: set[str]
+) -> dict[str, Wish]:
     """List the pretraining runs that are needed, each after those that it starts from."""
     ordered: dict[str, Wish] = {}
-    kept = {key: value for key, value in fixed.items() if key not in NOT_FOR_PRETRAINING}
 
     def add(name: str, path: tuple[str, ...]) -> None:
         if name in path:
@@ -174,7 +204,12 @@ def pretraining_of(study: Study, fixed: Settings, used: set[str]) -> dict[str, W
         settings = layered(study.base, {"task": "pretrain"}, study.pretraining[name])
         label = f"pretraining {name}"
         config = composed({label: settings})[0]
-        settings = layered(settings, {k: v for k, v in kept.items() if has(k, config)})
+        more = {
+            key: value
+            for key, value in {**unset(tier, settings), **fixed}.items()
+            if key not in NOT_FOR_PRETRAINING
+        }
+        settings = layered(settings, applicable(more, config))
         wish = Wish(arm=label, settings=settings)
         for needed in wish.starts_from:
             add(needed, (*path, name))

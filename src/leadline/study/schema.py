@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ KEYS = (
     "artefacts",
     "reference",
     "base",
+    "by_size",
     "pretraining",
     "arms",
     "grid",
@@ -38,7 +40,20 @@ TESTS = (
     "tost_paired",
     "mcnemar",
 )
-METRICS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "acc_hard", "f1_hard")
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_precision",
+    "macro_recall",
+    "acc_hard",
+    "f1_hard",
+    "f1_hard_cells",
+    "log_loss",
+    "calibration_error",
+    "masked_loss",
+    "masking_accuracy",
+)
 # What a run says of itself and of where it is made; a study's file is the same on every machine.
 NOT_IN_A_FILE = ("study", "arm", "runs_dir", "data_dir")
 
@@ -61,6 +76,14 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """What runs take on besides, if the data has fewer cells than `below`."""
+
+    below: float
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """A question, and the runs that answer it."""
 
@@ -69,6 +92,7 @@ class Study:
     artefacts: tuple[str, ...]
     reference: str
     base: Settings
+    by_size: tuple[Tier, ...]
     pretraining: Mapping[str, Settings]
     arms: Mapping[str, Arm]
     compare: Mapping[str, Any]
@@ -159,6 +183,7 @@ def understand(name: str, said: Any) -> Study:
         artefacts=tuple(texts("artefacts", said.get("artefacts") or [])),
         reference=reference,
         base=base,
+        by_size=read_tiers(said.get("by_size") or []),
         pretraining=pretraining,
         arms=arms,
         compare=read_compare(said.get("compare") or {}, arms),
@@ -233,13 +258,32 @@ def read_grids(where: str, said: Any) -> tuple[Grid, ...]:
     return tuple(grids)
 
 
+def read_tiers(said: Any) -> tuple[Tier, ...]:
+    """Read what follows from the number of cells: ascending limits, and one tier without."""
+    tiers: list[Tier] = []
+    for position, block in enumerate(said if isinstance(said, list) else [said]):
+        block = mapping("by_size", block, ("below", "settings"))
+        below = block.get("below", math.inf)
+        last = position == len(said) - 1
+        ascending = not tiers or below > tiers[-1].below
+        if isinstance(below, bool | str) or not ascending or last != (below == math.inf):
+            raise UserError(
+                "by_size must be a list of settings with ascending limits, the last without one",
+                got=repr(block),
+                remedy="write for example [{below: 3000, settings: {…}}, {settings: {…}}]",
+            )
+        tiers.append(Tier(below=below, settings=settings("by_size", block.get("settings"))))
+    return tuple(tiers)
+
+
 def read_compare(said: Any, arms: Mapping[str, Arm]) -> dict[str, Any]:
     """Read which tests, on which metrics, make one family; docs/studies.md gives the schema."""
     compare = dict(mapping("compare", said, COMPARE_KEYS))
     if not compare:
         return compare
     for key in ("family", "tests", "metrics"):
-        if not compare.get(key):
+        # Where an arm has one run there is nothing to test: an empty list says so.
+        if not compare.get(key) and compare.get(key) != []:
             raise UserError(
                 f"compare must have its {key}",
                 got="none",

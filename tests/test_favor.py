@@ -1,0 +1,148 @@
+"""Attention: every way of computing it gives the same, forwards and backwards."""
+
+import builtins
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadline.errors import UserError
+from leadline.models import favor
+
+
+def problem(seed, batch, tokens, heads, width, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, tokens, heads, width)
+    q, k, v = (
+        (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+        for scale in (1.0, 1.3, 1.0)
+    )
+    projection = favor.draw_projection(width, generator).to(dtype)
+    weight = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    return [q, k, v], projection, weight
+
+
+def run(attend, vectors, projection, weight, stabiliser):
+    """Give the output and the gradients of queries, keys and values."""
+    vectors = [x.clone().requires_grad_() for x in vectors]
+    out = attend(*vectors, projection, stabiliser)
+    (out * weight).sum().backward()
+    return [out.detach(), *(x.grad for x in vectors)]
+
+
+def assert_close(found, expected, limit):
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        assert float((one - other).abs().max()) <= limit * max(1.0, float(other.abs().max()))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**30),
+    batch=st.integers(1, 3),
+    tokens=st.integers(1, 40),
+    heads=st.integers(1, 3),
+    width=st.integers(2, 12),
+    piece=st.sampled_from([1, 30, 200, 10**5]),
+    stabiliser=st.sampled_from(["head", "batch"]),
+)
+def test_exact_is_the_formula_and_its_gradient_however_it_is_cut(
+    seed, batch, tokens, heads, width, piece, stabiliser
+):
+    words = problem(seed, batch, tokens, heads, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(favor, "PIECE", piece)
+        patch.setattr(favor, "PIECE_BACKWARDS", piece)
+        found = run(favor.exact, *words, stabiliser)
+    assert_close(found, run(favor.plain, *words, stabiliser), 1e-9)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    vectors, projection, _ = problem(1, 2, 9, 2, 5)
+    vectors = [x.requires_grad_() for x in vectors]
+
+    def attend(q, k, v):
+        return favor.exact(q, k, v, projection, "batch")
+
+    assert torch.autograd.gradcheck(attend, vectors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_peer_agrees_under_its_own_stabiliser(dtype):
+    words = problem(2, 2, 150, 3, 16, dtype)
+    expected = run(favor.performer, *words, "head")
+    found = run(favor.exact, *words, "head")
+    assert_close(found, expected, 1e-10 if dtype == torch.float64 else 3e-5)
+
+
+def test_the_peer_knows_no_other_stabiliser_and_may_be_missing(monkeypatch):
+    words = problem(2, 1, 5, 1, 4)
+    with pytest.raises(UserError, match="of each cell and head only: got model.stabiliser=batch"):
+        run(favor.performer, *words, "batch")
+    favor.fast_attention.cache_clear()
+    real = builtins.__import__
+
+    def without(name, *rest, **named):
+        if name == "performer_pytorch":
+            raise ImportError(name)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=r'pip install "leadline\[performer\]"'):
+        run(favor.performer, *words, "head")
+    favor.fast_attention.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("stabiliser", ["head", "batch"])
+def test_compiled_agrees(stabiliser):
+    words = problem(3, 2, 50, 2, 16)
+    assert_close(
+        run(favor.compiled, *words, stabiliser), run(favor.plain, *words, stabiliser), 1e-9
+    )
+
+
+@pytest.mark.parametrize("stabiliser", ["head", "batch"])
+def test_extreme_projections_stay_finite(stabiliser):
+    """Far below and above what float32 can raise: the constant in the features carries it."""
+    vectors, projection, weight = problem(4, 2, 20, 2, 16, torch.float32)
+    vectors = [x * scale for x, scale in zip(vectors, (30.0, 30.0, 1.0), strict=True)]
+    found = run(favor.exact, vectors, projection, weight, stabiliser)
+    assert all(x.isfinite().all() for x in found)
+    double = [x.double() for x in vectors]
+    expected = run(favor.plain, double, projection.double(), weight.double(), stabiliser)
+    assert float((found[0] - expected[0]).abs().max()) < 1e-3
+
+
+def test_one_cell_depends_on_the_others_only_as_published():
+    vectors, projection, _ = problem(5, 3, 30, 2, 8)
+    for stabiliser, depends in (("batch", True), ("head", False)):
+        together = favor.exact(*vectors, projection, stabiliser)
+        alone = favor.exact(*(x[:1] for x in vectors), projection, stabiliser)
+        difference = float((together[:1] - alone).abs().max())
+        assert (difference > 1e-6) is depends if depends else difference < 1e-12
+
+
+def test_half_precision_is_computed_in_full():
+    vectors, projection, weight = problem(6, 1, 20, 1, 8, torch.float32)
+    halves = [x.to(torch.bfloat16) for x in vectors]
+    out = favor.exact(*halves, projection, "head")
+    expected = favor.exact(*(x.float() for x in halves), projection, "head")
+    assert out.dtype == torch.float32 and torch.equal(out, expected)
+    found = run(favor.exact, halves, projection, weight, "head")
+    assert found[1].dtype == torch.bfloat16
+
+
+def test_projections_are_orthogonal_in_blocks_and_long_as_normal_vectors():
+    drawn = favor.draw_projection(64, torch.Generator().manual_seed(1))
+    assert drawn.shape == (266, 64) == (favor.features_of(64), 64)
+    unit = drawn / drawn.norm(dim=1, keepdim=True)
+    for block in unit.split(64):
+        gram = block @ block.T
+        assert torch.allclose(gram, torch.eye(len(block)), atol=1e-5)
+    # The length of 64 independent normal numbers: sqrt(64) or a little less, deviation 0.7.
+    assert 7.7 < float(drawn.norm(dim=1).mean()) < 8.2
+    again = favor.draw_projection(64, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, again)
