@@ -36,6 +36,7 @@ class Server:
 
     def __init__(self):
         self.runs, self.artifacts, self.asked, self.views = {}, {}, [], []
+        self.paths: list[str] = []
         self.broken: set[str] = set()
         handler = type("Handler", (Handler,), {"server_state": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -251,6 +252,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         state = self.server_state
+        state.paths.append(self.path)
         if self.path == "/graphql":
             said = json.loads(body)
             operation = re.search(r"(?:query|mutation)\s+(\w+)", said["query"])[1]

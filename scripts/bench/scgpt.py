@@ -8,6 +8,7 @@ faster, or needs less memory.
 """
 
 import argparse
+import ctypes
 import json
 import sys
 import time
@@ -70,10 +71,10 @@ def compare(theirs, ours, turns):
 # ---- preprocessing, as the original describes it
 
 
-def bins_by_cell(dense, rng):
+def bins_by_cell(matrix, rng):
     """Bin cell by cell."""
     binned, edges = [], []
-    for row in dense:
+    for row in matrix.toarray():
         if row.max() == 0:
             binned.append(np.zeros_like(row, dtype=np.int64))
             edges.append(np.zeros(BINS))
@@ -113,8 +114,8 @@ def tokens_by_cell(binned, ids, cls, longest):
 def preprocessing(n_cells, turns):
     cells = some_cells(n_cells)
     matrix = cells.matrix_CG
-    dense, ids = matrix.toarray(), np.arange(matrix.shape[1]) + 5
-    expected, edges = bins_by_cell(dense, np.random.RandomState(0))
+    ids = np.arange(matrix.shape[1]) + 5
+    expected, edges = bins_by_cell(matrix, np.random.RandomState(0))
     binned = tokens.bin_cells(matrix, BINS, np.random.RandomState(0))
     assert (binned.toarray() == expected).all()
     assert (tokens.cell_edges(matrix, BINS) == edges).all()
@@ -127,12 +128,12 @@ def preprocessing(n_cells, turns):
     pieces = np.array_split(np.arange(n_cells), max(n_cells // 32, 1))
     report = {
         "binning": compare(
-            lambda: bins_by_cell(dense, np.random.RandomState(0)),
+            lambda: bins_by_cell(matrix, np.random.RandomState(0)),
             lambda: tokens.bin_cells(matrix, BINS),
             turns,
         ),
         "binning_with_random_ties": compare(
-            lambda: bins_by_cell(dense, np.random.RandomState(0)),
+            lambda: bins_by_cell(matrix, np.random.RandomState(0)),
             lambda: tokens.bin_cells(matrix, BINS, np.random.RandomState(0)),
             turns,
         ),
@@ -178,8 +179,9 @@ class Genes(nn.Module):
 class Straightforward(nn.Module):
     """The same network from torch's own parts; the value decoder runs along, as published."""
 
-    def __init__(self, sizes, cls_decoder):
+    def __init__(self, sizes, pad_id, cls_decoder):
         super().__init__()
+        self.pad_id = pad_id
         self.encoder = Genes(sizes.vocabulary, sizes.width)
         self.value_encoder = Values(sizes.width, sizes.dropout)
         layer = nn.TransformerEncoderLayer(
@@ -191,7 +193,7 @@ class Straightforward(nn.Module):
 
     def forward(self, ids, values):
         x = self.encoder(ids) + self.value_encoder(values)
-        x = self.transformer_encoder(x, src_key_padding_mask=ids == PAD)
+        x = self.transformer_encoder(x, src_key_padding_mask=ids == self.pad_id)
         self.decoder(x.flatten(0, 1))
         return self.cls_decoder(x[:, 0])
 
@@ -210,6 +212,8 @@ def padded_cells(batch, pad_id, longest):
 def peak_mib(function):
     """Give the memory that a call adds at its peak, or None where Linux does not tell."""
     try:
+        # What earlier calls gave back is not this one's.
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         before = status("VmRSS")
         function()
@@ -232,20 +236,18 @@ def network(options, n_cells, batch_size, turns):
     model = Scgpt(ScgptConfig(name="scgpt", **options))
     ours = model.build(cells)
     source = model.encode(cells)
-    theirs = Straightforward(model.sizes, ours.cls_decoder)
+    pad_id = model.vocabulary.number("<pad>")
+    theirs = Straightforward(model.sizes, pad_id, ours.cls_decoder)
     loaded = theirs.load_state_dict(ours.state_dict(), strict=False)
     assert not loaded.missing_keys and not loaded.unexpected_keys, loaded
     rows = [np.arange(s, min(s + batch_size, n_cells)) for s in range(0, n_cells, batch_size)]
-    # `<pad>` is a number of the vocabulary; here the first gene is never looked at instead.
     batches = [source.batch(r, NOW) for r in rows]
-    pad_id = model.vocabulary.number("<pad>")
 
     def padded(longest):
         return [padded_cells(batch, pad_id, longest(batch)) for batch in batches]
 
     to_set = padded(lambda _: int(source.lengths_C.max()))
     to_batch = padded(lambda batch: int(batch["lengths"].max()))
-    globals()["PAD"] = pad_id
     labels = torch.from_numpy(cells.labels_C[rows[0]]).long()
 
     def evaluate_theirs(fed):
@@ -272,7 +274,10 @@ def network(options, n_cells, batch_size, turns):
         aim(ours, seed=1, epoch=1, rows=rows[0])
         cross_entropy(model.logits(ours, source.batch(rows[0], NOW)), labels).backward()
 
-    difference = float((evaluate_theirs(to_set) - evaluate_ours()).abs().max())
+    # Ours names no class that the few cells here do not have.
+    found = evaluate_ours()
+    there = found.isfinite()
+    difference = float((evaluate_theirs(to_set) - found)[there].abs().max())
     return {
         "options": options,
         "cells": n_cells,

@@ -20,6 +20,7 @@ from leadline.preempt import REQUEUE
 from leadline.progress import say
 from leadline.study import Plan, Run, expand, manifest, name_runs, read
 from leadline.sweep import Fate, sweep
+from leadline.watching import live
 
 GOOD, FAILED = 0, 1
 DEFAULT_RETRIES = 1
@@ -56,7 +57,7 @@ def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
     runs_dir = Path(runs[0].config.runs_dir)
     manifest.write(plan, runs, runs_dir)
     with heeding() as stop:
-        with live(plan, runs, watched=watched):
+        with live(plan, runs) if watched else nullcontext():
             ends = sweep(
                 runs,
                 build(asked.launcher),
@@ -109,8 +110,3 @@ def heeding() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-
-
-def live(plan: Plan, runs: Sequence[Run], *, watched: bool) -> contextmanager:  # type: ignore
-    """Show a live table for as long as this lasts, if it is wanted."""
-    return nullcontext()

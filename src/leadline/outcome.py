@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -19,11 +20,12 @@ from leadline.sweep import End, Fate
 # The score that a table has room for: of reported cells, by task.
 SHOWN = {"classify": "accuracy", "pretrain": "masking_accuracy"}
 MOST_REASONS = 12
+WIDTH_OF_A_FILE = 160
 
 
 def conclude(plan: Plan, ends: Sequence[End], *, stopped: bool, again: str) -> None:
     """Print the table of a sweep, the reasons of failures, and what is to be done next."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = paper()
     console.print(table(plan, ends))
     failed = [end for end in ends if end.fate is Fate.FAILED]
     for line in reasons(failed):
@@ -38,6 +40,12 @@ def conclude(plan: Plan, ends: Sequence[End], *, stopped: bool, again: str) -> N
         console.print(f"stopped; what ran has a checkpoint. Go on with:\n  {escape(again)}")
     elif failed:
         console.print(f"to try again:\n  {escape(again)}")
+
+
+def paper() -> Console:
+    """Give where tables are printed: as wide as the terminal, or as a file has room."""
+    wide = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    return Console(highlight=False, soft_wrap=True, width=wide)
 
 
 def table(plan: Plan, ends: Sequence[End]) -> Table:

@@ -29,6 +29,9 @@ def resolve(config: RunConfig, *, selects: bool) -> RunConfig:
     selection, fewshot = protocol.selection, protocol.fewshot
     if selection == "published":
         selection = published_selection(model.name, selects=selects)
+        if config.task == "pretrain":
+            # The paper takes a checkpoint by the number of its epoch: the last one.
+            selection = "none"
     if fewshot == "published":
         fewshot = published_fewshot(config.data.design, model.name)
     if not selects and protocol.baseline_cells == "labelled":

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from leadline.tracking import Tracker
 
 if TYPE_CHECKING:
     from leadline.pretrain import Pretraining
+    from leadline.trainer import Classifier
 
 
 class RunFailed(Exception):
@@ -165,7 +166,20 @@ def compute(job: Job, world: World, notice: Notice, tracker: Tracker) -> Outcome
     model = learner(job, world, notice, tracker)
     fit = model.fit(train, selection)
     # Only here, after everything is chosen, does the model meet the cells that are reported on.
-    return Outcome(fit=fit, parts={part: predict(model, held[part]) for part in held})
+    parts = {part: predict(model, held[part]) for part in held}
+    if job.by_epochs:
+        fit = afterwards(cast("Classifier", model), fit, job, held["test"])
+    return Outcome(fit=fit, parts=parts)
+
+
+def afterwards(model: Classifier, fit: models.Fit, job: Job, reported: Cells) -> models.Fit:
+    """Add what only a fitted network can tell: the effect of batches, positions of all cells."""
+    arrays = dict(fit.arrays)
+    if job.config.train.save_embeddings:
+        arrays["embeddings.npz"] = model.embed(job.cells)
+    return replace(
+        fit, arrays=arrays, warnings=[*fit.warnings, *model.effect_of_batches(reported)]
+    )
 
 
 def pretrain(

@@ -3,10 +3,21 @@
 A module has SUMMARY, HELP, `add_arguments(parser)` and `call(chosen)`, which gives the exit code.
 """
 
-from leadline.commands import ablate, compare, completion, import_wandb, listing, predict, show, sync
+from leadline.commands import (
+    ablate,
+    compare,
+    completion,
+    import_wandb,
+    listing,
+    plan,
+    predict,
+    show,
+    sync,
+)
 
 ROOMS = {
     "ablate": ablate,
+    "plan": plan,
     "predict": predict,
     "list": listing,
     "show": show,

@@ -39,14 +39,14 @@ from leadline.config.run import (
     RunConfig,
     science,
 )
+from leadline.config.scbert import SCBERT_SIZES, ScbertConfig
+from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
 from leadline.config.tracker import (
     CsvTrackerConfig,
     TensorboardTrackerConfig,
     TrackerConfig,
     WandbTrackerConfig,
 )
-from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
-from leadline.config.scbert import SCBERT_SIZES, ScbertConfig
 from leadline.config.train import TRAIN_CHOICES, TrainConfig
 
 __all__ = [

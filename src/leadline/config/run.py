@@ -27,13 +27,13 @@ from leadline.config.models import (
 from leadline.config.pretraining import Gene2vecConfig
 from leadline.config.protocol import ProtocolConfig
 from leadline.config.scbert import ScbertConfig
+from leadline.config.scgpt import ScgptConfig
 from leadline.config.tracker import (
     CsvTrackerConfig,
     TensorboardTrackerConfig,
     TrackerConfig,
     WandbTrackerConfig,
 )
-from leadline.config.scgpt import ScgptConfig
 from leadline.config.train import TrainConfig
 
 

@@ -70,7 +70,7 @@ class ScgptConfig(ModelConfig):
             within(f"model.{name}", self.of_size(name), 0, 0.95)
         within("model.max_length", self.of_size("max_length"), 2, 1_000_000)
         within("model.classifier_layers", self.classifier_layers, 1, 100)
-        within("model.bins", self.bins, 3, 256)
+        within("model.bins", self.bins, 3, 255)
         within("model.min_coverage", self.min_coverage, 0, 1)
         within("model.mask_share", self.mask_share, 0, 1, open_low=True)
         if self.of_size("width") % self.of_size("heads"):

@@ -75,10 +75,18 @@ def _column(axes: Axes, column: Column, least: int) -> None:
     axes.set_ylim(max(at, least) - 0.4, -0.6)
     axes.set_yticks([place for place, _, _ in ticks], [label for _, label, _ in ticks])
     axes.tick_params(axis="y", length=0)
-    notes = axes.secondary_yaxis("right")
-    notes.set_yticks([place for place, _, _ in ticks], [note for _, _, note in ticks])
-    notes.tick_params(length=0, labelcolor=MUTED)
-    notes.spines["right"].set_visible(False)
+    for place, _, note in ticks:
+        axes.annotate(
+            note,
+            (1, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=MUTED,
+            annotation_clip=False,
+        )
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     axes.set_xlabel(column.axis)

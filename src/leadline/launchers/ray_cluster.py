@@ -41,7 +41,10 @@ class Seat:
 
     def compute(self, line: bytes) -> bytes:
         """Compute one task; a worker that dies is replaced at the next."""
-        if self.worker is None or not self.worker.alive:
+        if self.worker is not None and not self.worker.alive:
+            self.worker.close()
+            self.worker = None
+        if self.worker is None:
             self.worker = Worker(self.environment)
         self.worker.give(read_task(line))
         return outcome_line(self.worker.collect())

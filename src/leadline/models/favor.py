@@ -250,7 +250,8 @@ class Rows:
         self.step = features.tokens
         self.x = x_BNHE
         if self.some > 1:
-            self.x = x_BNHE.transpose(1, 2).reshape(self.rows, self.tokens, width)
+            side_by_side = x_BNHE.transpose(1, 2).reshape(self.rows, self.tokens, width)
+            self.x = side_by_side.contiguous()
 
     def like(self) -> Rows:
         """Make room for as many vectors, cut alike."""
@@ -402,8 +403,8 @@ class Backwards:
     def through(self, d_RTM: Tensor, total_RT1: Tensor, x_RTE: Tensor) -> Tensor:
         """Bring the gradient of projections and half squared lengths back to the vectors."""
         lengths_RTE = x_RTE * (total_RT1 * -(self.features.scale**2))
-        lengths_RTE.flatten(0, 1).addmm_(d_RTM.flatten(0, 1), self.features.back_ME)
-        return lengths_RTE
+        vectors = torch.addmm(lengths_RTE.flatten(0, 1), d_RTM.flatten(0, 1), self.features.back_ME)
+        return vectors.view(x_RTE.shape)
 
 
 def full(x: Tensor) -> Tensor:

@@ -95,6 +95,18 @@ class TorchModel(ABC):
         """Give what the record says of this model beside what the trainer knows; after `build`."""
         return {}
 
+    def embeddings(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Give what `train.save_embeddings` keeps; a model without this method has none.
+
+        `cells`: one vector for each cell. `positions`, if the model has them: for each position
+        of `position_names`, the sum of its vectors over these cells.
+        """
+        raise NotImplementedError
+
+    def position_names(self) -> Sequence[str]:
+        """Name the positions of `embeddings`."""
+        return ()
+
     def before_step(self, network: nn.Module, step: int) -> None:
         """Change buffers before an optimiser step, counted from 1, and alike on all ranks."""
         return

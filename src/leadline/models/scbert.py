@@ -47,6 +47,8 @@ class Scbert(MaskedBins):
                 got="model.depth=1",
                 remedy="use train.freeze=paper, or more blocks",
             )
+        # A run's protocol has said it already.
+        self.stabiliser = "head" if config.stabiliser == "auto" else config.stabiliser
         self.reference = None if config.genes == "own" else read_genes(Path(config.genes))
         self.start = None if start is None else read_start(start)
         if self.start is not None and self.start.genes is not None:
@@ -110,7 +112,7 @@ class Scbert(MaskedBins):
         table_LD = None if self.collapsed else self._positions(tokens)
         network = Network(
             shape,
-            Way(stabiliser=config.stabiliser, backend=config.backend),
+            Way(stabiliser=self.stabiliser, backend=config.backend),
             positions_ND=table_LD,
             head=head,
         )
@@ -199,7 +201,7 @@ class Scbert(MaskedBins):
 
     def caveats(self) -> Sequence[str]:
         """Warn of the published stabiliser."""
-        if self.config.stabiliser == "head":
+        if self.stabiliser == "head":
             return ()
         return (
             "model.stabiliser=batch takes one number from all cells that are computed together",
@@ -210,6 +212,10 @@ class Scbert(MaskedBins):
         del network
         return self.account
 
+    def position_names(self) -> Sequence[str]:
+        """Give the genes, and the CLS."""
+        return [*self.genes.tolist(), "<cls>"]
+
     def embeddings(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Give the mean encoding of each cell, and the sum over these cells for each position."""
         body = body_of(network)
@@ -217,12 +223,13 @@ class Scbert(MaskedBins):
             x_BLD = body.encode(batch["tokens"])
             return {"cells": x_BLD.mean(dim=1), "positions": x_BLD.sum(dim=0)}
         counts_BT, x_BTD = batch["counts"], body.encode_distinct(batch["counts"])
+        counts_BT = counts_BT.to(x_BTD.dtype)
         share_BT = counts_BT / counts_BT.sum(dim=1, keepdim=True)
         silent_BD = x_BTD[:, 0]
         change_ND = x_BTD[batch["cell"], batch["token"]] - silent_BD[batch["cell"]]
         every_LD = silent_BD.sum(dim=0).repeat(body.shape.positions, 1)
         return {
-            "cells": torch.einsum("bt,btd->bd", share_BT.to(x_BTD.dtype), x_BTD),
+            "cells": torch.einsum("bt,btd->bd", share_BT, x_BTD),
             "positions": every_LD.index_add(0, batch["gene"], change_ND),
         }
 

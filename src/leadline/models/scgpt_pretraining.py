@@ -30,6 +30,8 @@ Predict = Callable[[nn.Module, Batch], Tensor]
 CELLS_AT_A_TIME = 4096
 # The level of the mask: the first.
 MASK_LEVEL = 0
+# No other comes behind it when tokens are drawn.
+LAST_WORD = np.uint64(2**64 - 1)
 
 
 class MaskedValues(Pretrainable):
@@ -77,9 +79,7 @@ class MaskedTokens:
         length_B, gene_T, bin_T, hidden_T = self.masked(rows, moment)
         batch = self.source.finish(rows, length_B, gene_T, bin_T)
         batch.pop("labels", None)
-        # `<cls>` stands before each cell.
-        place_T = np.arange(len(bin_T)) + 1 + np.repeat(np.arange(len(rows)), length_B)
-        hidden_N = torch.from_numpy(place_T[hidden_T])
+        hidden_N = torch.from_numpy(np.flatnonzero(hidden_T))
         batch["hidden"] = hidden_N
         batch["bins"] = torch.from_numpy(bin_T[hidden_T].astype(np.float32))
         batch["level"][hidden_N] = MASK_LEVEL
@@ -91,15 +91,18 @@ class MaskedTokens:
 
     def masked(
         self, rows: NDArray[np.int64], moment: Moment
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Give tokens but for `<cls>`, and which of them hide their value.
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_]]:
+        """Give tokens, and which of them hide their value; `<cls>` has none to hide.
 
         At least one does, and where there are two at least one shows.
         """
         length_B, gene_T, bin_T = self.source.tokens(rows, moment)
-        hidden_B = np.clip((length_B * self.share).astype(np.int64), 1, np.maximum(length_B - 1, 1))
-        words_T = self.source.words(rows, length_B, moment.seed, MASKING, moment.epoch)
-        return length_B, gene_T, bin_T, draw_from_each(length_B, hidden_B, words_T)
+        genes_B = length_B - 1
+        hidden_B = np.clip((genes_B * self.share).astype(np.int64), 1, np.maximum(genes_B - 1, 1))
+        word_T = self.source.words(rows, length_B, moment.seed, MASKING, moment.epoch)
+        word_T[np.cumsum(length_B) - length_B] = LAST_WORD
+        hidden_T = draw_from_each(length_B, np.minimum(hidden_B, genes_B), word_T)
+        return length_B, gene_T, bin_T, hidden_T
 
 
 class HiddenValues:
@@ -161,10 +164,12 @@ def floors(train: MaskedTokens, cells: MaskedTokens, seed: int) -> dict[str, flo
     for rows in chunks(len(cells)):
         length_B, gene_T, bin_T, hidden_T = cells.masked(rows, moment)
         cell_T = np.repeat(np.arange(len(rows)), length_B)
-        shown_B = np.bincount(cell_T[~hidden_T], minlength=len(rows))
-        sum_B = np.bincount(cell_T[~hidden_T], bin_T[~hidden_T], minlength=len(rows))
+        # All but `<cls>` and what is hidden.
+        shown_T = ~hidden_T & (gene_T < cells.source.cls_gene)
+        shown_B = np.bincount(cell_T[shown_T], minlength=len(rows))
+        sum_B = np.bincount(cell_T[shown_T], bin_T[shown_T], minlength=len(rows))
         of_cell_B = np.divide(sum_B, shown_B, out=np.full(len(rows), mean), where=shown_B > 0)
-        bin_N, ids_N = bin_T[hidden_T], cells.source.id_G[gene_T[hidden_T]]
+        bin_N, ids_N = bin_T[hidden_T].astype(np.float64), cells.source.id_G[gene_T[hidden_T]]
         of_gene_N = np.array([mean_of.get(number, mean) for number in ids_N.tolist()])
         rules = (of_gene_N, of_cell_B[cell_T[hidden_T]], np.full(len(bin_N), mean))
         squares += [np.square(rule_N - bin_N).sum() for rule_N in rules]
@@ -178,16 +183,17 @@ def floors(train: MaskedTokens, cells: MaskedTokens, seed: int) -> dict[str, flo
 
 def gene_means(train: MaskedTokens, moment: Moment) -> tuple[dict[int, float], float]:
     """Give the mean bin of each gene by its number in the vocabulary, and that of all tokens."""
-    n_genes = len(train.source.id_G)
+    n_genes = train.source.cls_gene
     sum_G, count_G = np.zeros(n_genes), np.zeros(n_genes)
     for rows in chunks(len(train)):
         _, gene_T, bin_T = train.source.tokens(rows, moment)
+        gene_T, bin_T = gene_T[gene_T < n_genes], bin_T[gene_T < n_genes]
         sum_G += np.bincount(gene_T, bin_T, n_genes)
         count_G += np.bincount(gene_T, minlength=n_genes)
     there_G = count_G > 0
     means = sum_G[there_G] / count_G[there_G]
     mean = float(sum_G.sum() / max(count_G.sum(), 1))
-    return dict(zip(train.source.id_G[there_G].tolist(), means.tolist(), strict=True)), mean
+    return dict(zip(train.source.id_G[:-1][there_G].tolist(), means.tolist(), strict=True)), mean
 
 
 def chunks(n_cells: int) -> list[NDArray[np.int64]]:

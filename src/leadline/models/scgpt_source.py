@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -52,7 +53,8 @@ class TokenSource:
         self.rules, self.labels_C, self.batch_C = rules, labels_C, batch_C
         # The last of a source's genes is `<cls>`.
         self.id_G = np.append(id_G, rules.cls_id)
-        self.indptr, self.gene_N = matrix_CG.indptr.astype(np.int64), matrix_CG.indices
+        self.indptr = matrix_CG.indptr.astype(np.int64)
+        self.gene_N = matrix_CG.indices.astype(np.int32, copy=False)
         self.low_N, self.high_N = scgpt_ranges(cache, matrix_CG, rules.bins)
         if rules.ties == "middle":
             self.low_N = self.high_N = middle(self.low_N, self.high_N)
@@ -62,56 +64,57 @@ class TokenSource:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    @property
+    def cls_gene(self) -> int:
+        """Give the place of `<cls>` among the genes: behind them."""
+        return len(self.id_G) - 1
+
     def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
         """Cut these rows out, each cell as `<cls>` and its genes."""
         return self.finish(rows, *self.tokens(rows, moment))
 
     def tokens(
         self, rows: NDArray[np.int64], moment: Moment
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Give tokens but for `<cls>`: tokens of each cell, the genes, the bins.
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        """Give the number of tokens of each cell, and their genes and bins, `<cls>` first.
 
         A cell that is too long is sampled once, and equal edges are drawn for once: both follow
         from seed and row, not from the epoch.
         """
-        start_B = self.indptr[rows]
-        length_B = self.indptr[rows + 1] - start_B
-        at_T = np.repeat(start_B - (np.cumsum(length_B) - length_B), length_B)
+        before_B = self.indptr[rows] - 1
+        length_B = self.indptr[rows + 1] - before_B
+        first_B = np.cumsum(length_B) - length_B
+        at_T = np.repeat(before_B - first_B, length_B)
         at_T += np.arange(len(at_T))
-        gene_T = self.gene_N[at_T].astype(np.int64)
-        bin_T = self.settled(at_T, rows, length_B, moment.seed)
+        # At `<cls>` stands no value; whichever is read there is put right below.
+        at_T[first_B] = 0
+        gene_T, bin_T = self.gene_N.take(at_T, mode="clip"), self.high_N.take(at_T, mode="clip")
+        if self.rules.ties == "random":
+            uniform_T = (self.words(rows, length_B, moment.seed, TIES) >> np.uint64(11)) * 2.0**-53
+            bin_T = settle(self.low_N.take(at_T, mode="clip"), bin_T, uniform_T)
+        gene_T[first_B], bin_T[first_B] = self.cls_gene, 0
         if self.rules.all_genes:
             length_B, gene_T, bin_T = self.with_zeros(length_B, gene_T, bin_T)
-        most = self.rules.max_length - 1
+        most = self.rules.max_length
         if length_B.max(initial=0) > most:
             kept_B = np.minimum(length_B, most)
-            words_T = self.words(rows, length_B, moment.seed, TRUNCATION)
-            kept_T = draw_from_each(length_B, kept_B, words_T)
+            word_T = self.words(rows, length_B, moment.seed, TRUNCATION)
+            word_T[np.cumsum(length_B) - length_B] = 0
+            kept_T = draw_from_each(length_B, kept_B, word_T)
             length_B, gene_T, bin_T = kept_B, gene_T[kept_T], bin_T[kept_T]
         return length_B, gene_T, bin_T
 
-    def settled(
-        self,
-        at_T: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        length_B: NDArray[np.int64],
-        seed: int,
-    ) -> NDArray[np.int64]:
-        """Give the bins of stored values, drawn where the rules say so."""
-        if self.rules.ties == "middle":
-            return self.high_N[at_T].astype(np.int64)
-        uniform_T = (self.words(rows, length_B, seed, TIES) >> np.uint64(11)) * 2.0**-53
-        return settle(self.low_N[at_T], self.high_N[at_T], uniform_T).astype(np.int64)
-
     def with_zeros(
-        self, length_B: NDArray[np.int64], gene_T: NDArray[np.int64], bin_T: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        self, length_B: NDArray[np.int64], gene_T: NDArray[np.int32], bin_T: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """Make a token of every gene."""
-        n_genes = len(self.id_G) - 1
-        bin_BG = np.zeros((len(length_B), n_genes), np.int64)
-        bin_BG[np.repeat(np.arange(len(length_B)), length_B), gene_T] = bin_T
-        whole_B = np.full(len(length_B), n_genes)
-        return whole_B, np.tile(np.arange(n_genes), len(length_B)), bin_BG.ravel()
+        n_genes = len(self.id_G)
+        bin_BG = np.zeros((len(length_B), n_genes), np.uint8)
+        # `<cls>`, the last gene, comes first.
+        place_T = (gene_T + 1) % n_genes
+        bin_BG[np.repeat(np.arange(len(length_B)), length_B), place_T] = bin_T
+        gene_G = np.roll(np.arange(n_genes, dtype=np.int32), 1)
+        return np.full(len(length_B), n_genes), np.tile(gene_G, len(length_B)), bin_BG.ravel()
 
     def words(
         self,
@@ -123,33 +126,31 @@ class TokenSource:
     ) -> NDArray[np.uint64]:
         """Give each token random bits that follow from seed, epoch, row and its place alone."""
         cell_B = mix(words_of(seed=seed, epoch=epoch, rows=rows) ^ mix(kind))
-        start_B = np.cumsum(length_B) - length_B
-        place_T = np.arange(int(length_B.sum())) - np.repeat(start_B, length_B)
+        first_B = np.cumsum(length_B) - length_B
+        place_T = np.arange(int(length_B.sum())) - np.repeat(first_B, length_B)
         return mix(np.repeat(cell_B, length_B) ^ place_T.astype(np.uint64))
 
     def finish(
         self,
         rows: NDArray[np.int64],
         length_B: NDArray[np.int64],
-        gene_T: NDArray[np.int64],
-        bin_T: NDArray[np.int64],
+        gene_T: NDArray[np.int32],
+        bin_T: NDArray[np.uint8],
     ) -> Batch:
-        """Put `<cls>` before each cell and name each gene by its place among the batch's own."""
-        cls_B = np.cumsum(length_B + 1) - (length_B + 1)
-        inside_T = np.ones(len(gene_T) + len(rows), bool)
-        inside_T[cls_B] = False
-        whole_gene_T = np.full(len(inside_T), len(self.id_G) - 1)
-        whole_gene_T[inside_T] = gene_T
-        whole_bin_T = np.zeros(len(inside_T), np.int64)
-        whole_bin_T[inside_T] = bin_T
-        there_G = np.zeros(len(self.id_G), bool)
-        there_G[whole_gene_T] = True
-        place_G = np.cumsum(there_G) - 1
+        """Name each gene by its place among the genes that are embedded for this batch.
+
+        These are all of them, unless there are so few tokens that most would not occur.
+        """
+        id_U, place_T = self.id_G, gene_T
+        if len(gene_T) < len(self.id_G):
+            there_G = np.zeros(len(self.id_G), bool)
+            there_G[gene_T] = True
+            id_U, place_T = self.id_G[there_G], (np.cumsum(there_G) - 1)[gene_T].astype(np.int32)
         batch = {
-            "ids": as_tensor(self.id_G[there_G]),
-            "gene": as_tensor(place_G[whole_gene_T]),
-            "level": as_tensor(whole_bin_T - MASK_VALUE),
-            "lengths": as_tensor(length_B + 1),
+            "ids": as_tensor(id_U),
+            "gene": torch.from_numpy(place_T),
+            "level": torch.from_numpy(bin_T.astype(np.int32) - np.int32(MASK_VALUE)),
+            "lengths": as_tensor(length_B),
         }
         if self.labels_C is not None:
             batch["labels"] = as_tensor(self.labels_C[rows])

@@ -117,6 +117,7 @@ def shared(body: str) -> tuple[str, str]:
     )
     rules = "".join(f".{name} {{ {style} }}\n" for style, name in classes.items())
     if letters:
-        drawn = "".join(letters.values())
-        body = f'<svg width="0" height="0" class="letters" aria-hidden="true"><defs>{drawn}</defs></svg>\n{body}'
+        drawn = f"<defs>{''.join(letters.values())}</defs>"
+        opening = '<svg width="0" height="0" class="letters" aria-hidden="true">'
+        body = f"{opening}{drawn}</svg>\n{body}"
     return body, rules

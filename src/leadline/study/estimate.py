@@ -81,8 +81,12 @@ class Estimator:
             for past in self.past
             if past.task == config.task and past.model["name"] == config.model.name
         ]
+        own = shape(config)
         alike = [
-            past for past in known if past.model == shape(config) and past.genes == run.name.genes
+            past
+            for past in known
+            if past.genes == run.name.genes
+            and all(past.model.get(key) == value for key, value in own.items())
         ]
         if not known:
             return Estimate(basis=Basis.UNKNOWN)

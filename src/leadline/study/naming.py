@@ -111,9 +111,10 @@ def name_runs(plan: Plan) -> list[Run]:
     for book in names.values():
         book.keep()
     if all(run.problem for run in runs):
+        problems_found = dict.fromkeys(run.problem for run in runs)
         raise UserError(
             f"study {plan.study.name} must have runs that can be made",
-            got=runs[0].problem,
+            got="none: " + "; also: ".join(problems_found),
             remedy="set that right first",
         )
     return merged(runs)

@@ -1,7 +1,7 @@
 """The compiled loop of scGPT's quantile bins: interpolate a cell's edges, place its values.
 
-Legend: N stored values of all cells, C cells, Q edges of a cell, U those that
-differ, B buckets.
+Legend: N stored values of all cells, M of one cell, C cells, Q edges of a cell, U
+those that differ, B buckets.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from numba import njit
 
 # Where a value's bin is looked up first: by the leading bits of its distance to the least value.
 BUCKETS = 512
+# Unsigned, so that no index is taken for one that counts from the end.
+ONE = np.uint64(1)
 
 
 def _compiled(function):  # type: ignore[no-untyped-def]
@@ -28,54 +30,62 @@ def place_values(values_N, sorted_N, indptr, part_Q, low_N, high_N, edges_CQ):  
     Values are float32 above zero, so that their bits, read as integers, sort as they do; `part_Q`
     says which quantiles the edges are.
     """
-    bits_N, sorted_bits_N = values_N.view(np.uint32), sorted_N.view(np.uint32)
     n_edges = len(part_Q)
-    edge_U, single_U = np.empty(n_edges), np.empty(n_edges, np.float32)
+    # Edges that differ are counted from 1; before and behind them stands what no value reaches.
+    edge_U = np.empty(n_edges + 2)
+    single_U = np.empty(n_edges + 2, np.float32)
     single_bits_U = single_U.view(np.uint32)
-    below_U, up_to_U = np.empty(n_edges, np.uint8), np.empty(n_edges, np.uint8)
-    start_B = np.empty(BUCKETS + 1, np.uint8)
+    below_U, up_to_U = np.zeros(n_edges + 2, np.uint8), np.zeros(n_edges + 2, np.uint8)
+    start_B = np.empty(BUCKETS, np.uint8)
     for cell in range(len(indptr) - 1):
-        begin, end = indptr[cell], indptr[cell + 1]
-        size = end - begin
+        value_M = values_N[indptr[cell] : indptr[cell + 1]]
+        sorted_M = sorted_N[indptr[cell] : indptr[cell + 1]]
+        low_M = low_N[indptr[cell] : indptr[cell + 1]]
+        high_M = high_N[indptr[cell] : indptr[cell + 1]]
+        bits_M, sorted_bits_M = value_M.view(np.uint32), sorted_M.view(np.uint32)
+        size = len(value_M)
         if size == 0:
             continue
         # As numpy.quantile: the difference of neighbours in their own precision, the rest double.
         different = 0
+        edge_U[0] = -1.0
         for edge in range(n_edges):
             virtual = (size - 1) * part_Q[edge]
             below = int(virtual)
             part = virtual - below
-            lower, upper = sorted_N[begin + below], sorted_N[begin + min(below + 1, size - 1)]
+            lower, upper = sorted_M[below], sorted_M[min(below + 1, size - 1)]
             gap = np.float64(np.float32(upper - lower))
             if part < 0.5:
                 found = np.float64(lower) + gap * part
             else:
                 found = np.float64(upper) - gap * (1.0 - part)
-            if different == 0 or found != edge_U[different - 1]:
+            if found != edge_U[different]:
+                different += 1
                 edge_U[different], single_U[different] = found, np.float32(found)
                 below_U[different] = edge
-                different += 1
-            up_to_U[different - 1] = edge + 1
+            up_to_U[different] = edge + 1
             if len(edges_CQ) > 0:
                 edges_CQ[cell, edge + 1] = found
+        edge_U[different + 1] = np.inf
         # Edges in an earlier bucket are at most the value; those in its own are compared.
-        least, most = sorted_bits_N[begin], sorted_bits_N[end - 1]
+        least, most = sorted_bits_M[0], sorted_bits_M[size - 1]
         shift = np.uint32(0)
         while (most - least) >> shift >= BUCKETS:
             shift += np.uint32(1)
+        buckets = np.int64((most - least) >> shift) + 1
         bucket = 0
-        for edge in range(different):
+        for edge in range(1, different + 1):
             place = (min(max(single_bits_U[edge], least), most) - least) >> shift
             while bucket <= place:
-                start_B[bucket] = edge
+                start_B[bucket] = edge - 1
                 bucket += 1
-        while bucket <= BUCKETS:
+        while bucket < buckets:
             start_B[bucket] = different
             bucket += 1
-        for at in range(begin, end):
-            value = np.float64(values_N[at])
-            here = np.int64(start_B[(bits_N[at] - least) >> shift])
-            while here < different and edge_U[here] <= value:
-                here += 1
-            high_N[at] = up_to_U[here - 1]
-            low_N[at] = below_U[here - 1] if edge_U[here - 1] == value else up_to_U[here - 1]
+        for at in range(size):
+            value = np.float64(value_M[at])
+            here = np.uint64(start_B[np.uint64((bits_M[at] - least) >> shift)])
+            while edge_U[here + ONE] <= value:
+                here += ONE
+            high_M[at] = up_to_U[here]
+            low_M[at] = below_U[here] if edge_U[here] == value else up_to_U[here]

@@ -32,6 +32,8 @@ STARTS = 2.0 ** np.arange(1, HIGHEST_BIN + 1) - 1
 # come as close to it without reaching it only in cells of more than about 400,000 counts.
 SHORT = 1e-6
 NAMES_SHOWN = 3
+# What is held on the way to tokens never grows with the corpus.
+CELLS_AT_A_TIME = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,22 +132,35 @@ def tokenise(
         When the scale cannot be used or too few genes are shared.
     """
     alignment = None
-    matrix_CG, genes = cells.matrix_CG, cells.genes
+    genes = cells.genes
     if reference is not None and not np.array_equal(reference, genes):
         alignment = align(genes, reference, least_overlap)
-        matrix_CG, genes = reordered(matrix_CG, alignment), reference
-    total_C = cells.library_C
-    if total == "reference":
-        total_C = np.asarray(matrix_CG.sum(axis=1, dtype=np.float64)).ravel()
-    bin_N = bins(matrix_CG, cells.scale, total_C)
-    kept_N = bin_N > 0
-    kept_before = np.concatenate([[0], np.cumsum(kept_N)])
+        genes = reference
+    starts = range(0, max(len(cells), 1), CELLS_AT_A_TIME)
+    parts = [binned(cells, slice(i, i + CELLS_AT_A_TIME), alignment, total) for i in starts]
+    held_C, gene_N, bin_N = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
     matrix_CL = sparse.csr_array((len(cells), len(genes) + 1), dtype=np.uint8)
     # Put in place by hand: scipy's constructor would widen the indices.
-    matrix_CL.data = bin_N[kept_N]
-    matrix_CL.indices = matrix_CG.indices[kept_N].astype(np.int32)
-    matrix_CL.indptr = kept_before[matrix_CG.indptr]
+    matrix_CL.data, matrix_CL.indices = bin_N, gene_N
+    matrix_CL.indptr = np.concatenate([[0], np.cumsum(held_C)])
     return Tokens(matrix_CL=matrix_CL, genes=genes, alignment=alignment)
+
+
+def binned(
+    cells: Cells, some: slice, alignment: Alignment | None, total: str
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+    """Bin some cells: how many tokens each holds that are not zero, and their genes and bins."""
+    matrix_BG = cells.matrix_CG[some]
+    if alignment is not None:
+        matrix_BG = reordered(matrix_BG, alignment)
+    total_B = cells.library_C[some]
+    if total == "reference":
+        total_B = np.asarray(matrix_BG.sum(axis=1, dtype=np.float64)).ravel()
+    bin_N = bins(matrix_BG, cells.scale, total_B)
+    kept_N = bin_N > 0
+    before = np.concatenate([[0], np.cumsum(kept_N)])
+    held_B = np.diff(before[matrix_BG.indptr])
+    return held_B, matrix_BG.indices[kept_N].astype(np.int32), bin_N[kept_N]
 
 
 def bins(

@@ -133,7 +133,7 @@ def require_coverage(
     """Refuse cells most of whose genes the vocabulary does not know, and say what would help."""
     known = int((coverage.number_G >= 0).sum())
     share = known / max(len(coverage.number_G), 1)
-    if min(share, coverage.expressed) >= least and known:
+    if min(share, coverage.expressed) >= least and coverage.expressed > 0:
         return
     unknown = match_keys(cells.genes)[coverage.number_G < 0][:NAMES_SHOWN].tolist()
     raise UserError(

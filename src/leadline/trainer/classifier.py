@@ -14,11 +14,14 @@ from leadline.models.base import Fit
 from leadline.models.network import TorchModel
 from leadline.trainer import checkpoint
 from leadline.trainer import fit as fitting
-from leadline.trainer.evaluate import probabilities
+from leadline.trainer.evaluate import dependence, embedded, probabilities
 from leadline.trainer.making import facts_of, made, set_threads
 from leadline.trainer.objectives import Classification, class_weights
 from leadline.trainer.precision import determinism
 from leadline.trainer.setting import Setting
+
+# So many cells at least show what it changes that cells are predicted together.
+CELLS_PREDICTED_ALONE = 64
 
 
 class Classifier:
@@ -45,6 +48,7 @@ class Classifier:
     def fit(self, train: Cells, selection: Cells | None) -> Fit:
         """Train, choose the epoch on the selection cells, and take that epoch's weights."""
         require_classes(train)
+        require_embeddings(self.model, self.setting)
         setting = self.setting
         # A fork: the process's own generators stand afterwards where they stood before.
         gpus = [setting.device] if setting.device.type == "cuda" else []
@@ -86,6 +90,29 @@ class Classifier:
             source = self.model.encode(cells)
             return probabilities(self.model, self.network, source, self.setting, self.block)
 
+    def effect_of_batches(self, cells: Cells) -> list[str]:
+        """Measure on some cells what it changes that they are predicted together, if it may."""
+        if not self.model.caveats():
+            return []
+        sample = cells.take(np.arange(min(len(cells), max(self.block, CELLS_PREDICTED_ALONE))))
+        with determinism(self.setting.train, self.setting.device):
+            changed, largest = dependence(
+                self.model, self.network, self.model.encode(sample), self.setting, self.block
+            )
+        return [
+            f"predicted one by one instead of {self.block} at a time, {changed:.1%} of "
+            f"{len(sample)} cells change their label (largest change of a probability: "
+            f"{largest:.2g})"
+        ]
+
+    def embed(self, cells: Cells) -> dict[str, NDArray[Any]]:
+        """Give a vector for each cell, and for each gene where the model has them."""
+        with determinism(self.setting.train, self.setting.device):
+            source = self.model.encode(cells)
+            arrays = embedded(self.model, self.network, source, self.setting, self.block)
+        names = np.array(self.model.position_names(), dtype=np.str_)
+        return {"ids": cells.ids, **arrays, **({"genes": names} if len(names) else {})}
+
     def _weights(self, train: Cells) -> NDArray[np.float64]:
         assert train.labels_C is not None
         n_classes = len(train.classes)
@@ -111,6 +138,16 @@ class Classifier:
         if many and chosen["selection_classes_named"] == 1:
             said.append("collapsed: one class is named for every cell of the selection set")
         return said
+
+
+def require_embeddings(model: TorchModel, setting: Setting) -> None:
+    """Refuse to keep embeddings of a model that has none."""
+    if setting.train.save_embeddings and type(model).embeddings is TorchModel.embeddings:
+        raise UserError(
+            "train.save_embeddings needs a model that places cells",
+            got=f"{type(model).__name__}, which does not",
+            remedy="use model=scbert or model=scgpt, or leave it off",
+        )
 
 
 def require_classes(train: Cells) -> None:

@@ -95,3 +95,38 @@ def said(model: TorchModel, network: nn.Module, batch: Batch, setting: Setting) 
     with autocast(setting.train, setting.device):
         logits_BK = model.logits(network, batch)
     return logits_BK.double().softmax(dim=1)
+
+
+def dependence(
+    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+) -> tuple[float, float]:
+    """Predict cells in batches and one by one: share of other labels, largest other probability."""
+    together_CK, alone_CK = (
+        probabilities(model, network, source, setting, size) for size in (block, 1)
+    )
+    changed = together_CK.argmax(axis=1) != alone_CK.argmax(axis=1)
+    return float(changed.mean()), float(np.abs(together_CK - alone_CK).max())
+
+
+@torch.inference_mode()
+def embedded(
+    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+) -> dict[str, NDArray[np.float32]]:
+    """Give a vector for each cell, and the mean one of each position, on every rank."""
+    network.eval()
+    cells, sums = [], torch.zeros(0)
+    for batch in pieces(source, setting, block):
+        with autocast(setting.train, setting.device):
+            found = model.embeddings(network, batch)
+        cells.append(found["cells"].float())
+        if "positions" in found:
+            sums = found["positions"].float().cpu() + (sums if len(sums) else 0.0)
+    width = max(distributed.collect(cells[0].shape[1] if cells else 0, setting.world))
+    own_CD = torch.cat([torch.zeros((0, width), device=setting.device), *cells])
+    own_CD = own_CD[torch.from_numpy(np.argsort(own_rows(source, setting))).to(own_CD.device)]
+    whole_CD = distributed.gather_rows(own_CD, len(source), setting.world)
+    arrays = {"embedding": whole_CD.cpu().numpy()}
+    parts = [part for part in distributed.collect(sums.numpy(), setting.world) if len(part)]
+    if parts:
+        arrays["gene_embedding"] = np.sum(parts, axis=0) / np.float32(len(source))
+    return arrays

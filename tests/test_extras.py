@@ -1,0 +1,53 @@
+"""What needs a package that is not installed says so in one line, with the command that helps."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from leadline import cli
+from leadline.errors import UserError
+from leadline.models.scgpt_attention import require_flash
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["model.size=tiny", "train.epochs=1", "train.device=cpu"]
+# Extra → the packages that it brings, and a command that needs them.
+NEEDED = {
+    "ray": (["ray"], ["ablate", "quickstart", "hydra/launcher=ray"]),
+    "slurm": (["submitit"], ["ablate", "quickstart", "hydra/launcher=submitit_slurm"]),
+    "tensorboard": (["tensorboard"], ["run", "model=majority", "tracker=tensorboard"]),
+    "performer": (
+        ["performer_pytorch"],
+        ["run", "model=scbert", "model.backend=performer", *SMALL],
+    ),
+}
+
+
+@pytest.mark.parametrize("extra", sorted(NEEDED))
+def test_a_missing_package_is_one_line(extra, monkeypatch, tmp_path, capsys):
+    packages, words = NEEDED[extra]
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == cli.MISTAKE
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("leadline: ")]
+    assert len(said) == 1 and f'pip install "leadline[{extra}]"' in said[0]
+
+
+def test_flash_attention_names_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flash_attn", None)
+    with pytest.raises(UserError, match=r'pip install "leadline\[gpu\]"'):
+        require_flash(torch.device("cuda"), torch.float16)
+
+
+def test_every_extra_that_a_message_names_exists():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {
+        extra
+        for path in (ROOT / "src").rglob("*.py")
+        for extra in re.findall(r"leadline\[(\w+)\]", path.read_text())
+    }
+    assert named and named <= set(extras["optional-dependencies"])
