@@ -144,6 +144,21 @@ def test_sigterm_during_a_run_stops_the_whole_sweep(tmp_path, monkeypatch):
     assert [outcome.state for outcome in told] == [Ending.PREEMPTED] and stop.is_set()
 
 
+@pytest.mark.parametrize("within", [True, False])
+def test_a_sweeper_that_answers_sigterm_hears_it(tmp_path, monkeypatch, within):
+    heard = []
+    compute = patiently(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    outside = signal.raise_signal
+    monkeypatch.setattr(run, "run", compute if within else lambda config: outside(signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with build(choose([])[0]) as launcher:
+            told = list(launcher.run(tasks(tmp_path), threading.Event()))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(told) == 1 and heard == [signal.SIGTERM]
+
+
 @pytest.mark.parametrize(
     ("error", "transient", "memory"),
     [

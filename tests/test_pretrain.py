@@ -330,6 +330,21 @@ def test_its_numbers_stand_in_the_frame_beside_those_of_other_tasks(made):
     assert not (frame.metric == "accuracy").any()
 
 
+def test_claims_about_masking_are_judged_by_such_records(made):
+    from leadline import claims
+
+    facts = record.read_facts(made) | {"dataset": "panglao", "model": "scbert"}
+    records = [facts | {"arm": "reference"}, facts | {"arm": "no_gene2vec"}]
+    evidence = claims.Evidence.of(results.frame(records))
+    judged = {
+        found.claim.id: found
+        for found in claims.evaluate(evidence, claims.load_claims(), claims.load_discrepancies())
+    }
+    for name in ("C24", "C25", "C26"):
+        assert judged[name].verdict is claims.Verdict.FAILS
+    assert "no_better_than_heuristic" in {flag.id for flag in judged["C24"].flags}
+
+
 def test_the_corpus_holds_neither_reported_nor_selection_cells(made):
     config = compose(words(made.parent))
     matter = job.name(config)
@@ -547,6 +562,25 @@ def test_what_does_not_go_with_pretraining_is_refused(more, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run(compose(["task=pretrain", f"runs_dir={tmp_path}", *more]))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("label", ["bulk_labels", "null"])
+def test_cells_with_too_few_genes_are_set_aside(label, tmp_path):
+    hard = [] if label != "null" else ["data.hard_classes=[]"]
+    for task in ("pretrain", "classify")[: 2 if label != "null" else 1]:
+        config = compose(
+            [f"task={task}", "model=mlp", f"data.label={label}", "data.min_genes=200", *hard]
+        )
+        matter = job.name(config)
+        held = np.diff(matter.cells.matrix_CG.indptr)
+        split = matter.split
+        assert held[split.dropped].max() < 200
+        used = np.concatenate([split.train, split.val, split.test, split.unlabelled])
+        assert held[used].min() >= 200
+        assert len(used) + len(split.dropped) == 700
+        assert f"set aside: {len(split.dropped)} cells" in " ".join(split.warnings)
+    with pytest.raises(UserError, match="none of 700 expresses 1,000"):
+        job.name(compose(["data.min_genes=1000"]))
 
 
 def test_labels_and_what_only_they_decide_do_not_name_a_pretraining(tmp_path):

@@ -92,8 +92,8 @@ def test_killed_workers_are_all_that_is_left_to_do(on_ray, tmp_path):
     runs_dir = tmp_path / "runs"
     long = tasks(runs_dir, "mlp", (7, 8), "train.epochs=60")
     short = [
-        *tasks(runs_dir, "majority", (1, 2, 3, 4)),
-        *tasks(runs_dir, "mlp", (1, 2, 3, 4), "train.epochs=2"),
+        *tasks(runs_dir, "majority", (1, 2, 3, 4, 5, 6)),
+        *tasks(runs_dir, "mlp", (1, 2), "train.epochs=2"),
         *tasks(runs_dir, "mlp", (5, 6), "train.epochs=2", "train.devices=2"),
     ]
     listed = tmp_path / "tasks.jsonl"

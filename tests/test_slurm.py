@@ -190,8 +190,8 @@ def owner_of(task):
 def twelve(runs_dir):
     """Ten short runs, two of them of two ranks, and at the end two that take half a minute."""
     short = [
-        *tasks(runs_dir, "majority", (1, 2, 3, 4)),
-        *tasks(runs_dir, "mlp", (1, 2, 3, 4), "train.epochs=2"),
+        *tasks(runs_dir, "majority", (1, 2, 3, 4, 5, 6)),
+        *tasks(runs_dir, "mlp", (1, 2), "train.epochs=2"),
         *tasks(runs_dir, "mlp", (5, 6), "train.epochs=2", "train.devices=2"),
     ]
     return short, tasks(runs_dir, "mlp", (7, 8), "train.epochs=60")

@@ -38,7 +38,11 @@ NETWORKS = {
 def write(tmp_path):
     def written_to(content, name="small", **changes):
         path = tmp_path / f"{name}.yaml"
-        said = content if isinstance(content, str) else yaml.safe_dump({**content, **changes})
+        said = (
+            content
+            if isinstance(content, str)
+            else yaml.safe_dump({**content, **changes}, sort_keys=False)
+        )
         path.write_text(said)
         return str(path)
 
@@ -90,7 +94,10 @@ def arms(**changes):
             arms(a={"model": "knn_pca", "grid": {"seed": [1], "data.fraction": [0.5]}}),
             "arm a must be run where reference is: got data.fraction=0.5",
         ),
-        (arms(a={"model": "scbert", "model.pretrained": "@b"}), "must name a run of the study's pr"),
+        (
+            arms(a={"model": "scbert", "model.pretrained": "@b"}),
+            "must name a run of the study's pr",
+        ),
         ({**SMALL, "pretraining": {"b": {"model": "scbert"}}}, "must be the start of another run"),
         ({**SMALL, "compare": {"famly": "x"}}, "compare may hold .*got 'famly'; did you mean fam"),
         ({**SMALL, "compare": {"family": "x", "tests": ["welch"]}}, "must have its metrics"),
@@ -109,7 +116,12 @@ def arms(**changes):
         (
             {
                 **SMALL,
-                "compare": {"family": "x", "tests": [], "metrics": [], "pairs": [["a", "majority"]]},
+                "compare": {
+                    "family": "x",
+                    "tests": [],
+                    "metrics": [],
+                    "pairs": [["a", "majority"]],
+                },
             },
             "pairs must name arms of the study: got 'a'",
         ),
@@ -244,8 +256,23 @@ def test_known_names_need_neither_torch_nor_the_data(write, tmp_path):
     assert second.stdout.splitlines()[1] == ""
 
 
-def test_a_changed_file_gets_another_name(tmp_path, write):
-    from leadline.cells.writer import write_h5ad  # noqa: F401  (skips where the writer moved)
+def test_a_file_that_was_changed_is_read_again(tmp_path, write, monkeypatch):
+    from leadline.study import naming
+
+    asked = []
+    in_full = naming.name_in_full
+    monkeypatch.setattr(naming, "name_in_full", lambda config: asked.append(1) or in_full(config))
+    source = naming.Path(naming.__file__).parents[1] / "embedded" / "pbmc68k_reduced.h5ad"
+    cells = tmp_path / "cells.h5ad"
+    cells.write_bytes(source.read_bytes())
+    words = ["data=h5ad", f"data.path={cells}", "data.label=bulk_labels"]
+    plan = expand(read(write(SMALL)), words)
+    name_runs(plan)
+    name_runs(plan)
+    assert len(asked) == 4, "two arms, two seeds, once"
+    os.utime(cells, ns=(1, 1))
+    name_runs(plan)
+    assert len(asked) == 8
 
 
 def test_a_run_that_serves_two_arms_is_made_once(write, tmp_path):

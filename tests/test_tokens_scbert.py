@@ -8,6 +8,7 @@ from scipy import sparse
 
 from leadline.cells import Scale
 from leadline.errors import UserError
+from leadline.tokens import scbert
 from leadline.tokens.scbert import (
     ACCEPTED,
     HIGHEST_BIN,
@@ -81,6 +82,18 @@ def test_only_tokens_that_are_not_zero_are_stored_and_the_cells_stay_as_they_wer
     assert (tokens.matrix_CL.data > 0).all()
     assert tokens.matrix_CL.shape == (50, 61)
     assert cells.fingerprint() == before
+
+
+def test_tokens_do_not_depend_on_how_many_cells_are_held_at_a_time(monkeypatch):
+    cells, reference = small_cells(sizes=(20, 30), n_genes=60), np.array(["G9", "no", "G3", "G50"])
+    for listed in (None, reference):
+        whole = tokenise(cells, listed, total="reference").matrix_CL
+        with monkeypatch.context() as patched:
+            patched.setattr(scbert, "CELLS_AT_A_TIME", 7)
+            pieces = tokenise(cells, listed, total="reference").matrix_CL
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(whole, part), getattr(pieces, part))
+    assert len(tokenise(cells.take(np.arange(0)))) == 0
 
 
 def test_batches_and_histograms_are_those_of_the_dense_matrix():

@@ -161,6 +161,7 @@ class Values(nn.Module):
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
 
     def forward(self, values):
+        """Embed values."""
         x = torch.relu(self.linear1(values.unsqueeze(-1).clamp(max=512)))
         return self.dropout(self.norm(self.linear2(x)))
 
@@ -173,6 +174,7 @@ class Genes(nn.Module):
         self.embedding, self.enc_norm = nn.Embedding(vocabulary, width), nn.LayerNorm(width)
 
     def forward(self, ids):
+        """Embed genes."""
         return self.enc_norm(self.embedding(ids))
 
 
@@ -192,6 +194,7 @@ class Straightforward(nn.Module):
         self.cls_decoder = cls_decoder
 
     def forward(self, ids, values):
+        """Give logits."""
         x = self.encoder(ids) + self.value_encoder(values)
         x = self.transformer_encoder(x, src_key_padding_mask=ids == self.pad_id)
         self.decoder(x.flatten(0, 1))
@@ -304,7 +307,7 @@ def main():
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     report = {"targets": TARGETS}
-    report |= preprocessing(200 if chosen.quick else 1000, 3 if chosen.quick else 5)
+    report |= preprocessing(200 if chosen.quick else 1000, 15)
     sizes = {"quick": ({"size": "small"}, 12, 4, 1), "paper": ({"size": "paper"}, 8, 4, 1)}
     report["network"] = network(*sizes["quick" if chosen.quick else "paper"])
     json.dump(report, sys.stdout, indent=1)

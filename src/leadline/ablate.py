@@ -19,6 +19,7 @@ from leadline.outcome import conclude
 from leadline.preempt import REQUEUE
 from leadline.progress import say
 from leadline.study import Plan, Run, expand, manifest, name_runs, read
+from leadline.study.suited import require_suited
 from leadline.sweep import Fate, sweep
 from leadline.watching import live
 
@@ -75,6 +76,7 @@ def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
 def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:
     """Read a study, and name its runs under the words of the command line."""
     plan = expand(read(name), overrides)
+    require_suited(plan)
     return plan, name_runs(plan)
 
 

@@ -3,7 +3,7 @@
 Shapes: C cells, G genes, K classes.
 """
 
-from leadline.cells.describe import Outline, describe_file, outline
+from leadline.cells.describe import Outline, could_be_labels, describe_file, outline
 from leadline.cells.matrix import Cells, Scale
 from leadline.cells.reader import matrix_blocks, read_cells
 from leadline.cells.refusals import require_scale
@@ -12,6 +12,7 @@ __all__ = [
     "Cells",
     "Outline",
     "Scale",
+    "could_be_labels",
     "describe_file",
     "matrix_blocks",
     "outline",

@@ -12,6 +12,7 @@ from leadline.cells.files import open_hdf5
 from leadline.cells.h5ad import h5ad_matrix, table
 from leadline.cells.reader import Columns, cells_of, read_source
 from leadline.cells.refusals import NAMES
+from leadline.cells.source import Source
 
 # A column with more values than this, or one in every second cell, is no cell type.
 MOST_CLASSES = 200
@@ -51,11 +52,19 @@ def describe_file(path: Path) -> list[str]:
     cells = cells_of(source, path.name, Columns())
     lines = [f"{len(cells):,} cells x {len(cells.genes):,} genes", *cells.notes]
     lines += [f"data.layer={name} holds {NAMES[scale]}" for name, scale in cells.other_layers]
-    found = []
-    for column in source.obs.columns:
-        values = int(source.obs[column].nunique())
-        if 2 <= values <= min(MOST_CLASSES, len(cells) // 2):
-            found.append(f"{column} ({values} values)")
+    found = columns_of_few_values(source)
     if found:
         lines.append(f"could be data.label, data.batch or data.split: {', '.join(found)}")
     return lines
+
+
+def could_be_labels(path: Path) -> list[str]:
+    """Name the columns of a file that could be labels, with how many values each has."""
+    return columns_of_few_values(read_source(path))
+
+
+def columns_of_few_values(source: Source) -> list[str]:
+    """Name the columns of obs that say one of a few things of each cell."""
+    most = min(MOST_CLASSES, len(source.obs) // 2)
+    counts = {str(column): int(source.obs[column].nunique()) for column in source.obs.columns}
+    return [f"{column} ({count} values)" for column, count in counts.items() if 2 <= count <= most]

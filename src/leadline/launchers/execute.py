@@ -19,11 +19,11 @@ LONGEST_MESSAGE = 1000
 def execute(task: Task) -> Outcome:
     """Compute one run unless it is done; never raises but for KeyboardInterrupt."""
     # The worker is started before it is known whether it will need any of this.
-    from leadline.compose import compose
+    from leadline.compose import compose_many
     from leadline.run import RunFailed, run
 
     try:
-        run(compose(task.words))
+        run(compose_many([task.words])[0])
     except Preempted:
         return Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
     except Busy as error:

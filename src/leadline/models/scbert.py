@@ -151,7 +151,8 @@ class Scbert(MaskedBins):
         logits_BK: Tensor
         if self.collapsed:
             x_BTD = body.encode_distinct(batch["counts"])
-            logits_BK = body.to_out.of_distinct(x_BTD, batch["cell"], batch["gene"], batch["token"])
+            head = cast(Head, body.to_out)
+            logits_BK = head.of_distinct(x_BTD, batch["cell"], batch["gene"], batch["token"])
         else:
             logits_BK = network(batch["tokens"])
         if not self.silent_K.any():

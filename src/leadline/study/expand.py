@@ -306,7 +306,8 @@ def settled(arm: Arm) -> list[dict[str, Any]]:
 def placed(wish: Wish, ids: Mapping[str, str]) -> Wish:
     """Put ids in the place of the names of pretraining runs."""
     settings = {
-        key: value if (name := marked(value)) is None else ids[name]
+        # Without an id the name stays: the run has a problem, and is not made.
+        key: value if (name := marked(value)) is None else ids.get(name, value)
         for key, value in wish.settings.items()
     }
     return replace(wish, settings=settings)

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from leadline.config import SCHEMAS, RunConfig
+from leadline.config import SCHEMAS, TRAINING_SWITCHES, RunConfig
 from leadline.errors import UserError
+from leadline.models import learns_by_epochs
 from leadline.places import shipped
 from leadline.study.schema import Arm, Settings
 
@@ -25,6 +26,10 @@ def differing(ours: Settings, theirs: Settings, configs: tuple[RunConfig, RunCon
     chosen = [{group: arm.get(group, usual[group]) for group in usual} for arm in (ours, theirs)]
     groups = {group for group in usual if chosen[0][group] != chosen[1][group]}
     single = {key for key in {*ours, *theirs} - set(SCHEMAS) if is_changed(key, configs)}
+    if not any(learns_by_epochs(config.model) for config in configs):
+        unread = {f"protocol.{switch}" for switch in TRAINING_SWITCHES}
+        groups.discard("train")
+        single = {key for key in single - unread if not key.startswith("train.")}
     if "model" in groups:
         groups.discard("train")
         single = {key for key in single if not key.startswith(("model.", "train."))}

@@ -1,7 +1,7 @@
 """The compiled loop of scGPT's quantile bins: interpolate a cell's edges, place its values.
 
-Legend: N stored values of all cells, M of one cell, C cells, Q edges of a cell, U
-those that differ, B buckets.
+Legend: N stored values of all cells, M of one cell, C cells, R cells of one piece, Q edges of a
+cell, U those that differ, B buckets.
 """
 
 from __future__ import annotations
@@ -24,11 +24,20 @@ def _compiled(function):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def place_values(values_N, sorted_N, indptr, part_Q, low_N, high_N, edges_CQ):  # type: ignore[no-untyped-def]
+def lay_out(values_N, indptr, start, sorted_RM):  # type: ignore[no-untyped-def]
+    """Lay the values of some cells out as rows, infinity behind the shorter ones."""
+    for row in range(len(sorted_RM)):
+        value_M = values_N[indptr[start + row] : indptr[start + row + 1]]
+        sorted_RM[row, : len(value_M)] = value_M
+        sorted_RM[row, len(value_M) :] = np.inf
+
+
+@_compiled
+def place_values(values_N, indptr, start, sorted_RM, part_Q, low_N, high_N, edges_CQ):  # type: ignore[no-untyped-def]
     """Fill the lowest and the highest bin of each value, and edges where there is room for them.
 
     Values are float32 above zero, so that their bits, read as integers, sort as they do; `part_Q`
-    says which quantiles the edges are.
+    says which quantiles the edges are. The sorted rows are those of the cells from `start` on.
     """
     n_edges = len(part_Q)
     # Edges that differ are counted from 1; before and behind them stands what no value reaches.
@@ -37,9 +46,10 @@ def place_values(values_N, sorted_N, indptr, part_Q, low_N, high_N, edges_CQ):  
     single_bits_U = single_U.view(np.uint32)
     below_U, up_to_U = np.zeros(n_edges + 2, np.uint8), np.zeros(n_edges + 2, np.uint8)
     start_B = np.empty(BUCKETS, np.uint8)
-    for cell in range(len(indptr) - 1):
+    for row in range(len(sorted_RM)):
+        cell = start + row
         value_M = values_N[indptr[cell] : indptr[cell + 1]]
-        sorted_M = sorted_N[indptr[cell] : indptr[cell + 1]]
+        sorted_M = sorted_RM[row, : len(value_M)]
         low_M = low_N[indptr[cell] : indptr[cell + 1]]
         high_M = high_N[indptr[cell] : indptr[cell + 1]]
         bits_M, sorted_bits_M = value_M.view(np.uint32), sorted_M.view(np.uint32)

@@ -18,8 +18,8 @@ from leadline.errors import UserError
 PAD_VALUE, MASK_VALUE = -2, -1
 # Bins are kept in one byte.
 MOST_BINS = 256
-# So many values are sorted while they stay in the processor's cache.
-SORTED_AT_A_TIME = 1 << 15
+# So many are sorted while they stay in the processor's cache.
+CELLS_AT_A_TIME = 64
 
 
 def bin_ranges(
@@ -50,35 +50,21 @@ def fill(
     high_N: NDArray[np.uint8],
     edges_CQ: NDArray[np.float64],
 ) -> None:
-    """Sort the values of each cell and run the compiled loop."""
-    from leadline.tokens.quantile_bins import place_values
+    """Sort the values of each cell, then place them; both some cells at a time."""
+    from leadline.tokens.quantile_bins import lay_out, place_values
 
     assert 3 <= n_bins <= MOST_BINS
     require_above_zero(matrix_CG)
     values_N = np.ascontiguousarray(matrix_CG.data, dtype=np.float32)
-    indptr = matrix_CG.indptr.astype(np.int64)
-    share_Q = np.linspace(0, 1, n_bins - 1)
-    place_values(values_N, sorted_cells(values_N, indptr), indptr, share_Q, low_N, high_N, edges_CQ)
-
-
-def sorted_cells(values_N: NDArray[np.float32], indptr: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Sort each cell's values, which are above zero.
-
-    Floats above zero sort as their bits do. With the cell in the leading bits, one sort of
-    integers does many cells, and does it with the processor's vector instructions.
-    """
-    sorted_N, start = np.empty(len(values_N), np.float32), 0
-    while start < len(indptr) - 1:
-        stop = int(np.searchsorted(indptr, indptr[start] + SORTED_AT_A_TIME, side="right")) - 1
-        stop = max(stop, start + 1)
-        piece = slice(int(indptr[start]), int(indptr[stop]))
-        cell = np.arange(stop - start, dtype=np.uint64) << np.uint64(32)
-        key_N = np.repeat(cell, np.diff(indptr[start : stop + 1]))
-        key_N |= values_N[piece].view(np.uint32)
-        key_N.sort()
-        sorted_N[piece] = key_N.astype(np.uint32).view(np.float32)
-        start = stop
-    return sorted_N
+    indptr, share_Q = matrix_CG.indptr.astype(np.int64), np.linspace(0, 1, n_bins - 1)
+    length_C = np.diff(indptr)
+    for start in range(0, len(length_C), CELLS_AT_A_TIME):
+        piece_R = length_C[start : start + CELLS_AT_A_TIME]
+        sorted_RM = np.empty((len(piece_R), int(piece_R.max())), np.float32)
+        lay_out(values_N, indptr, start, sorted_RM)
+        # numpy sorts floats with the processor's vector instructions; a compiled loop would not.
+        sorted_RM.sort(axis=1)
+        place_values(values_N, indptr, start, sorted_RM, share_Q, low_N, high_N, edges_CQ)
 
 
 def settle(

@@ -1,0 +1,144 @@
+"""What a study will take, before anything is run."""
+
+import json
+
+import pytest
+import yaml
+
+from leadline.cli import main
+from leadline.planning import duration
+from leadline.study.estimate import Basis, Estimator, Past, learn, probe, shape, work_of
+from leadline.study.naming import Run, name_runs
+
+STUDY = {
+    "question": "How long?",
+    "arms": {
+        "reference": {"model": "nearest_centroid"},
+        "majority": {"model": "majority"},
+        "mlp": {"model": "mlp"},
+    },
+    "grid": {"seed": [1, 2], "data.fraction": [0.2, 1.0]},
+}
+
+
+@pytest.fixture
+def study(tmp_path):
+    path = tmp_path / "how_long.yaml"
+    path.write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    return str(path)
+
+
+@pytest.fixture
+def words(study, tmp_path):
+    return [study, f"runs_dir={tmp_path}/runs"]
+
+
+def plan_of(words, capsys):
+    assert main(["plan", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_plan_makes_nothing_and_names_everything(words, tmp_path, capsys):
+    plan = plan_of(words, capsys)
+    assert not (tmp_path / "runs").exists()
+    assert len(plan["runs"]) == 12 and plan["totals"]["to_do"] == 12
+    assert {run["state"] for run in plan["runs"]} == {"missing"}
+    assert plan["totals"]["without_estimate"] == 12 and plan["totals"]["cost"] is None
+    assert plan["runs"][0]["cells"]["test"] == 140
+
+
+def test_estimates_come_from_records(words, tmp_path, capsys):
+    assert main(["ablate", *words, "seed=1", "train.epochs=2"]) == 0
+    capsys.readouterr()
+    plan = plan_of([*words, "train.epochs=4", "--price", "3"], capsys)
+    by_state = {
+        state: [r for r in plan["runs"] if r["state"] == state] for state in plan_states(plan)
+    }
+    assert len(by_state["done"]) == 4, "epochs are no matter for the baselines"
+    bases = {run["estimate"]["basis"] for run in plan["runs"]}
+    assert bases == {"same model"} and plan["totals"]["without_estimate"] == 0
+    totals = plan["totals"]
+    hours = totals["hours_by_launcher"]
+    assert hours["basic"]["hours"] >= hours["submitit_slurm"]["hours"] > 0
+    assert totals["cost"] == pytest.approx(3 * totals["device_hours"], rel=0.01)
+    assert totals["memory_mib_of_largest_run"] > 50
+
+
+def plan_states(plan):
+    return {run["state"] for run in plan["runs"]}
+
+
+def test_tables_for_people(words, capsys):
+    assert main(["plan", *words]) == 0
+    told = capsys.readouterr().out
+    assert "12 runs, 12 to do" in told and "--probe measures ten steps" in told
+    assert main(["plan", *words, "--watch"]) == 0
+    assert "0 of 12 runs done" in capsys.readouterr().out
+    assert main(["plan", *words, "seed=range(1,41)"]) == 0
+    told = capsys.readouterr()
+    assert "240 runs" in told.out and "--json lists every run" in told.err
+
+
+@pytest.fixture
+def runs(study, tmp_path):
+    from leadline.study import expand, read
+
+    return name_runs(expand(read(study), [f"runs_dir={tmp_path}/runs", "seed=1"]))
+
+
+def past_of(run: Run, seconds, **changes):
+    said = {
+        "task": "classify",
+        "model": shape(run.config),
+        "genes": run.name.genes,
+        "work": work_of(run.config, run.name.cells),
+        "seconds": seconds,
+        "memory_mib": 100.0,
+    }
+    return Past(**(said | changes))
+
+
+def test_time_goes_with_the_work(runs):
+    few, full = [run for run in runs if run.arms == ("mlp",)]
+    estimator = Estimator([past_of(few, 10.0)])
+    assert estimator.of(few).seconds == pytest.approx(10.0)
+    ratio = work_of(full.config, full.name.cells) / work_of(few.config, few.name.cells)
+    assert estimator.of(full).seconds == pytest.approx(10.0 * ratio)
+    assert 3 < ratio < 6
+
+
+def test_the_nearest_of_the_same_model_decides(runs):
+    few, full = [run for run in runs if run.arms == ("mlp",)]
+    estimator = Estimator([past_of(few, 10.0), past_of(full, 20.0)])
+    assert estimator.of(full).seconds == pytest.approx(20.0)
+    wider = past_of(few, 50.0, model=shape(few.config) | {"hidden": [9]}, genes=2 * few.name.genes)
+    scaled = Estimator([wider]).of(few)
+    assert scaled.basis is Basis.SCALED and scaled.seconds == pytest.approx(25.0)
+    assert Estimator([]).of(few).basis is Basis.UNKNOWN
+
+
+def test_records_that_tell_nothing_are_passed_over(runs, tmp_path):
+    folder = tmp_path / "runs" / "mlp-x-f1-s1-0123456789ab"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text('{"model": "mlp"}')
+    (folder / "DONE").write_text("{}")
+    assert learn(tmp_path / "runs", runs).past == []
+
+
+@pytest.mark.slow
+def test_ten_steps_tell_what_no_record_does(runs):
+    estimator = Estimator()
+    probe(estimator, runs)
+    assert {past.model["name"] for past in estimator.past} == {
+        "nearest_centroid",
+        "majority",
+        "mlp",
+    }
+    for run in runs:
+        found = estimator.of(run)
+        assert found.basis is Basis.PROBE and found.seconds > 0 and found.memory_mib > 50
+
+
+def test_durations_are_written_with_the_precision_of_an_estimate():
+    told = [duration(seconds) for seconds in (0.4, 75, 5000, 200_000)]
+    assert told == ["0.4 s", "75 s", "83 min", "56 h"]
