@@ -15,7 +15,7 @@ QUIET = (
     "--disable-background-networking --disable-component-update --disable-sync "
     "--disable-extensions --hide-scrollbars --mute-audio --remote-debugging-pipe"
 ).split()
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 def executable():
@@ -87,7 +87,7 @@ class Browser:
         until = time.monotonic() + PATIENCE
         while b"\0" not in self.rest:
             ready, _, _ = select.select([self.read_from], [], [], until - time.monotonic())
-            assert ready, "the browser said nothing for a minute"
+            assert ready, "the browser said nothing for minutes"
             more = os.read(self.read_from, 1 << 20)
             assert more, "the browser went away"
             self.rest += more

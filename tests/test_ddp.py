@@ -24,7 +24,7 @@ from leadline.lock import started
 from leadline.preempt import Preempted
 from leadline.record import State
 from leadline.run import run
-from networks import Partly, fit_and_predict, tiny_scgpt
+from networks import CollapsedScbert, Partly, TinyScbert, fit_and_predict, tiny_scgpt
 
 # What to fit → options of networks.classifier, and the cells.
 MODELS = {
@@ -39,6 +39,8 @@ MODELS = {
     "clipped": {"options": {"clip": 0.01}},
     "frozen and unused": {"options": {"model": Partly, "optimiser": "adamw", "weight_decay": 0.1}},
     "fixed order": {"options": {"shuffled": False}},
+    "scbert": {"options": {"model": TinyScbert, "lr": 0.01}},
+    "scbert collapsed": {"options": {"model": CollapsedScbert, "lr": 0.01}},
     "bf16": {"options": {"amp": "bf16"}},
     "fp16": {"options": {"amp": "fp16"}},
     "scgpt": {

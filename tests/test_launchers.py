@@ -257,6 +257,54 @@ def test_a_worker_that_cannot_start_says_why():
     )
 
 
+@pytest.mark.slow
+def test_jobs_on_this_machine_do_several_runs_each_and_a_killed_one_is_left(tmp_path):
+    pytest.importorskip("submitit")
+    words = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=1"]
+    words.append("hydra.launcher.runs_per_job=2")
+    good, broken = tasks(tmp_path, seeds=(1, 2)), a_task("broken", tmp_path, ["model=logrg"])
+    with build(choose(words)[0]) as launcher:
+        told = {o.run_id: o for o in launcher.run([*good, broken], threading.Event())}
+    assert all(told[task.run_id].state is Ending.DONE and is_done(task) for task in good)
+    assert told["broken"].message.endswith("did you mean logreg?") and not told["broken"].transient
+
+
+@pytest.mark.slow
+def test_a_stop_reaches_the_jobs_on_this_machine(tmp_path):
+    pytest.importorskip("submitit")
+    (long,) = tasks(tmp_path, "mlp", (1,), "train.epochs=100000")
+    stop = threading.Event()
+
+    def stop_when_at_work():
+        while not (long.folder / "checkpoints" / "last.pt").exists():
+            threading.Event().wait(0.1)
+        stop.set()
+
+    threading.Thread(target=stop_when_at_work, daemon=True).start()
+    with build(choose(["hydra/launcher=submitit_local"])[0]) as launcher:
+        told = list(launcher.run([long], stop))
+    assert [outcome.state for outcome in told] == [Ending.PREEMPTED]
+    assert not (long.folder / lock.NAME).exists()
+
+
+@pytest.mark.slow
+def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path):
+    tiny = ("model.size=tiny", "train.epochs=1", "data.fraction=0.2")
+    here, there = (
+        [
+            *tasks(tmp_path / place, "mlp", (1,), "train.epochs=3"),
+            *tasks(tmp_path / place, "scbert", (1,), *tiny),
+            *tasks(tmp_path / place, "scgpt", (1,), *tiny),
+        ]
+        for place in ("here", "there")
+    )
+    with build(choose([])[0]) as launcher:
+        assert {o.state for o in launcher.run(here, threading.Event())} == {Ending.DONE}
+    with joblib("n_jobs=2", "threads=1") as launcher:
+        assert {o.state for o in launcher.run(there, threading.Event())} == {Ending.DONE}
+    assert all(science_of(a) == science_of(b) for a, b in zip(here, there, strict=True))
+
+
 SWEEP = """
 import sys, threading
 from leadline.launchers import build, choose

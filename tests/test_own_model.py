@@ -248,6 +248,29 @@ def test_a_finished_run_names_new_cells(module, capsys):
     assert "belongs to one version of its file" in capsys.readouterr().err
 
 
+def test_a_class_takes_part_in_a_study(module, tmp_path, capsys):
+    name = module(GOOD)
+    saved(small_cells((30, 30, 30)), tmp_path / "cells.h5ad")
+    (tmp_path / "mine.yaml").write_text(
+        "question: Is my model better than a control?\n"
+        "base: {data: h5ad, data.path: cells.h5ad, data.label: celltype}\n"
+        f"arms:\n  reference: {{model: 'python:{name}.Mine'}}\n  majority: {{model: majority}}\n"
+        "grid: {seed: [1, 2], data.fraction: [0.5, 1.0]}\n"
+        "compare: {tests: [paired_t], metrics: [accuracy], equivalence_margin: 0.1}\n"
+    )
+    assert cli.main(["ablate", "mine.yaml"]) == cli.GOOD
+    assert "mine: 8 runs, 8 done now" in capsys.readouterr().out
+    assert cli.main(["report", "mine", "--runs", "runs", "--out", "report"]) == cli.GOOD
+    assert "Is my model better than a control?" in Path("report/index.html").read_text()
+
+
+def test_quoted_words_mean_the_same(module):
+    name = module(GOOD)
+    plain = own.translated([f"model=python:{name}.Mine"], [])
+    assert own.translated([f"model='python:{name}.Mine'"], []) == plain
+    assert plain[0] == "model=python" and f"model.target='{name}:Mine'" in plain
+
+
 def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 

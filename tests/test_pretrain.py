@@ -1,6 +1,7 @@
 """Masked pretraining: the masks, what is measured, and the run that leaves weights for others."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -336,13 +337,10 @@ def test_claims_about_masking_are_judged_by_such_records(made):
     facts = record.read_facts(made) | {"dataset": "panglao", "model": "scbert"}
     records = [facts | {"arm": "reference"}, facts | {"arm": "no_gene2vec"}]
     evidence = claims.Evidence.of(results.frame(records))
-    judged = {
-        found.claim.id: found
-        for found in claims.evaluate(evidence, claims.load_claims(), claims.load_discrepancies())
-    }
+    judged = {found.id: found for found in claims.evaluate(evidence, claims.load_claims())}
     for name in ("C24", "C25", "C26"):
         assert judged[name].verdict is claims.Verdict.FAILS
-    assert "no_better_than_heuristic" in {flag.id for flag in judged["C24"].flags}
+    assert "no_better_than_heuristic" in {raised.flag.id for raised in judged["C24"].flags}
 
 
 def test_the_corpus_holds_neither_reported_nor_selection_cells(made):
@@ -461,8 +459,8 @@ def test_a_run_that_is_not_done_is_refused_with_the_command_that_makes_it(made, 
         origins.require_ready(origin, started(made.name, tmp_path))
 
 
-def test_weights_that_were_changed_are_refused(fakes, tmp_path):
-    folder = run(compose(words(tmp_path)))
+def test_weights_that_were_changed_are_refused(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / made.name)
     origin = origin_of(folder.name, tmp_path)
     with open(folder / "checkpoints" / "pretrained.pt", "ab") as file:
         file.write(b"!")
@@ -493,6 +491,24 @@ def test_published_weights_that_are_not_there_say_where_to_get_them(tmp_path):
     config.model.name = "scbert"
     with pytest.raises(UserError, match="panglao_pretrain.pth: got nothing there; get https"):
         origins.origins(config)
+
+
+def test_a_published_list_of_genes_serves_gene2vec_too(tmp_path):
+    words = ["task=pretrain", "model=gene2vec", "model.genes=published", f"data_dir={tmp_path}"]
+    with pytest.raises(UserError, match="genes.txt: got nothing there; get the var_names"):
+        run(compose(words))
+
+
+def test_a_network_of_another_size_is_refused(made):
+    config, origin = started(made.name, made.parent), origin_of(made.name, made.parent)
+    stored = made / "config.yaml"
+    assert "hidden" in stored.read_text()
+    origins.require_size(origin, config)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(origins, "SIZES", ("hidden",))
+        config.model.hidden = [7]
+        with pytest.raises(UserError, match=r"hidden=\[7\] instead of \[256\]; add model.hidden"):
+            origins.require_size(origin, config)
 
 
 # ---- what was seen

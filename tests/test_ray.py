@@ -30,7 +30,7 @@ def ray_launcher(*words):
 
 
 def test_a_seat_replaces_a_worker_that_died(tmp_path):
-    seat, (one, two) = Seat(1, 1), tasks(tmp_path, "majority", (1, 2))
+    seat, (one, two) = Seat(1, 1, 0.0), tasks(tmp_path, "majority", (1, 2))
     seat.worker = Worker({"PYTHONHOME": "/nowhere"})
     lost = read_outcome(seat.compute(task_line(one)))
     assert lost.state is Ending.FAILED and lost.transient

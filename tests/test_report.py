@@ -3,9 +3,11 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -260,7 +262,7 @@ def test_the_page_answers_first_and_holds_every_part(tmp_path):
         assert said in page.text, said
     ids = re.findall(r'\bid="([^"]+)"', (tmp_path / "out/index.html").read_text())
     assert len(ids) == len(set(ids))
-    assert {"comparisons", "runs", "flags", "provenance", "again"} <= set(ids)
+    assert {"comparisons", "means", "runs", "costs", "provenance", "again"} <= set(ids)
 
 
 def test_failed_and_missing_runs_are_listed_with_their_errors(tmp_path):
@@ -386,8 +388,8 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
                 )
                 made.append((run_id, arm))
     against = {arm: None if arm == "reference" else "reference" for arm in arms}
-    write_manifest(tmp_path, "f", against, made, artefacts=["figure4", "figure5", "table1"],
-                   published="figure2")  # fmt: skip
+    write_manifest(tmp_path, "f", against, made, artefacts=["Figure 4", "Figure 5", "Table 1"],
+                   published="Figure 2")  # fmt: skip
     (study,) = gather(tmp_path, [], 0.01)
     drawn, skipped = plots.draw_all(study, comparisons(study), tmp_path, False)
     assert not skipped
@@ -495,3 +497,31 @@ def test_a_report_needs_neither_torch_nor_pyplot(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# --- the large and the slow ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_tables_of_a_report_compile(tmp_path):
+    study_of(tmp_path, {"reference": [0.8, 0.81, 0.82], NASTY: [0.7, 0.72, 0.71]}, seeds=(1, 2, 3))
+    write_run(tmp_path, arm="reference", seed=9, done=False, error="x_y & 50% ~ \\ {z} #")
+    write_report(tmp_path, tmp_path / "out")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    folder = tmp_path / "out" / "tables"
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (folder / "all.pdf").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_five_hundred_records_make_a_page_in_time_and_size():
+    """Time is told in CPU seconds: others may be busy on this machine."""
+    bench = Path(__file__).parents[1] / "scripts" / "bench" / "report.py"
+    done = subprocess.run([sys.executable, str(bench)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["records"] == 500
+    assert found["peak_mib"] <= 1024 and found["page_mib"] < 5
+    assert found["cpu_seconds"] <= 40

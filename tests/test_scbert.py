@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline import metrics, protocols, record
+from leadline import metrics, parity, protocols, record
 from leadline.compose import compose
 from leadline.config import ScbertConfig, TrainConfig
 from leadline.errors import UserError
-from leadline.models import build_network, checkpoints, scbert, scbert_network
+from leadline.models import build_network, checkpoints, scbert, scbert_network, scbert_parity
 from leadline.models.network import Moment, Start
 from leadline.models.scbert import Scbert
 from leadline.models.scbert_network import Head, Network, Shape, Way
+from leadline.npz import arrays_of
 from leadline.run import run
 from leadline.tokens.scbert import MASK
 from networks import classifier, halves
@@ -196,6 +197,10 @@ def test_the_collapse_is_the_whole_computation(
         collapsed = network.to_out(x_BTD.gather(1, index))
     whole = network(tokens_BN)
     assert_within(collapsed, whole, 1e-10)
+    if classifies:
+        network.eval()
+        with torch.inference_mode():
+            assert_within(network.to_out.of_distinct(x_BTD, *where), whole, 1e-10)
     weight = torch.randn(whole.shape, dtype=torch.float64)
     parameters = list(network.parameters())
     pairs = zip(
@@ -205,6 +210,25 @@ def test_the_collapse_is_the_whole_computation(
     )
     for one, other in pairs:
         assert_within(one, other, 1e-10 * max(1.0, float(other.abs().max())))
+
+
+def test_evaluation_follows_weights_that_have_changed():
+    network = some_network(1, classifies=True)
+    tokens_BN, counts_BT, where = tokens_and_counts(1, 3, 30)
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)
+    for _ in range(2):
+        network.train()
+        network(tokens_BN).square().sum().backward()
+        optimiser.step()
+        network.eval()
+        with torch.inference_mode():
+            found = network.to_out.of_distinct(network.encode_distinct(counts_BT), *where)
+            assert_within(found, network(tokens_BN), 1e-10)
+    for change in (1.0, 2.0, -0.5):
+        with torch.no_grad():
+            network.to_out.fc1.weight.mul_(change)
+            x_BTD = network.encode_distinct(counts_BT)
+            assert_within(network.to_out.of_distinct(x_BTD, *where), network(tokens_BN), 1e-10)
 
 
 def test_the_adapter_collapses_on_its_own_and_hides_what_the_whole_network_would():
@@ -420,3 +444,107 @@ def test_a_run_beats_the_majority_clearly(tmp_path):
     assert scores["accuracy"] > majority + 0.3
     facts = record.read_facts(Path(folder))["fit"]
     assert facts["collapsed"] and facts["freeze"] == "none"
+
+
+def test_embeddings_of_all_cells_are_kept_and_can_be_probed(tmp_path):
+    words = ["model=scbert", "model.size=tiny", "model.gene2vec=false", "train.epochs=1"]
+    words += ["train.freeze=all_but_head", "protocol.stabiliser=batch", f"runs_dir={tmp_path}"]
+    folder = run(compose([*words, "train.device=cpu", "train.save_embeddings=true"]))
+    with np.load(folder / "embeddings.npz") as stored:
+        assert stored["embedding"].shape == (700, 16) == (len(stored["ids"]), 16)
+        assert stored["gene_embedding"].shape == (766, 16) and stored["genes"][-1] == "<cls>"
+        assert np.isfinite(stored["embedding"]).all()
+    facts = record.read_facts(folder)
+    trained = facts["fit"]["trainable_groups"]
+    assert set(trained) == {f"to_out.{layer}" for layer in ("conv1", "fc1", "fc2", "fc3")}
+    (warning,) = (text for text in facts["warnings"] if "one by one" in text)
+    assert warning.startswith("predicted one by one instead of 32 at a time, ")
+    assert any("model.stabiliser=batch takes one number" in text for text in facts["warnings"])
+    probe = ["model=embedding", f"model.file={folder / 'embeddings.npz'}", f"runs_dir={tmp_path}"]
+    scores = record.read_facts(run(compose(probe)))["metrics"]["test"]
+    assert 0 <= scores["accuracy"] <= 1
+
+
+def test_a_model_without_embeddings_says_so_before_it_is_fitted():
+    train, _ = halves()
+    with pytest.raises(UserError, match="a model that places cells: got Mlp, which does not"):
+        classifier(save_embeddings=True).fit(train, None)
+
+
+def test_what_batches_change_is_measured():
+    train, test = halves()
+    learner = classifier(adapter(stabiliser="batch"), lr=0.01)
+    learner.fit(train, None)
+    with torch.no_grad():
+        for block in learner.network.blocks:
+            block.attention.to_k.weight.mul_(4)
+    together = learner.predict_proba(test)
+    alone = np.concatenate([learner.predict_proba(test.take(np.array([c]))) for c in range(45)])
+    largest = np.abs(together - alone).max()
+    changed = (together.argmax(1) != alone.argmax(1)).mean()
+    assert largest > 1e-7
+    assert learner.effect_of_batches(test) == [
+        f"predicted one by one instead of 8 at a time, {changed:.1%} of 45 cells change their "
+        f"label (largest change of a probability: {largest:.2g})"
+    ]
+    head = classifier(adapter(stabiliser="head"))
+    head.fit(train, None)
+    assert head.effect_of_batches(test) == []
+
+
+# Parity
+
+
+def test_anyones_weights_can_be_held_against_the_original(tmp_path):
+    out = tmp_path / "out.npz"
+    files = [str(FOLDER / f"scbert_small_{name}.npz") for name in ("weights", "inputs")]
+    parity.main(["scbert", *files, str(out)])
+    expected = outputs(True)
+    with np.load(out) as found:
+        assert set(found.files) == {"encodings", "mlm_logits", "cls_logits"}
+        for name in found.files:
+            assert found[name].dtype == np.float32
+            assert_within(torch.from_numpy(found[name]), expected[name], 1e-5)
+    stored = dict(np.load(files[0]))
+    bare = {f"sd::module.{k[4:]}": v for k, v in stored.items() if "head::" not in k}
+    del bare["sd::module.pos_emb.emb.weight"], bare["sd::module.to_out.weight"]
+    del bare["sd::module.to_out.bias"]
+    np.savez(tmp_path / "bare.npz", **bare)
+    for backend in ("collapse", "exact"):
+        parity.main(
+            ["scbert", str(tmp_path / "bare.npz"), files[1], str(out), "--backend", backend]
+        )
+        with np.load(out) as found:
+            assert found.files == ["encodings"]
+            encodings = torch.from_numpy(found["encodings"])
+            assert_within(encodings, outputs(False)["encodings"], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w, i: i.pop("tokens"), "whole numbers from 0 to 6, cells x positions: got no tok"),
+        (lambda w, i: i.update(tokens=i["tokens"] + 3), "got int64 of shape"),
+        (lambda w, i: i.update(tokens=i["tokens"][:, 1:]), "got 64 positions and 65 rows"),
+        (lambda w, i: w.pop("sd::token_emb.weight"), "got no token_emb.weight"),
+        (lambda w, i: w.pop("sd::norm.weight"), r"missing in the file \(norm.weight\)"),
+        (lambda w, i: w.pop("sd::head::to_out.fc2.weight"), "must have conv1, fc1, fc2 and fc3"),
+    ],
+)
+def test_weights_and_tokens_that_do_not_fit_are_explained(change, said):
+    weights, inputs = (
+        dict(np.load(FOLDER / f"scbert_small_{name}.npz")) for name in ("weights", "inputs")
+    )
+    change(weights, inputs)
+    with pytest.raises(UserError, match=said):
+        scbert_parity.outputs(weights, inputs)
+
+
+def test_a_file_that_is_no_npz_is_explained(tmp_path):
+    with pytest.raises(UserError, match="the .npz must exist"):
+        arrays_of(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
+    for name in ("text.npz", "objects.npz"):
+        with pytest.raises(UserError, match="must hold plain arrays and be whole"):
+            arrays_of(tmp_path / name)

@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 from torch.nn.functional import cross_entropy
 
-from leadline import models, record
+from leadline import models, origins, parity, record
 from leadline.compose import compose
 from leadline.config import SCGPT_SIZES, ScgptConfig, TrainConfig
 from leadline.errors import UserError
@@ -162,6 +162,16 @@ def test_outputs_for_comparison_come_from_every_layout(weights, golden, layout):
         np.testing.assert_allclose(value, golden[name], atol=1e-5, err_msg=name)
 
 
+def test_the_script_for_comparison_writes_what_it_computes(weights, golden, tmp_path):
+    words = {name: golden[name] for name in ("src", "values", "key_padding_mask")}
+    files = [str(tmp_path / f"{name}.npz") for name in ("weights", "inputs", "out")]
+    np.savez(files[0], **weights)
+    np.savez(files[1], **words, nheads=4)
+    parity.main(["scgpt", *files])
+    found = np.load(files[2])
+    np.testing.assert_allclose(found["cls_output"], golden["cls_output"], atol=1e-5)
+
+
 def test_padding_may_stand_between_tokens(weights, golden):
     order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(31)])
     words = {n: golden[n][:, order] for n in ("src", "values", "key_padding_mask")}
@@ -230,7 +240,7 @@ def some_tokens(lengths, heads=2, width=4, seed=0, dtype=torch.float64):
 
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("way", ["cell_by_cell", "in_one_call"])
-def test_fused_kernels_give_what_the_definition_gives(way, first, monkeypatch):
+def test_fused_kernels_give_what_the_definition_gives(way, first):
     layout, (q, k, v), g, _ = some_tokens([5, 1, 33, 12])
     queries = layout.first() if first else layout
     q, g = q[: sum(queries.lengths)], g[: sum(queries.lengths)]
@@ -354,9 +364,7 @@ def test_hidden_genes_are_seen_by_none_but_themselves(visible):
     assert moved[0] and moved[1:].any().item() is visible
 
 
-@pytest.mark.parametrize("small", [0, 1 << 30])
-def test_generative_attention_is_the_same_in_every_way_of_computing_it(small, monkeypatch):
-    monkeypatch.setattr(attention, "SMALL_CELLS", small)
+def test_generative_attention_is_the_same_in_every_way_of_computing_it():
     layout, (q, k, v), _, _ = some_tokens([5, 9, 2])
     visible = torch.tensor([True, False, True, False] * 4)
     layout = Layout(layout.lengths, CPU, visible_T=visible)
@@ -445,6 +453,29 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path):
     (folder / "vocab.json").unlink()
     with pytest.raises(UserError, match="without vocab.json; fetch the whole folder"):
         adapter(start_at(folder)).build(cells)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_a_folder_whose_weights_would_run_code_is_refused(tmp_path, capsys):
+    cells, folder = small_cells(), tmp_path / "scgpt"
+    released_folder(folder, genes_of(cells))
+    torch.save({"encoder.embedding.weight": Evil()}, folder / "best_model.pt")
+    with pytest.raises(UserError, match="nothing but tensors"):
+        adapter(start_at(folder)).build(cells)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_vocabulary_by_path_enters_a_runs_name_by_its_content(tmp_path):
+    found = []
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text('{"A": 0}')
+        config = compose(["model=scgpt", f"model.vocabulary={tmp_path / name}"])
+        found.append(origins.identities(config, origins.origins(config))["vocabulary"])
+    assert found[0] == found[1] and found[0].startswith("sha256:")
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
@@ -624,6 +655,18 @@ def test_prediction_in_the_order_of_length_gives_back_the_order_of_cells():
     np.testing.assert_allclose(learner.predict_proba(test), whole, atol=1e-6)
     rows = np.random.default_rng(0).permutation(len(test))
     np.testing.assert_allclose(learner.predict_proba(test.take(rows)), whole[rows], atol=1e-6)
+
+
+def test_a_cell_is_placed_by_its_cls():
+    train, test = halves(n_genes=60)
+    learner = classifier(adapter(), epochs=1)
+    learner.fit(train, None)
+    found = learner.embed(test)
+    assert set(found) == {"embedding"} and found["embedding"].shape == (len(test), SMALL["width"])
+    rows = np.array([7, 2])
+    np.testing.assert_allclose(
+        learner.embed(test.take(rows))["embedding"], found["embedding"][rows], atol=1e-5
+    )
 
 
 def test_activations_may_be_computed_again():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import slurm_here
-from launching import is_done, tasks
+from launching import tasks
 from leadline import lock, preempt, record
 from leadline.errors import UserError
 from leadline.launchers import Ending, Outcome, Task, errand, queue
@@ -181,20 +181,46 @@ def until(condition, seconds=100):
     return found
 
 
-def owner_of(task):
+def owner_of(folder):
     """Give the process that works on a run."""
-    owner = lock.read(task.folder / lock.NAME)
+    owner = lock.read(folder / lock.NAME)
     return owner and owner.get("pid")
 
 
-def twelve(runs_dir):
-    """Ten short runs, two of them of two ranks, and at the end two that take half a minute."""
-    short = [
-        *tasks(runs_dir, "majority", (1, 2, 3, 4, 5, 6)),
-        *tasks(runs_dir, "mlp", (1, 2), "train.epochs=2"),
-        *tasks(runs_dir, "mlp", (5, 6), "train.epochs=2", "train.devices=2"),
-    ]
-    return short, tasks(runs_dir, "mlp", (7, 8), "train.epochs=60")
+STUDY = """\
+question: Does a study survive its cluster?
+artefacts: [twelve]
+base: {data: pbmc68k_reduced, train.epochs: 60}
+arms:
+  reference: {model: majority}
+  long: {model: mlp, grid: {seed: [1, 2]}}
+  ranks: {model: mlp, train.epochs: 2, train.devices: 2, against: long, grid: {seed: [1, 2]}}
+grid: {seed: [1, 2, 3, 4, 5, 6, 7, 8]}
+"""
+
+
+class Study:
+    """The study above, and `leadline ablate` on it."""
+
+    def __init__(self, environment, folder):
+        self.environment, self.folder, self.runs_dir = environment, folder, folder / "runs"
+        (folder / "twelve.yaml").write_text(STUDY)
+
+    def ablate(self):
+        words = [*WORDS, f"runs_dir={self.runs_dir}", "retries=0"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "leadline.cli", "ablate", "twelve.yaml", *words],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def arm(self, name):
+        """Give the folders of an arm's runs, in the order of seeds."""
+        runs = json.loads((self.runs_dir / "studies" / "twelve.json").read_text())["runs"]
+        return [self.runs_dir / run["run_id"] for run in runs if run["arm"] == name]
 
 
 def listed(tmp_path, tasks):
@@ -203,40 +229,41 @@ def listed(tmp_path, tasks):
     return path
 
 
-def has_checkpoint(task):
-    return (task.folder / "checkpoints" / "last.pt").exists()
+def has_checkpoint(folder):
+    return (folder / "checkpoints" / "last.pt").exists()
 
 
 @pytest.mark.slow
 def test_a_cancelled_and_a_killed_job_are_all_that_is_left_to_do(slurm, tmp_path):
-    runs_dir = tmp_path / "runs"
-    short, long = twelve(runs_dir)
-    everything = listed(tmp_path, [*long, *short])
-    sweep = Sweep(slurm, everything, *WORDS)
-    assert sweep.to_do == 12
-    cancelled, killed = long
-    until(lambda: has_checkpoint(cancelled) and owner_of(killed))
-    job = jobs_of(runs_dir)
-    assert len(set(job.values())) == 12 and len({name.split("_")[0] for name in job.values()}) == 2
-    subprocess.run(["scancel", job[cancelled.run_id]], env=slurm, check=True)
-    os.kill(owner_of(killed), signal.SIGKILL)
-    told = sweep.outcomes()
-    assert all(told[task.run_id].state is Ending.DONE and is_done(task) for task in short)
-    for task in long:
-        assert told[task.run_id].state is Ending.FAILED and told[task.run_id].transient
-        assert job[task.run_id] in told[task.run_id].message
-    assert {record.read_facts(task.folder)["provenance"]["world_size"] for task in short} == {1, 2}
+    study = Study(slurm, tmp_path)
+    with study.ablate() as first:
+        until(lambda: len(jobs_of(study.runs_dir)) == 12)
+        cancelled, killed = study.arm("long")
+        until(lambda: has_checkpoint(cancelled) and owner_of(killed))
+        jobs = jobs_of(study.runs_dir)
+        assert len({job.partition("_")[0] for job in jobs.values()}) == 2
+        subprocess.run(["scancel", jobs[cancelled.name]], env=slurm, check=True)
+        os.kill(owner_of(killed), signal.SIGKILL)
+        told, _ = first.communicate()
+    assert first.returncode == 1, told
+    assert "12 runs, 10 done now, 0 already there, 2 failed" in told
+    for lost in (cancelled, killed):
+        assert f"{lost.name} failed: {lost.name}: job {jobs[lost.name]} ended without a result" in (
+            told
+        )
+    ranks = study.arm("ranks")
+    assert [record.read_facts(folder)["provenance"]["world_size"] for folder in ranks] == [2, 2]
 
-    sealed = {task.run_id: (task.folder / "DONE").stat().st_mtime_ns for task in short}
-    again = Sweep(slurm, everything, *WORDS)
-    assert again.to_do == 2
-    told = again.outcomes()
-    assert {told[task.run_id].state for task in long} == {Ending.DONE} and len(told) == 2
-    assert all(map(is_done, long))
-    assert sealed == {task.run_id: (task.folder / "DONE").stat().st_mtime_ns for task in short}
-    assert not list(runs_dir.rglob(lock.NAME))
+    done = [*study.arm("reference"), *ranks]
+    sealed = [(folder / "DONE").stat().st_mtime_ns for folder in done]
+    with study.ablate() as second:
+        told, _ = second.communicate()
+    assert second.returncode == 0, told
+    assert "12 runs, 2 done now, 10 already there, 0 failed; 0 to do" in told
+    assert sealed == [(folder / "DONE").stat().st_mtime_ns for folder in done]
+    assert not list(study.runs_dir.rglob(lock.NAME))
     # The cancelled one went on from its checkpoint.
-    assert record.read_facts(cancelled.folder)["cost"]["attempts"] == 2
+    assert record.read_facts(cancelled)["cost"]["attempts"] == 2
 
 
 @pytest.mark.slow
@@ -246,7 +273,7 @@ def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_pat
     everything = listed(tmp_path, [long, *tasks(runs_dir, "majority", (1,))])
     words = (*WORDS, "hydra.launcher.additional={comment: a test}")
     first = Sweep(slurm, everything, *words)
-    until(lambda: has_checkpoint(long))
+    until(lambda: has_checkpoint(long.folder))
     jobs = jobs_of(runs_dir)
     first.process.kill()
     first.process.wait()
@@ -266,11 +293,11 @@ def test_a_stopped_sweeper_takes_its_jobs_along_and_they_checkpoint(slurm, tmp_p
     runs_dir = tmp_path / "runs"
     (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=100000")
     sweep = Sweep(slurm, listed(tmp_path, [long]), *WORDS)
-    until(lambda: has_checkpoint(long))
+    until(lambda: has_checkpoint(long.folder))
     sweep.process.send_signal(signal.SIGTERM)
     told = sweep.outcomes()
     assert told[long.run_id].state is Ending.PREEMPTED
-    assert owner_of(long) is None and not jobs_in(slurm)
+    assert owner_of(long.folder) is None and not jobs_in(slurm)
 
 
 def jobs_in(environment):

@@ -240,16 +240,20 @@ def named(genes, kind="symbol"):
     return small_cells(n_genes=len(genes), genes=np.array(genes), gene_kind=kind)
 
 
+WORDS = ("CD4", "CD8A", "MS4A1", "orf1", "orf2", *vocabulary.SPECIAL)
+
+
 @pytest.mark.parametrize(
     ("genes", "kind", "said"),
     [
         (["ENSG00000141510", "ENSG00000000003"], "ensembl", "data.gene_column="),
         (["Cd4", "Cd8a", "Ms4a1"], "symbol", "3 would be known in upper case"),
+        (["X", "ORF1", "ORF2"], "symbol", "2 would be known in lower case"),
         (["Z1", "Z2", "CD4"], "symbol", "model.vocabulary=data"),
     ],
 )
 def test_cells_that_the_vocabulary_hardly_knows_are_refused_with_a_remedy(genes, kind, said):
-    words, cells = Vocabulary(("CD4", "CD8A", "MS4A1", *vocabulary.SPECIAL)), named(genes, kind)
+    words, cells = Vocabulary(WORDS), named(genes, kind)
     coverage = vocabulary.cover(words, cells)
     with pytest.raises(UserError, match=said) as caught:
         vocabulary.require_coverage(coverage, words, cells, 0.5)

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -67,6 +68,9 @@ def test_without_a_key_the_record_is_mirrored_into_one_offline_folder(at_home, t
     assert losses(told.history) == [values["train_loss"] for _, values in rows]
     assert record.verify(folder) == []
     assert "warning" not in capsys.readouterr().err
+    # What waits for its upload lies beside the record; the home holds no more than wandb's log.
+    left = [path for path in at_home.rglob("*") if path.is_file()]
+    assert {path.name.partition("-2")[0] for path in left} <= {"core-debug"}
 
 
 def test_killed_and_gone_on_it_is_still_one_folder_with_each_epoch_once(
@@ -110,6 +114,19 @@ def test_what_the_artifact_holds(at_home, tmp_path):
     assert first[:2] == [said.ids[0], classes[said.truth_C[0]]]
     table = json.loads((waiting / "test_confusion.table.json").read_text())
     assert [row[2] for row in table["data"]] == counts.ravel().tolist()
+
+
+def test_of_a_huge_confusion_matrix_the_zeros_are_left_out(at_home):
+    classes = [f"type {k}" for k in range(101)]
+    label_C = np.arange(101, dtype=np.int32)
+    said = record.Predictions(
+        ids=label_C.astype(str),
+        truth_C=label_C,
+        predicted_C=label_C[::-1].copy(),
+        proba_CK=np.eye(101, dtype=np.float16),
+    )
+    table = mirror.confusion_table(said, classes)
+    assert len(table.data) == 101 and table.data[0] == ["type 0", "type 100", 1]
 
 
 def test_the_server_has_each_run_once(server, tmp_path, capsys):
@@ -343,7 +360,9 @@ def reported(rows):
 @pytest.fixture
 def study(tmp_path):
     runs_dir = tmp_path / "runs"
-    made = run(configured(tmp_path, "model=majority"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("WANDB_MODE", "disabled")
+        made = run(configured(tmp_path, *QUICK, "tracker.project=depth"))
     runs = [{"run_id": made.name, "arm": "reference"}, {"run_id": "missing", "arm": "other"}]
     manifest = {"name": "which", "question": "Which?", "arms": {}, "runs": runs}
     (runs_dir / "studies").mkdir()
@@ -357,6 +376,7 @@ def test_a_study_has_a_summary_run_offline(at_home, study, capsys):
     assert sync_study(wish, reported("small,0.5\n")) == "written"
     told = read_back(study / "studies" / "which")
     assert (told.run_id, told.group, told.job_type) == ("study-which", "which", "study")
+    assert told.project == "depth"
     assert told.config == {"name": "which", "question": "Which?", "arms": {}}
     assert (told.summary["runs"], told.summary["runs done"]) == (2, 1)
     assert set(told.history[0]) >= {"tables/which_arms", "figures/which_forest"}
@@ -373,6 +393,7 @@ def test_a_study_is_uploaded_again_only_when_it_says_something_new(server, study
     for rows, said in (("a,1\n", "uploaded"), ("a,1\n", "already there"), ("a,2\n", "uploaded")):
         assert sync_study(wish, reported(rows)) == said
     told = server.runs["study-which"]
+    assert {one.fields["project"] for one in server.runs.values()} == {"depth"}
     assert [row["_step"] for row in told.history] == [0, 1]
     assert len(server.artifacts["report-which"]) == 2
     assert sync_study(replace(wish, dry_run=True), reported("a,3\n")) == "to do"

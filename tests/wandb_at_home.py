@@ -22,7 +22,7 @@ def quiet_home(place):
             patched.delenv(name)
         patched.setenv("HOME", str(home))
         patched.setenv("NETRC", str(home / "netrc"))
-        for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
+        for name in ("CACHE", "CONFIG"):
             patched.setenv(f"WANDB_{name}_DIR", str(home / name.lower()))
         patched.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
         patched.chdir(place)

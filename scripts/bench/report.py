@@ -1,4 +1,4 @@
-"""Seconds and memory that the report of many records takes: python scripts/bench/report.py
+"""Seconds and memory that the report of many records takes.
 
 Writes made-up records (13,690 cells each with --cells 13690, as on PBMC), makes their report in a
 process of its own, and prints one JSON object. --quick makes 60 records.

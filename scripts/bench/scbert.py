@@ -54,6 +54,7 @@ class Peer(nn.Module):
         self.network = network
 
     def forward(self, tokens_BN):
+        """Give what the head says."""
         network = self.network
         return network.to_out(network.norm(self.blocks(network.embed(tokens_BN))))
 
@@ -72,7 +73,11 @@ def make(positions, gene2vec, head):
         "classes": lambda: Head(positions, 200, (512, 128), CLASSES),
         "bins": lambda: nn.Linear(200, N_TOKENS),
     }
-    return Network(shape, Way(stabiliser="head"), positions_ND=table, head=heads[head]()).eval()
+    network = Network(shape, Way(stabiliser="head"), positions_ND=table, head=heads[head]())
+    if head == "classes":
+        # Else chance may leave the head's first layer silent, and nothing would be compared.
+        nn.init.ones_(network.to_out.conv1.bias)
+    return network.eval()
 
 
 def some_tokens(n_cells, positions, density=0.07):

@@ -308,7 +308,7 @@ def main():
     torch.set_num_threads(1)
     report = {"targets": TARGETS}
     report |= preprocessing(200 if chosen.quick else 1000, 15)
-    sizes = {"quick": ({"size": "small"}, 12, 4, 1), "paper": ({"size": "paper"}, 8, 4, 1)}
+    sizes = {"quick": ({"size": "small"}, 12, 4, 1), "paper": ({"size": "paper"}, 4, 2, 1)}
     report["network"] = network(*sizes["quick" if chosen.quick else "paper"])
     json.dump(report, sys.stdout, indent=1)
     print()

@@ -22,7 +22,7 @@ settings are Hydra overrides; the most used are
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
   protocol=corrected|paper_code|paper_prose
-  seed=1  runs_dir=runs  train.threads=0  tracker=none|csv
+  seed=1  runs_dir=runs  train.threads=0  tracker=none|csv|tensorboard|wandb
 docs/protocols.md describes every switch, conf/ holds every default.
 
 The last line of stdout is the path of the record. A run that is done is not repeated.

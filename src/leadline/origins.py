@@ -107,7 +107,8 @@ def identities(config: RunConfig, found: Mapping[str, Origin]) -> dict[str, str]
 def read(setting: str, word: str, config: RunConfig) -> Origin | None:
     """Read one setting; None where it names nothing outside the run."""
     if word.lower() == "published":
-        place, source = PUBLISHED[setting, config.model.name]
+        own = (setting, config.model.name)
+        place, source = PUBLISHED[own if own in PUBLISHED else (setting, "scbert")]
         path = Path(config.data_dir).expanduser() / place
         if not path.exists():
             raise UserError(

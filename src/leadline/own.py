@@ -41,6 +41,8 @@ def translated(words: Sequence[str], known: Sequence[str]) -> list[str]:
     result = []
     for word in words:
         key, _, value = word.partition("=")
+        if value[:1] in ("'", '"') and value[-1:] == value[:1]:
+            value = value[1:-1]
         named = None if key != "model" or value in known else target_of(value)
         if named is None:
             result.append(word)

@@ -81,7 +81,7 @@ def sync_one(wish: Wish, folder: Path, facts: dict[str, Any]) -> str:
     """Mirror one record; say what came of it."""
     if "imported" in facts:
         return "imported from wandb"
-    config_made = yaml.safe_load((folder / record.CONFIG).read_text())
+    config_made = settings_of(folder)
     config = wish.config(config_made.get("tracker") or {})
     if wandb_run.is_told(config, folder):
         return "already there"
@@ -96,6 +96,13 @@ def sync_one(wish: Wish, folder: Path, facts: dict[str, Any]) -> str:
     if not wandb_run.is_told(config, folder):
         raise lock.Busy(f"another process works on {folder}")
     return "written" if wish.offline else "uploaded"
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Read the configuration that a run was made with."""
+    plain = yaml.safe_load((folder / record.CONFIG).read_text(encoding="utf-8"))
+    assert isinstance(plain, dict)
+    return plain
 
 
 def identity(
@@ -119,17 +126,18 @@ def sync_study(wish: Wish, write: Callable[[Path], object]) -> str:
     """
     assert wish.study is not None
     manifest = results.studies(wish.runs_dir)[wish.study]
-    done = sum(
-        record.state(wish.runs_dir / run["run_id"]) is State.DONE for run in manifest["runs"]
-    )
+    folders = [wish.runs_dir / run["run_id"] for run in manifest["runs"]]
+    done = [folder for folder in folders if record.state(folder) is State.DONE]
+    # The summary goes to where the runs are.
+    trackers = [settings_of(folder).get("tracker") or {} for folder in done]
+    config = wish.config(next((one for one in trackers if one.get("name") == "wandb"), {}))
     folder = wish.runs_dir / results.STUDIES / wish.study
     pages = folder / "report"
     pages.mkdir(parents=True, exist_ok=True)
     write(pages)
-    config = wish.config({})
     if study_run.is_told(config, folder, study_run.digest(pages)):
         return "already there"
     if wish.dry_run:
         return "to do"
-    study_run.tell(config, manifest, done, pages, folder)
+    study_run.tell(config, manifest, len(done), pages, folder)
     return "written" if wish.offline else "uploaded"

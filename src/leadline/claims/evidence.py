@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Rows = list[dict[str, Any]]
 # Numbers that are reported: not those of training, nor of cross-validation inside it. The paper
-# reports some on what it calls validation; in our records the part `val` only ever selects.
+# reports some on what it calls validation; our records call every reported part `test`, and `val`
+# only ever selects: it is left out on purpose.
 REPORTED = ("test", "validation", "")
-OWN_REPORTED = ("test",)
 # Markers read from a figure are known to 0.0005 at best, printed runs to 0.00005 at worst.
 FINEST_MARKER = 1e-4
 
@@ -127,21 +127,12 @@ class Evidence:
     def of(cls, frame: pd.DataFrame, tables: pd.DataFrame | None = None) -> Evidence:
         """Index a frame of runs and, for the paper's own numbers, its printed aggregates."""
         rows = frame.to_dict("records")
-        _refuse_two_runs_of_one_seed(rows, REPORTED if tables is not None else OWN_REPORTED)
+        _refuse_two_runs_of_one_seed(rows)
         printed = {} if tables is None else _indexed(tables.to_dict("records"))
         return cls(_indexed(rows), printed, own=tables is None)
 
-    @property
-    def reported(self) -> tuple[str, ...]:
-        """Name the parts of the cells whose scores are reported."""
-        return OWN_REPORTED if self.own else REPORTED
-
-    def rows(self, cell: Cell, splits: tuple[str, ...] = ()) -> Rows:
-        """Give the rows of a cell on the reported cells, or on other parts.
-
-        A row without an artefact belongs to every one.
-        """
-        splits = splits or self.reported
+    def rows(self, cell: Cell, splits: tuple[str, ...] = REPORTED) -> Rows:
+        """Give the rows of a cell; a row without an artefact belongs to every one."""
         return [
             row
             for row in self.runs.get(_key_of(cell), [])
@@ -230,13 +221,13 @@ def _count(value: object) -> int | None:
     return None if value is None or type(value).__name__ == "NAType" else int(str(value))
 
 
-def _refuse_two_runs_of_one_seed(rows: list[dict[Any, Any]], reported: tuple[str, ...]) -> None:
+def _refuse_two_runs_of_one_seed(rows: list[dict[Any, Any]]) -> None:
     """Refuse a run counted twice: it would pass for a replicate."""
     names = ("artefact", "dataset", "model", "arm", "fraction", "split", "metric")
     seen: dict[tuple[object, ...], str] = {}
     for row in rows:
         seed = seed_of(row["seed"])
-        if seed is None or _text(row["split"]) not in reported:
+        if seed is None or _text(row["split"]) not in REPORTED:
             continue
         key = (*(str(row[name]) for name in names), seed)
         if key in seen:

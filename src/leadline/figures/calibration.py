@@ -98,7 +98,7 @@ def _panel(axes: Axes, arm: str, found: Sequence[Reliability]) -> None:
             alpha=0.75,
         )
     error = float(np.mean([each.error for each in found]))
-    axes.set_title(called(arm))
+    axes.set_title(look(arm).word)
     axes.text(0.03, 0.97, f"ECE {error:.3f}", transform=axes.transAxes, va="top", fontsize=SMALL)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.04)

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from leadline.figures.drawing import Drawing
 from leadline.figures.panels import called, opened, require
-from leadline.figures.style import INK, NARROW, WIDE, lines, one_line
+from leadline.figures.style import INK, NARROW, WIDE, lines, look, one_line
 
 # From paper to a blue that no one mistakes for black; equal steps look equal.
 SCALE = LinearSegmentedColormap.from_list("share", ["#ffffff", "#9ecae1", "#2b7bba", "#08306b"])
@@ -36,7 +36,7 @@ def confusion(
     with opened(len(counts), columns, width, max(size, 55.0), HEAD) as (figure, every, across):
         for number, (axes, (arm, share)) in enumerate(zip(every, shares.items(), strict=True)):
             _panel(axes, share, classes, width, named=number % across == 0)
-            axes.set_title(called(arm))
+            axes.set_title(look(arm).word)
     return Drawing(
         name=name,
         title=title,

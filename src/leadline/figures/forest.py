@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 
 from leadline.figures.drawing import blank, settle
-from leadline.figures.marks import legend
+from leadline.figures.marks import legend, printed_width
 from leadline.figures.style import MUTED, NARROW, SMALL, VERDICTS, Look, styled
 
 # Millimetres; the gap between label and axes in points.
@@ -123,13 +122,6 @@ def _heading(axes: Axes, at: int, text: str, indent: float) -> None:
     )
     # The layout would shrink the axes to make room for what may lie over them.
     heading.set_in_layout(False)
-
-
-def printed_width(text: str) -> float:
-    """Measure a line of small type, in points."""
-    if not text.strip():
-        return 0.0
-    return float(TextPath((0, 0), text, size=SMALL).get_extents().width)
 
 
 def _key(figure: Figure, rows: Sequence[Row], width: float) -> None:

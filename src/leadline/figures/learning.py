@@ -60,7 +60,7 @@ def learning_curves(
         for each, (arm, metric) in zip(axes, places, strict=True):
             inside = [c for c in curves if c.arm == arm and metric in c.scores]
             _panel(each, inside, metric)
-            each.set_title(called(arm))
+            each.set_title(look(arm).word)
         legend(figure, _key(curves), width)
     return Drawing(
         name=name,
@@ -88,7 +88,8 @@ def _panel(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
             if curve.best is not None and curve.best in curve.epochs
         ]
         if chosen:
-            axes.scatter(*zip(*chosen, strict=True), s=7, color=colour)
+            at, scores = zip(*chosen, strict=True)
+            axes.scatter(at, scores, s=7, color=colour)
     axes.autoscale_view()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")

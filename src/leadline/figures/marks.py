@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 
 from leadline.figures.groups import Group
-from leadline.figures.style import INK, MUTED, NARROW, look, word
+from leadline.figures.style import INCH, INK, MUTED, NARROW, SMALL, TEXT, look, word
 
 # Area of a dot in square points; a fixed white edge would hide small ones.
 DOT, EDGE = 13.0, 0.7
@@ -25,6 +26,8 @@ HOLLOW = "read off the paper’s figure"
 MODES = "two modes (best cut, p < .05)"
 COLLAPSED = "predicts one class only"
 PRINTED = "mean as printed, not all runs legible"
+# Points that a sign and the gaps of a key take beside its word.
+SIGN = 38.0
 # Marks that touch are set apart by this part of the axis.
 TOUCH = 0.022
 
@@ -118,8 +121,18 @@ def key(figure: Figure, arms: Sequence[str], groups: Iterable[Group], width: flo
 def legend(figure: Figure, entries: Sequence[tuple[Artist, str]], width: float) -> None:
     """Put signs with their words over the figure, in as many columns as there is room for."""
     handles, words = [handle for handle, _ in entries], [text for _, text in entries]
-    columns = 1 if width <= NARROW else min(3, len(entries))
+    room = width / INCH * 72
+    widest = max((max(map(printed_width, text.splitlines())) for text in words), default=0.0)
+    most = 1 if width <= NARROW else min(3, len(entries))
+    columns = max(1, min(most, int(room // (widest * TEXT / SMALL + SIGN))))
     figure.legend(handles, words, loc="outside upper left", ncols=columns, borderaxespad=0.2)
+
+
+def printed_width(text: str) -> float:
+    """Measure a line of small type, in points."""
+    if not text.strip():
+        return 0.0
+    return float(TextPath((0, 0), text, size=SMALL).get_extents().width)
 
 
 def _sign(arm: str) -> Line2D:

@@ -33,6 +33,7 @@ class Plan:
     arms: Sequence[str]
     shares: Sequence[float]
     metrics: Sequence[str]
+    beside: str = ""
 
     @property
     def groups(self) -> list[Group]:
@@ -41,7 +42,7 @@ class Plan:
 
     def drawing(self, name: str, title: str, figure: Figure, *more: str) -> Drawing:
         """Put words to a figure of this plan."""
-        said = " ".join([caption(self.groups, self.tests), *more])
+        said = " ".join(filter(None, [caption(self.groups, self.tests), self.beside, *more]))
         return Drawing(
             name=name,
             title=title,
@@ -83,7 +84,9 @@ def plan(
     ]
     groups = gather(evidence, cells, title, facts, beside)
     if tests is None:
-        if families is None:
+        if families is None and len(arms) < 2:
+            families = {}
+        elif families is None:
             families = pairs_of(name, arms, datasets, shares, metrics, artefact)
         tests = corrected(evidence, families, facts)
     drawn = {group.arm for group in groups.values()}
@@ -95,7 +98,14 @@ def plan(
         arms=[arm for arm in series if arm in drawn or not arm.endswith(PUBLISHED)],
         shares=shares,
         metrics=metrics,
+        beside=_told(drawn) if beside else "",
     )
+
+
+def _told(drawn: Iterable[str]) -> str:
+    if any(arm.endswith(PUBLISHED) for arm in drawn):
+        return "Open marks are the paper’s runs."
+    return "The paper has no runs of these arms on these data to be set beside them."
 
 
 def _panels(groups: Iterable[tuple[Cell, Group]]) -> dict[tuple[str, str], dict[Cell, Group]]:

@@ -81,6 +81,9 @@ LOOKS = {
     "no_pretraining": Look("#5C2E00", "^", "no pre-training"),
     "no_pretraining_frozen": Look("#4D4D4D", "<", "no pre-training, embeddings frozen"),
     "no_gene2vec": Look("#A8358F", "v", "no gene2vec"),
+}
+# Baselines: their colours too stand out from white; their signs tell them from all others.
+BASELINES = {
     "mlp/mlp": Look("#332288", "P", "mlp"),
     "knn_pca/knn_pca": Look("#7A6A00", "p", "nearest neighbours"),
     "nearest_centroid/nearest_centroid": Look("#882255", "h", "nearest centroid"),
@@ -123,7 +126,7 @@ def look(arm: str) -> Look:
         ours = look(arm.removesuffix(PUBLISHED))
         return Look(ours.colour, ours.marker, f"{ours.word}, published", published=True)
     model, _, name = arm.partition("/")
-    known = LOOKS.get(arm) or LOOKS.get(name)
+    known = LOOKS.get(arm) or LOOKS.get(name) or BASELINES.get(arm)
     if known is not None:
         return known
     digest = hashlib.sha256(arm.encode()).digest()

@@ -35,8 +35,11 @@ RELEASE_SECONDS = 30.0
 class Seat:
     """What an actor is: one warm worker on the machine that Ray chose."""
 
-    def __init__(self, threads: int, cores_here: int) -> None:
+    def __init__(self, threads: int, cores_here: int, gpus: float) -> None:
         self.environment = {**cores.share_of(threads), cores.SHARE: str(cores_here)}
+        if not gpus:
+            # Who asks for no GPU must not come upon those of others.
+            self.environment["CUDA_VISIBLE_DEVICES"] = ""
         self.worker: Worker | None = None
 
     def compute(self, line: bytes) -> bytes:
@@ -141,7 +144,7 @@ class RayCluster:
             max_concurrency=2,
             max_restarts=0,
         )(Seat)
-        actor = kind.remote(config.cpus, config.cpus * devices)
+        actor = kind.remote(config.cpus, config.cpus * devices, config.gpus)
         self.actors.append(actor)
         return actor
 
@@ -175,7 +178,7 @@ class RayCluster:
 
 def import_ray() -> Any:
     """Import Ray, or say how to get it."""
-    # Without this Ray replaces CUDA_VISIBLE_DEVICES even where a run asks for no GPU, and warns.
+    # The way that Ray announces for later; until it is chosen Ray warns. `Seat` hides GPUs.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

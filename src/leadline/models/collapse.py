@@ -2,8 +2,8 @@
 
 All positions with the same token have the same embedding, so every block gives them the same
 vector. Sums over keys weigh each distinct token by its count, and the largest projection is taken
-over those that occur. Gene identity enters only in the first layer of the head, as differences
-from the cell whose genes are all silent. Nothing is approximated, forwards or backwards.
+over those that occur. Gene identity enters only in the first layer of the head. Nothing is
+approximated, forwards or backwards.
 
 Legend: B cells, T distinct tokens, H heads, E width of a head, M features, G positions, F outputs
 of the first layer, N positions with a token that is not zero.
@@ -11,10 +11,9 @@ of the first layer, N positions with a token that is not zero.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from leadline.models.favor import EPSILON, exponents
 
@@ -46,58 +45,43 @@ def attend(
     return (weights_BHTT @ v_BTHE.transpose(1, 2)).transpose(1, 2)
 
 
-def first_layer(
-    numbers_BT: Tensor,
-    weight_FG: Tensor,
-    bias_F: Tensor,
-    cell_N: Tensor,
-    gene_N: Tensor,
-    token_N: Tensor,
+def spread(
+    numbers_BT: Tensor, positions: int, cell_N: Tensor, gene_N: Tensor, token_N: Tensor
 ) -> Tensor:
-    """Give weight · numbers + bias of cells whose positions hold token 0 unless listed."""
+    """Give each position the number of its token; token 0 unless listed."""
+    silent_BG = numbers_BT[:, :1].expand(-1, positions)
+    return silent_BG.index_put((cell_N, gene_N), numbers_BT[cell_N, token_N])
+
+
+def by_differences(
+    numbers_BT: Tensor, columns: Columns, cell_N: Tensor, gene_N: Tensor, token_N: Tensor
+) -> Tensor:
+    """Give weight · spread(numbers) as the silent cell plus what differs from it.
+
+    Positions must come cell by cell. Only for evaluation: no gradient comes from the weights.
+    """
+    numbers_BT = numbers_BT.to(columns.by_gene_GF.dtype)
     silent_B = numbers_BT[:, 0]
-    difference_N = numbers_BT[cell_N, token_N] - silent_B[cell_N]
-    out_BF: Tensor = Differences.apply(silent_B, difference_N, weight_FG, cell_N, gene_N)
-    return out_BF + bias_F
-
-
-class Differences(torch.autograd.Function):
-    """The product of weights with a constant and a few differences for each cell."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        silent_B: Tensor,
-        difference_N: Tensor,
-        weight_FG: Tensor,
-        cell_N: Tensor,
-        gene_N: Tensor,
-    ) -> Tensor:
-        """Add the columns that differ to the sum of all columns."""
-        total_F = weight_FG.sum(dim=1)
-        sparse_BG = matrix(difference_N, cell_N, gene_N, (len(silent_B), weight_FG.shape[1]))
-        ctx.save_for_backward(silent_B, difference_N, weight_FG, cell_N, gene_N, total_F)
-        return torch.addr(sparse_BG @ weight_FG.T, silent_B, total_F)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Give the gradients of constants, differences and weights."""
-        (gradient_BF,) = gradients
-        silent_B, difference_N, weight_FG, cell_N, gene_N, total_F = ctx.saved_tensors
-        to_silent_B = gradient_BF @ total_F
-        to_all_BG = gradient_BF @ weight_FG
-        shape = (len(silent_B), weight_FG.shape[1])
-        to_weight_FG = None
-        if ctx.needs_input_grad[2]:
-            dense_BG = silent_B[:, None].repeat(1, shape[1])
-            dense_BG[cell_N, gene_N] += difference_N
-            to_weight_FG = gradient_BF.T @ dense_BG
-        return to_silent_B, to_all_BG[cell_N, gene_N], to_weight_FG, None, None
-
-
-def matrix(value_N: Tensor, cell_N: Tensor, gene_N: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Make a sparse matrix of values that come cell by cell."""
-    places_2N = torch.stack([cell_N, gene_N.to(cell_N.dtype)])
-    return torch.sparse_coo_tensor(
-        places_2N, value_N, shape, is_coalesced=True, check_invariants=False
+    starts_B = torch.searchsorted(cell_N, torch.arange(len(silent_B), device=cell_N.device))
+    differences_BF = embedding_bag(
+        gene_N,
+        columns.by_gene_GF,
+        starts_B,
+        mode="sum",
+        per_sample_weights=numbers_BT[cell_N, token_N] - silent_B[cell_N],
     )
+    return torch.addr(differences_BF, silent_B, columns.total_F)
+
+
+class Columns:
+    """The weights of a layer with those of a gene side by side, and their sum over genes."""
+
+    def __init__(self, weight_FG: Tensor) -> None:
+        self.of = Columns.mark(weight_FG)
+        self.by_gene_GF = weight_FG.detach().T.contiguous()
+        self.total_F = self.by_gene_GF.sum(dim=0)
+
+    @staticmethod
+    def mark(weight_FG: Tensor) -> tuple[object, ...]:
+        """Tell weights from others, save after a fused optimiser's step, which leaves no trace."""
+        return weight_FG.data_ptr(), weight_FG._version, weight_FG.dtype, weight_FG.device

@@ -184,6 +184,11 @@ class Scgpt(MaskedValues):
         x_TE, layout = self.embed(network, batch)
         return network.classes(network.cells(x_TE, layout))
 
+    def embeddings(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Give `<cls>` after the last layer."""
+        assert isinstance(network, Network)
+        return {"cells": network.cells(*self.embed(network, batch))}
+
     def embed(self, network: Network, batch: Batch) -> tuple[Tensor, Layout]:
         """Embed a batch's tokens; say which belong to which cell."""
         device = batch["level"].device

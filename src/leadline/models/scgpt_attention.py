@@ -23,8 +23,6 @@ from leadline.models.dropout import CellDropout, keep, scramble
 
 # So many attention weights are held at a time; they stay in the processor's cache.
 WEIGHTS_AT_A_TIME = 1 << 18
-# Below this many padded weights a head, one call for all cells beats a call for each.
-SMALL_CELLS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +152,8 @@ class Attention(nn.Module):
         if share and not fused_dropout:
             return by_definition(q_SHD, k_THD, v_THD, queries, layout, key_2B, share)
         self.drew_by_position |= fused_dropout
-        weights = len(layout.lengths) * max(queries.lengths) * max(layout.lengths)
-        if q_SHD.is_cuda or weights <= SMALL_CELLS:
+        # On a CPU what is not padded is what counts, and calls cost little.
+        if q_SHD.is_cuda or max(queries.lengths) == 1:
             return in_one_call(q_SHD, k_THD, v_THD, queries, layout, share)
         return cell_by_cell(q_SHD, k_THD, v_THD, queries, layout)
 
@@ -298,12 +296,22 @@ def padded(part_THD: Tensor, layout: Layout) -> Tensor:
 
 
 def drawn(key_2: Tensor, shape: Sequence[int], start: int, share: float) -> Tensor:
-    """Draw which weights of some queries of a cell stay, the first of them being `start`."""
+    """Draw which weights of some queries of a cell stay, the first of them being `start`.
+
+    As in `dropout.keep`, but each word of 32 bits decides on two weights: there are so many.
+    """
     heads, n_queries, n_keys = shape
     query_L = torch.arange(start, start + n_queries, device=key_2.device)
     head_H1 = torch.arange(heads, device=key_2.device)[:, None]
-    row_R = (query_L * heads + head_H1).flatten()
-    return keep(keys_of_rows(key_2[:, None], row_R), n_keys, share).view(heads, n_queries, n_keys)
+    key_2R = keys_of_rows(key_2[:, None], (query_L * heads + head_H1).flatten())
+    counter = torch.arange((n_keys + 1) // 2, dtype=torch.int32, device=key_2.device)
+    word = (counter * -1640531527)[None, :] + key_2R[0][:, None]
+    word = scramble(word, 16, -2048144789)
+    word ^= key_2R[1][:, None]
+    word = scramble(word, 13, -1028477387)
+    word ^= (word >> 16) & 0xFFFF
+    kept = word.view(torch.int16)[:, :n_keys] >= round(share * 2**16) - 2**15
+    return kept.view(heads, n_queries, n_keys)
 
 
 class Dropped(torch.autograd.Function):

@@ -183,6 +183,8 @@ def _of_runs(a: Side, b: Side, study: Study) -> Comparison:
         margin=study.margin,
     )
     asked = [test for test in study.tests if test in found.p] or ["welch"]
+    # The paper's own test may be asked for beside a better one; it decides only where it is alone.
+    asked.sort(key=lambda test: test == "student")
     test = asked[0]
     kind = "paired" if test.startswith(("paired", "wilcoxon")) else "welch"
     return Comparison(

@@ -61,7 +61,10 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
 
     def shown(name: str) -> str:
         place = name if single else f"{chapter.place}-{name}"
-        return tables.to_html(known[name], level=level, place=place) if name in known else ""
+        if name not in known:
+            return ""
+        whose = "" if single else chapter.study.name or "runs of no study"
+        return tables.to_html(known[name], level=level, place=place, whose=whose)
 
     figures = page.section(
         "figures" if single else f"{chapter.place}-figures", "Figures", drawn, level

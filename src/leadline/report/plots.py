@@ -27,13 +27,34 @@ Builder = Callable[..., Drawing]
 MOST_ARMS, MOST_DATASETS = 6, 4
 CONTROLS = ("majority", "stratified")
 BATCH = re.compile(r"batch_(\d+)")
-# What a study calls its artefacts → the figure that repeats it, and its title.
+# What a study calls its artefacts → the figure that repeats it, the name of its file, its title.
 ARTEFACTS = {
-    "figure2": ("few_shot", "Figure 2, repeated: scores with few labels"),
-    "figure3": ("few_shot", "Figure 3, repeated: scores with few labels"),
-    "figure4": ("batch_size", "Figure 4, repeated: scores by batch size"),
-    "figure5": ("learning_curves", "Figure 5, repeated: learning curves of every seed"),
-    "figure_s6": ("runs", "Supplementary Figure 6, repeated: with and without pre-training"),
+    "Figure 2": ("few_shot", "figure2", "Figure 2, repeated: scores with few labels"),
+    "Figure 3": ("few_shot", "figure3", "Figure 3, repeated: scores with few labels"),
+    "Figure 4": ("batch_size", "figure4", "Figure 4, repeated: scores by batch size"),
+    "Figure 5": ("learning_curves", "figure5", "Figure 5, repeated: learning curves of each seed"),
+    "Figure 6": (
+        "runs",
+        "figure_s6",
+        "Supplementary Figure 6, repeated: with and without pre-training",
+    ),
+}
+# Of figures that are drawn for each of several data sets.
+TITLES = {
+    "learning_curves": "Learning curves of every run",
+    "per_class": "F1 of each class",
+    "confusion": "What cells of each class were called",
+    "calibration": "How far confidence can be trusted",
+    "cost": "What the score costs",
+}
+TABLES = {
+    "Table 1": "table1",
+    "Table 2": "table2",
+    "Table 3": "table3",
+    "Supp. Table 4": "table_s4",
+    "Supp. Table 5": "table_s5",
+    "Figure 2": "figure2",
+    "Figure 3": "figure3",
 }
 
 
@@ -55,6 +76,9 @@ def draw_all(
     for name, builder in _builders(study, found, runs_dir, beside).items():
         kind = name.partition("_of_")[0]
         called = {"name": name} | names.get(kind, {})
+        if "_of_" in name:
+            called["name"] += name.removeprefix(kind) if kind in names else ""
+            called["title"] = f"{called.get('title', TITLES[kind])}, {name.partition('_of_')[2]}"
         try:
             wide = builder(width=figures.WIDE, **called)
             narrow = builder(width=figures.NARROW, **called)
@@ -69,8 +93,8 @@ def _artefacts(study: Study) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for artefact in study.artefacts:
         if artefact in ARTEFACTS:
-            kind, title = ARTEFACTS[artefact]
-            found.setdefault(kind, {"name": artefact, "title": title})
+            kind, name, title = ARTEFACTS[artefact]
+            found.setdefault(kind, {"name": name, "title": title})
     return found
 
 
@@ -218,8 +242,9 @@ def tests_of(found: Sequence[Comparison]) -> Tests:
 
 def paper_tables(study: Study) -> list[Table]:
     """Lay out the tables of the paper that the study names among its artefacts."""
-    if not any(name.startswith("table") for name in study.artefacts):
+    wanted = [TABLES[name] for name in study.artefacts if name in TABLES]
+    if not wanted:
         return []
-    evidence = Evidence.of(results.frame(list(study.records)))
+    evidence = Evidence.of(results.frame([*study.records, *study.pretraining]))
     made = tables.paper_tables(evidence, claims.load_claims().setting)
-    return [table for table in made if table.name in study.artefacts]
+    return [table for table in made if table.name in wanted]

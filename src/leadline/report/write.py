@@ -106,7 +106,7 @@ def _figures(chapter: Chapter, out: Path) -> str:
         narrow = figures.to_svg(drawn.narrow.figure, wide.title).decode() if drawn.narrow else ""
         parts.append(
             page.figure(
-                f"{chapter.place}-{wide.name}",
+                f"{chapter.place}-figure-{page.slug(wide.name)}",
                 wide.title,
                 wide.caption,
                 wide.description,

@@ -25,8 +25,11 @@ NUMBER = re.compile(r"[+-]?\d[\d.,]*(?:e[+-]?\d+)?")
 NAME = re.compile(r"[\w./+=-]{1,48}")
 
 
-def to_html(table: Table, *, level: int = 2, place: str = "", titled: bool = True) -> str:
-    """Write as a section; every cell is escaped, since names come from users' files."""
+def to_html(table: Table, *, level: int = 2, place: str = "", whose: str = "") -> str:
+    """Write as a section; every cell is escaped, since names come from users' files.
+
+    `whose` tells tables of one title apart to those who hear the page.
+    """
     numeric = [_is_numeric(column) for column in zip(*table.rows, strict=True)]
     numeric = numeric or [False] * len(table.columns)
     head = "".join(
@@ -37,11 +40,12 @@ def to_html(table: Table, *, level: int = 2, place: str = "", titled: bool = Tru
         f"<tr>{''.join(map(_cell, table.columns, row, numeric))}</tr>\n" for row in table.rows
     )
     notes = "".join(f'<p class="muted">{escape(note)}</p>\n' for note in table.notes)
-    heading = f"<h{level}>{escape(table.title)}</h{level}>\n" if titled else ""
+    heading = f"<h{level}>{escape(table.title)}</h{level}>\n"
+    label = f"{table.title}, {whose}" if whose else table.title
     kind = "data long" if len(table.rows) > FEW else "data"
     return (
         f'<section id="{escape(place or table.name)}">\n{heading}'
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.title)}">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">'
         f'<table class="{kind}"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>\n{notes}</section>\n"
     )

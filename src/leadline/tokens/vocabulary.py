@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,11 +156,20 @@ def remedy(vocabulary: Vocabulary, cells: Cells, known: int) -> str:
     for how, changed in cases(genes).items():
         found = int((vocabulary.numbers(changed) >= 0).sum())
         if found > WORTH_TELLING * max(known, 1):
-            return f"{found:,} would be known in {how} case: rename the genes, if they are of the \
-same species"
-    return "use model.vocabulary=data, which takes the dataset's own genes, or lower the limit"
+            return (
+                f"{found:,} would be known in {how} case: rename the genes, if they are of the "
+                "same species"
+            )
+    return (
+        "look at species and naming; or take the dataset's own genes with model.vocabulary=data "
+        "and model.pretrained=false, or lower the limit"
+    )
 
 
-def cases(genes: Sequence[str]) -> Mapping[str, list[str]]:
+def cases(genes: Sequence[str]) -> dict[str, list[str]]:
     """Write genes in other ways."""
-    return {"upper": [g.upper() for g in genes], "title": [g.capitalize() for g in genes]}
+    return {
+        "upper": [gene.upper() for gene in genes],
+        "lower": [gene.lower() for gene in genes],
+        "title": [gene.capitalize() for gene in genes],
+    }

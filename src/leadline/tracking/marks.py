@@ -39,13 +39,19 @@ def mark_offline(folder: Path, name: str, said: str = "") -> None:
 
 
 def mark_synced(folder: Path, where: str, address: str) -> None:
-    """Note that a server has the whole record; `wandb sync` then skips our offline folder too."""
+    """Note that a server has the whole record, and remove what was kept until it did.
+
+    An offline folder stays, with the mark by which `wandb sync` knows that it need not upload it.
+    """
     marks = read(folder)
     marks["synced"][where] = address
     write(folder, marks)
-    if marks["offline"]:
-        for path in (folder / FOLDER / marks["offline"]).glob("*.wandb"):
-            path.with_name(path.name + ".synced").touch()
+    clear(folder, what="run-*")
+    if not marks["offline"]:
+        clear(folder, what=WAITING)
+        return
+    for path in (folder / FOLDER / marks["offline"]).glob("*.wandb"):
+        path.with_name(path.name + ".synced").touch()
 
 
 def clear(folder: Path, *, what: str) -> None:

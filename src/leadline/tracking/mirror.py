@@ -20,8 +20,8 @@ from leadline.record import Predictions
 from leadline.tracking import marks, wandb_sdk
 from leadline.tracking.base import reported
 
-# wandb's own limit; predictions.npz in the same artifact holds all cells.
-MOST_ROWS = 200_000
+# wandb's own limits; predictions.npz in the same artifact holds all cells.
+MOST_ROWS, MOST_ROWS_OF_A_CHART = 200_000, 10_000
 COLUMNS = ("cell", "true", "predicted", "correct", "probability of true", "of predicted")
 
 
@@ -38,11 +38,13 @@ def tell_record(run: Any, folder: Path, *, after: int) -> tuple[int, Any]:
             run.log(values, step=step)
     last = max([step for step, _ in rows], default=0) + 1
     parts, classes = predictions(folder)
-    if last > after:
-        charts = {f"{part}/confusion": chart(part, parts[part], classes) for part in parts}
-        run.log({**reported(facts), **charts}, step=last)
-    run.summary.update(summary(facts))
-    logged = run.log_artifact(artifact(facts["run_id"], folder, parts, classes)) if parts else None
+    with wandb_sdk.staged_in(marks.waiting(folder)):
+        if last > after:
+            charts = {f"{part}/confusion": chart(part, parts[part], classes) for part in parts}
+            run.log({**reported(facts), **charts}, step=last)
+        run.summary.update(summary(facts))
+        packed = artifact(facts["run_id"], folder, parts, classes) if parts else None
+        logged = run.log_artifact(packed) if packed is not None else None
     return last, logged
 
 
@@ -92,12 +94,14 @@ def confusion(said: Predictions, classes: Sequence[str]) -> NDArray[np.int64]:
 
 
 def confusion_table(said: Predictions, classes: Sequence[str]) -> Any:
-    """Lay a confusion matrix out as wandb's chart expects it."""
+    """Lay a confusion matrix out as wandb's chart expects it; of a huge one, what is not 0."""
     counts_KK = confusion(said, classes)
+    huge = counts_KK.size > MOST_ROWS_OF_A_CHART
     data = [
         [true, predicted, int(counts_KK[i, j])]
         for i, true in enumerate(classes)
         for j, predicted in enumerate(classes)
+        if counts_KK[i, j] or not huge
     ]
     columns = ["Actual", "Predicted", "nPredictions"]
     return wandb_sdk.sdk().Table(columns=columns, data=data)

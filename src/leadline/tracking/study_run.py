@@ -50,14 +50,17 @@ def tell(
         tags=("summary",),
         config={key: value for key, value in manifest.items() if key != "runs"},
     )
-    if not online:
-        marks.clear(folder, what="offline-run-*")
+    for begun in () if online else ("offline-run-*", marks.WAITING):
+        marks.clear(folder, what=begun)
     run = wandb_sdk.open_run(config, identity, folder, online=online)
     try:
         run.summary.update({"runs": len(manifest["runs"]), "runs done": done})
-        run.log({**tables(pages), **figures(pages)}, step=run.starting_step)
+        with wandb_sdk.staged_in(marks.waiting(folder)):
+            run.log({**tables(pages), **figures(pages)}, step=run.starting_step)
         artifact = wandb_sdk.sdk().Artifact(name=f"report-{study}", type="report")
-        artifact.add_dir(str(pages), policy="immutable", skip_cache=True)
+        for path in sorted(path for path in pages.rglob("*") if path.is_file()):
+            name = path.relative_to(pages).as_posix()
+            artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
         logged = run.log_artifact(artifact)
         if online:
             logged.wait(timeout=round(config.upload_seconds))

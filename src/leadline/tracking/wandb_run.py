@@ -80,9 +80,6 @@ class WandbTracker:
         if not confirmed(run.path, last, self.config.timeout_seconds):
             raise RuntimeError(f"{run.url} has not arrived as a whole; leadline sync completes it")
         marks.mark_synced(folder, where(self.config), run.url)
-        marks.clear(folder, what="run-*")
-        if not marks.read(folder)["offline"]:
-            marks.clear(folder, what=marks.WAITING)
 
     def close(self, *, failed: bool = False) -> None:
         """End the run on the server; a run that goes on opens it again."""
@@ -121,7 +118,7 @@ def write_offline(config: WandbTrackerConfig, identity: Identity, folder: Path) 
     """Mirror a finished record into one offline folder; does nothing when it is there."""
     if marks.read(folder)["offline"]:
         return
-    for begun in ("offline-run-*", "run-*"):
+    for begun in ("offline-run-*", "run-*", marks.WAITING):
         marks.clear(folder, what=begun)
     run = wandb_sdk.open_run(config, identity, folder, online=False)
     try:

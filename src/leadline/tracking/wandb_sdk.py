@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from leadline.config import WandbTrackerConfig
 from leadline.tracking.base import Identity
+
+DATA_DIR = "WANDB_DATA_DIR"
 
 
 def sdk() -> Any:
@@ -104,3 +108,16 @@ def last_step(path: str, timeout: float) -> int:
 def restart() -> None:
     """End wandb's own process, which holds on to a run that could not be opened."""
     sdk().teardown()
+
+
+@contextmanager
+def staged_in(folder: Path) -> Iterator[None]:
+    """Let wandb keep tables that wait for their upload in `folder`, not in the user's home."""
+    if DATA_DIR in os.environ:
+        yield
+        return
+    os.environ[DATA_DIR] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[DATA_DIR]
