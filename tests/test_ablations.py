@@ -91,11 +91,12 @@ def test_the_paper_s_studies_are_those_of_the_protocol():
 
 def test_full_labels_of_figure_3_are_the_runs_of_supplementary_table_4():
     def at_full(name):
-        plan = expand(read(name))
-        configs = compose_many([words_of(run.settings) for run in plan.runs])
+        runs = [run for run in expand(read(name)).runs if run.settings["seed"] in (1, 2)]
+        configs = compose_many([words_of(run.settings) for run in runs])
         return [config for config in configs if config.data.fraction == 1.0]
 
-    assert all(config in at_full("fig3_fewshot_scgpt") for config in at_full("s4_scgpt"))
+    figure = at_full("fig3_fewshot_scgpt")
+    assert all(config in figure for config in at_full("s4_scgpt"))
 
 
 def test_own_data_asks_for_the_file():

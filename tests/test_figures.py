@@ -187,9 +187,8 @@ def test_colours_stand_out_from_white_and_the_fixed_ones_from_one_another():
         for a, b in itertools.combinations(range(len(fixed)), 2):
             assert np.linalg.norm(seen[a] - seen[b]) > 0.15, (fixed[a], fixed[b])
     known = [*style.LOOKS.values(), *style.BASELINES.values()]
-    assert (
-        len({each.marker for each in known}) == len({each.colour for each in known}) == len(known)
-    )
+    assert len({each.marker for each in known}) == len(known)
+    assert len({each.colour for each in known}) == len(known)
 
 
 # --- any frame --------------------------------------------------------------------------------

@@ -279,3 +279,11 @@ def test_runs_of_a_project_are_read_from_the_server(server, tmp_path):
     assert first.finished and first.tags == ("pilot", "big")
     assert second.config["seed"] == 2 and second.summary["test_acc"] == 90.0
     assert [row["loss"] for row in second.history] == [1, 1 / 2, 1 / 3]
+    server.broken = {"Runs"}
+    with pytest.raises(UserError, match="must be readable: got 'lab/theirs'.*check its name, your"):
+        list(known_runs.of("lab/theirs"))
+
+
+def test_a_project_needs_a_key(at_home):
+    with pytest.raises(UserError, match="got no key for http://127.0.0.1:9; run wandb login, or"):
+        list(known_runs.of("lab/theirs"))

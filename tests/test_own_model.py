@@ -256,7 +256,7 @@ def test_a_class_takes_part_in_a_study(module, tmp_path, capsys):
         "base: {data: h5ad, data.path: cells.h5ad, data.label: celltype}\n"
         f"arms:\n  reference: {{model: 'python:{name}.Mine'}}\n  majority: {{model: majority}}\n"
         "grid: {seed: [1, 2], data.fraction: [0.5, 1.0]}\n"
-        "compare: {tests: [paired_t], metrics: [accuracy], equivalence_margin: 0.1}\n"
+        "compare: {family: mine, tests: [paired_t], metrics: [accuracy], equivalence_margin: 0.1}\n"
     )
     assert cli.main(["ablate", "mine.yaml"]) == cli.GOOD
     assert "mine: 8 runs, 8 done now" in capsys.readouterr().out

@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from leadline import corpus, distributed, job, models, origins, pretrain, record, results, trainer
+from leadline import (
+    corpus,
+    distributed,
+    job,
+    metrics,
+    models,
+    origins,
+    pretrain,
+    record,
+    results,
+    trainer,
+)
 from leadline.compose import compose
 from leadline.config import TrainConfig
 from leadline.errors import UserError
@@ -203,6 +214,22 @@ def test_rules_without_a_network_are_judged_on_the_same_positions():
     assert modes(train)[1] == mode
 
 
+@pytest.mark.parametrize(
+    ("scores", "warned"),
+    [
+        ({"masking_accuracy": 0.5, "heuristic_accuracy_a": 0.5, "heuristic_accuracy_b": 0.4}, "a"),
+        ({"masking_accuracy": 0.5, "heuristic_accuracy_a": 0.4, "heuristic_accuracy_b": 0.6}, "b"),
+        ({"masking_accuracy": 0.51, "heuristic_accuracy_a": 0.5}, None),
+        ({"masked_loss": 3.0, "heuristic_loss_a": 4.0, "heuristic_loss_b": 2.0}, "b"),
+        ({"masked_loss": 1.9, "heuristic_loss_a": 4.0, "heuristic_loss_b": 2.0}, None),
+        ({"gene2vec_agreement": 0.4}, None),
+    ],
+)
+def test_a_network_no_better_than_the_best_rule_is_warned_of(scores, warned):
+    said = metrics.no_better_than_rules(scores)
+    assert [text.rpartition(" ")[2] for text in said] == ([] if warned is None else [warned])
+
+
 # ---- the run
 
 
@@ -233,7 +260,7 @@ def pretrain_on_rank(world=None, notice=None, options=None):
 @pytest.mark.parametrize("collapsed", [False, True])
 def test_genes_are_learnt_from_genes(collapsed):
     train, test = halves()
-    learner = pretrainer(collapsed, epochs=12, lr=0.02)
+    learner = pretrainer(collapsed, epochs=8, lr=0.03)
     fit = learner.fit(train, test)
     assert fit.epochs[-1]["train_loss"] < fit.epochs[0]["train_loss"] - 0.2
     scores = learner.measure(test).scores
@@ -509,6 +536,31 @@ def test_a_network_of_another_size_is_refused(made):
         config.model.hidden = [7]
         with pytest.raises(UserError, match=r"hidden=\[7\] instead of \[256\]; add model.hidden"):
             origins.require_size(origin, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gene2vec", ["built", "false"])
+def test_scbert_starts_from_a_pretraining_of_its_own(gene2vec, tmp_path):
+    common = [
+        *("model=scbert", "model.size=tiny", f"model.gene2vec={gene2vec}", "train.epochs=1"),
+        *("train.threads=1", f"runs_dir={tmp_path}"),
+    ]
+    first = run(compose(["task=pretrain", *common]))
+    start = f"model.pretrained={first.name}"
+    facts = record.read_facts(run(compose([*common, start])))
+    told = facts["fit"]["start"]
+    assert told["identity"] == first.name
+    assert told["wrong_shape"] == {}
+    assert all(name.startswith("to_out.") for name in [*told["missing"], *told["unexpected"]])
+    published = first / "checkpoints" / "pretrained_published.pth"
+    again = record.read_facts(run(compose([*common, f"model.pretrained={published}"])))
+    assert again["fit"]["start"]["fingerprint"] == told["fingerprint"]
+    assert again["run_id"] != facts["run_id"]
+    assert again["metrics"] == facts["metrics"]
+    with pytest.raises(UserError, match=r"model.size=small instead of tiny.*; add model.size=tiny"):
+        run(compose([*common[:1], "model.size=small", *common[2:], start]))
+    with pytest.raises(UserError, match="must not have seen the cells"):
+        run(compose([*common, start, "protocol.split_seed=1"]))
 
 
 # ---- what was seen

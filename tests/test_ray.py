@@ -65,7 +65,10 @@ def sweep(environment, listed, *words):
     command = [sys.executable, str(HERE / "sweep_once.py"), str(listed), "hydra/launcher=ray"]
     told = subprocess.run([*command, *words], env=environment, capture_output=True)
     assert told.returncode == 0, told.stderr.decode()
+    print([l for l in told.stdout.splitlines() if l[:1]!=b"{"], file=sys.stderr)
     first, *lines = told.stdout.splitlines()
+    # Ray itself prints a word about actors that died.
+    lines = [line for line in lines if line.startswith(b"{")]
     return int(first.split()[0]), {o.run_id: o for o in map(read_outcome, lines)}
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from launching import tasks
 from leadline import lock, preempt, record
 from leadline.errors import UserError
 from leadline.launchers import Ending, Outcome, Task, errand, queue
+from leadline.launchers import slurm as slurm_launcher
 from leadline.launchers.slurm import groups, shape
 from leadline.launchers.wire import read_outcome, task_line
 
@@ -36,6 +38,16 @@ def test_a_run_is_laid_out_on_nodes():
         shape(6, 4)
     two = [a_task("a"), a_task("b", 2), a_task("c")]
     assert [[t.run_id for t in group] for group in groups(two)] == [["a", "c"], ["b"]]
+
+
+def test_a_sweeper_that_is_told_to_stop_does_not_wait_for_a_silent_controller(monkeypatch):
+    def silent():
+        raise queue.QueueSilent("Unable to contact")
+
+    stop = threading.Event()
+    monkeypatch.setattr(queue, "look", silent)
+    monkeypatch.setattr(slurm_launcher, "say", lambda text: stop.set())
+    assert slurm_launcher.look_patiently(stop) is None
 
 
 def program(folder, name, text):
@@ -158,9 +170,16 @@ class Sweep:
         )
         self.to_do = int(self.process.stdout.readline().split()[0])
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
     def outcomes(self):
-        with self.process.stdout:
-            told = [read_outcome(line) for line in self.process.stdout]
+        told = [read_outcome(line) for line in self.process.stdout]
         assert self.process.wait() == 0
         return {outcome.run_id: outcome for outcome in told}
 
@@ -173,7 +192,7 @@ def jobs_of(runs_dir):
     return told
 
 
-def until(condition, seconds=100):
+def until(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen"
@@ -239,11 +258,11 @@ def test_a_cancelled_and_a_killed_job_are_all_that_is_left_to_do(slurm, tmp_path
     with study.ablate() as first:
         until(lambda: len(jobs_of(study.runs_dir)) == 12)
         cancelled, killed = study.arm("long")
-        until(lambda: has_checkpoint(cancelled) and owner_of(killed))
         jobs = jobs_of(study.runs_dir)
         assert len({job.partition("_")[0] for job in jobs.values()}) == 2
+        until(lambda: has_checkpoint(cancelled))
         subprocess.run(["scancel", jobs[cancelled.name]], env=slurm, check=True)
-        os.kill(owner_of(killed), signal.SIGKILL)
+        os.kill(until(lambda: owner_of(killed)), signal.SIGKILL)
         told, _ = first.communicate()
     assert first.returncode == 1, told
     assert "12 runs, 10 done now, 0 already there, 2 failed" in told
@@ -272,15 +291,12 @@ def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_pat
     (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=60")
     everything = listed(tmp_path, [long, *tasks(runs_dir, "majority", (1,))])
     words = (*WORDS, "hydra.launcher.additional={comment: a test}")
-    first = Sweep(slurm, everything, *words)
-    until(lambda: has_checkpoint(long.folder))
-    jobs = jobs_of(runs_dir)
-    first.process.kill()
-    first.process.wait()
-    first.process.stdout.close()
+    with Sweep(slurm, everything, *words):
+        until(lambda: has_checkpoint(long.folder))
+        jobs = jobs_of(runs_dir)
     subprocess.run(["scancel", "--signal=USR2", jobs[long.run_id]], env=slurm, check=True)
-    second = Sweep(slurm, everything, *words)
-    told = second.outcomes()
+    with Sweep(slurm, everything, *words) as second:
+        told = second.outcomes()
     assert {outcome.state for outcome in told.values()} == {Ending.DONE} and long.run_id in told
     assert record.read_facts(long.folder)["cost"]["attempts"] == 2
     # The second sweeper submitted nothing: it waited for the jobs of the first.
@@ -292,10 +308,10 @@ def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_pat
 def test_a_stopped_sweeper_takes_its_jobs_along_and_they_checkpoint(slurm, tmp_path):
     runs_dir = tmp_path / "runs"
     (long,) = tasks(runs_dir, "mlp", (1,), "train.epochs=100000")
-    sweep = Sweep(slurm, listed(tmp_path, [long]), *WORDS)
-    until(lambda: has_checkpoint(long.folder))
-    sweep.process.send_signal(signal.SIGTERM)
-    told = sweep.outcomes()
+    with Sweep(slurm, listed(tmp_path, [long]), *WORDS) as sweep:
+        until(lambda: has_checkpoint(long.folder))
+        sweep.process.send_signal(signal.SIGTERM)
+        told = sweep.outcomes()
     assert told[long.run_id].state is Ending.PREEMPTED
     assert owner_of(long.folder) is None and not jobs_in(slurm)
 

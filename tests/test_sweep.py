@@ -417,3 +417,15 @@ def test_basic_makes_real_records(planned):
     assert fates(swept(runs, Basic())) == [Fate.DONE] * 2
     assert {run.state() for run in runs} == {State.DONE}
     assert compute(runs[0].config) == runs[0].folder
+
+
+def test_hydra_s_multirun_goes_through_the_same_sweep(tmp_path, capsys):
+    words = ["model=majority,nearest_centroid", "seed=1,2", f"runs_dir={tmp_path}/runs"]
+    assert main(["run", "--multirun", *words, "hydra/launcher=basic", "retries=0"]) == 0
+    assert "4 runs, 4 done now" in capsys.readouterr().out
+    assert main(["run", "-m", *words]) == 0
+    assert "4 already there, 0 failed; 0 to do" in capsys.readouterr().out
+    facts = record.read_facts(next((tmp_path / "runs").glob("majority*")))
+    assert (facts["study"], facts["arm"]) == (None, "majority")
+    assert main(["run", "-m", "model=majorty,logreg"]) == 2
+    assert "did you mean majority?" in capsys.readouterr().err

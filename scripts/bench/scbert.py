@@ -29,6 +29,7 @@ from leadline.models.scbert_pretraining import MaskedTokens
 from leadline.tokens.scbert import Tokens
 
 CLASSES = 11
+SIZES = ["2001x1", "2001x8", "16907x1", "16907x8"]
 TARGETS = {
     "forward": 2.5,
     "fine_tuning_step": 2.0,
@@ -245,10 +246,12 @@ def main():
     parser.add_argument("--quick", action="store_true", help="2,001 positions, one cell, one turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--sizes", nargs="*", default=SIZES, help="positions x cells of a batch")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     turns = 1 if chosen.quick else chosen.turns
-    sizes = [(2_001, 1)] if chosen.quick else [(2_001, 1), (2_001, 8), (16_907, 1), (16_907, 8)]
+    wanted = SIZES[:1] if chosen.quick else chosen.sizes
+    sizes = [tuple(map(int, size.split("x"))) for size in wanted]
     report = {"targets": TARGETS, "threads": chosen.threads, "data_path_us": data_path(16_907)}
     for positions, batch in sizes:
         name = f"{positions} positions, batch {batch}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from leadline import compose
 from leadline.config import LauncherConfig
 from leadline.errors import UserError
 from leadline.launchers.build import build
@@ -18,8 +19,9 @@ from leadline.launchers.choose import choose
 from leadline.outcome import conclude
 from leadline.preempt import REQUEUE
 from leadline.progress import say
-from leadline.study import Plan, Run, expand, manifest, name_runs, read
+from leadline.study import Plan, Run, expand, manifest, name_runs, read, varied
 from leadline.study.suited import require_suited
+from leadline.study.words import words_of
 from leadline.sweep import Fate, sweep
 from leadline.watching import live
 
@@ -55,8 +57,32 @@ def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
     """Make what is missing of a study, whatever the launcher; give the exit code."""
     asked = understand(words)
     plan, runs = planned(name, asked.overrides)
-    runs_dir = Path(runs[0].config.runs_dir)
-    manifest.write(plan, runs, runs_dir)
+    manifest.write(plan, runs, Path(runs[0].config.runs_dir))
+    again = shlex.join(["leadline", "ablate", name, *words])
+    return make(plan, runs, asked, again, watched=watched)
+
+
+def multirun(words: Sequence[str]) -> int:
+    """Let Hydra hand the words of `leadline run --multirun` to leadline's own plugin."""
+    _, others = choose(words)
+    settings = [word for word in others if word.partition("=")[0] != "retries"]
+    # Hydra's own words for a mistake fill a screen: find it before.
+    compose.compose_many([words_of(wish.settings) for wish in varied(settings).runs])
+    return compose.multirun(settings, [word for word in words if word not in settings])
+
+
+def vary(words: Sequence[str]) -> int:
+    """Make every run of the product of values that words give; Hydra's multirun."""
+    asked = understand(words)
+    plan = varied(asked.overrides)
+    again = shlex.join(["leadline", "run", "--multirun", *words])
+    return make(plan, name_runs(plan), asked, again)
+
+
+def make(
+    plan: Plan, runs: Sequence[Run], asked: Asked, again: str, *, watched: bool = False
+) -> int:
+    """Sweep over named runs and tell how it ended; give the exit code."""
     with heeding() as stop:
         with live(plan, runs) if watched else nullcontext():
             ends = sweep(
@@ -66,7 +92,6 @@ def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
                 retries=asked.retries,
                 tell=(lambda text: None) if watched else say,
             )
-        again = shlex.join(["leadline", "ablate", name, *words])
         conclude(plan, ends, stopped=stop.event.is_set(), again=again)
     if stop.signal == signal.SIGTERM:
         return REQUEUE

@@ -21,6 +21,7 @@ settings are Hydra overrides; the most used are
   data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
+  task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
   protocol=corrected|paper_code|paper_prose
   seed=1  runs_dir=runs  train.threads=0  tracker=none|csv|tensorboard|wandb
 docs/protocols.md describes every switch, conf/ holds every default.
@@ -69,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
 
     run = add("run", "compute one run and write its record", RUN_HELP)
     run.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the run")
+    several = "one run for each combination of values, as in seed=1,2,3; see leadline ablate"
+    run.add_argument("-m", "--multirun", action="store_true", help=several)
     doctor = add("doctor", "say what is there, what is wrong, what to do", DOCTOR_HELP)
     doctor.add_argument("names", nargs="*", metavar="NAME|FILE", help="datasets or files to check")
     report = add("report", "write a page about finished runs", REPORT_HELP)
@@ -102,7 +105,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run_command(chosen: argparse.Namespace) -> int:
-    """Compute one run."""
+    """Compute one run, or several."""
+    if chosen.multirun:
+        from leadline.ablate import multirun
+
+        return multirun(chosen.overrides)
     from leadline.compose import compose
 
     config = compose(chosen.overrides)

@@ -6,6 +6,7 @@ Hydra composes; every way in which it can refuse becomes one UserError in plain 
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
@@ -13,6 +14,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra import main as hydra_main
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -108,6 +110,31 @@ def register_schemas() -> None:
             store.store(group=group, name=f"{name}_schema", node=schema)
 
 
+def multirun(words: Sequence[str], about_the_sweep: Sequence[str] = ()) -> int:
+    """Go through Hydra's multirun, with leadline's sweeper as its plugin; give the exit code.
+
+    `about_the_sweep` are words that no run has a setting for: the launcher, and retries.
+    """
+    register_schemas()
+
+    @hydra_main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")
+    def application(config: DictConfig) -> None:
+        raise AssertionError("leadline's sweeper composes its runs itself")
+
+    told = ",".join(f"'{word}'" for word in about_the_sweep)
+    chosen = ["hydra/sweeper=leadline", f"hydra.sweeper.words=[{told}]"]
+    before = sys.argv
+    # Hydra's only door for words is the command line of the process.
+    sys.argv = ["leadline", "--multirun", *words, *chosen]
+    try:
+        application()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Read the words with Hydra's grammar."""
     parser = OverridesParser.create()
@@ -132,7 +159,7 @@ def check_word(override: Override) -> None:
         raise UserError(
             "one run takes one value for each setting",
             got=repr(word),
-            remedy="run the values one after the other; a list is written [a,b], and a value "
+            remedy="leadline run --multirun takes several; a list is written [a,b], and a value "
             "with a comma is quoted twice: \"key='a,b'\"",
         )
     if override.is_add() or override.is_force_add() or override.is_delete():

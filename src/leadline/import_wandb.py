@@ -252,7 +252,8 @@ def curve(run: WandbRun, epoch: str) -> list[dict[str, Any]]:
             numbers.pop(name, None)
         if is_number(step) and numbers:
             rows.append({"epoch": int(step), **numbers})
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    # wandb keeps no order of its keys.
+    names = ["epoch", *sorted({name for row in rows for name in row} - {"epoch"})]
     return [{name: row.get(name, "") for name in names} for row in rows]
 
 

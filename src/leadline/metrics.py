@@ -5,7 +5,7 @@ Shapes: C cells, K classes. Labels are class indices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ Labels = NDArray[np.integer[Any]]
 # Probabilities are stored as float16; its smallest positive value bounds the log-loss.
 SMALLEST = 2.0**-24
 CALIBRATION_BINS = 15
-# Before the accuracy of a rule that needs no network, at masked positions.
-RULE = "heuristic_accuracy_"
+# What begins the names of rules that need no network, the network's score, and which is better.
+RULES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("heuristic_accuracy_", "masking_accuracy", max),
+    ("heuristic_loss_", "masked_loss", min),
+)
 
 
 def confusion_matrix(truth_C: Labels, predicted_C: Labels, n_classes: int) -> NDArray[np.int64]:
@@ -141,15 +144,19 @@ def collapsed(predicted_C: Labels) -> bool:
 
 
 def no_better_than_rules(scores: Mapping[str, float]) -> list[str]:
-    """Warn of a network that names hidden genes no better than a rule that needs none."""
-    rules = {name: x for name, x in scores.items() if name.startswith(RULE)}
-    reached = scores.get("masking_accuracy")
-    if not rules or reached is None:
-        return []
-    best, floor = max(rules.items(), key=lambda item: item[1])
-    if reached > floor:
-        return []
-    return [
-        f"no better than a rule: {reached:.2%} of the hidden bins are named, and {floor:.2%} by "
-        f"the rule {best.removeprefix(RULE)}"
-    ]
+    """Warn of a network that tells hidden genes no better than a rule that needs none.
+
+    Scores of rules are called as the network's own, after `heuristic_`.
+    """
+    said = []
+    for kind, own, better in RULES:
+        rules = {name: x for name, x in scores.items() if name.startswith(kind)}
+        if not rules or own not in scores:
+            continue
+        best = better(rules, key=rules.__getitem__)
+        if better(rules[best], scores[own]) == rules[best]:
+            said.append(
+                f"no better than a rule: {own} {scores[own]:.4f}, and {rules[best]:.4f} by the "
+                f"rule {best.removeprefix(kind)}"
+            )
+    return said

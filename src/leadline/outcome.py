@@ -33,7 +33,7 @@ def conclude(plan: Plan, ends: Sequence[End], *, stopped: bool, again: str) -> N
     counts = Counter(end.fate for end in ends)
     todo = counts[Fate.FAILED] + counts[Fate.LEFT]
     console.print(
-        f"{plan.study.name}: {len(ends)} runs, {counts[Fate.DONE]} done now, "
+        f"{plan.study.name or 'sweep'}: {len(ends)} runs, {counts[Fate.DONE]} done now, "
         f"{counts[Fate.HAD]} already there, {counts[Fate.FAILED]} failed; {todo} to do"
     )
     if stopped and todo:

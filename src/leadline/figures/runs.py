@@ -132,4 +132,4 @@ def _marks(
         label.set_color(INK if texts[row][1] else MUTED)
         label.set_fontweight("bold" if texts[row][1] else "normal")
     if named:
-        beside.set_ylabel(tests.name, fontsize=SMALL, color=MUTED, labelpad=3)
+        beside.set_ylabel(lines(tests.name, 36), fontsize=SMALL, color=MUTED, labelpad=3)

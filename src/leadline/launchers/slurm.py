@@ -29,6 +29,7 @@ FOLDER = ".submitit"
 # A job that has just ended may have written its last file on a server that is slow to show it.
 SETTLING_LOOKS = 2
 GLANCE_SECONDS = 0.2
+SECONDS_OF_SILENCE = 5.0
 # These waits end by themselves.
 PATIENT_REASONS = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Prolog", "")
 
@@ -64,17 +65,21 @@ class Slurm:
             return
         folder = Path(wanted[0].runs_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        jobs = self.adopt(wanted, folder)
+        jobs = self.adopt(wanted, folder, stop)
+        if stop.is_set():
+            return
         adopted = {task.run_id for group in jobs.values() for task in group}
         for group in groups([task for task in wanted if task.run_id not in adopted]):
             jobs |= self.submit(group, folder)
         yield from self.watch(jobs, folder, stop)
 
-    def adopt(self, wanted: list[Task], folder: Path) -> dict[str, list[Task]]:
+    def adopt(
+        self, wanted: list[Task], folder: Path, stop: threading.Event
+    ) -> dict[str, list[Task]]:
         """Find the jobs of an earlier sweeper that still are to compute some of these runs."""
         by_id = {task.run_id: task for task in wanted}
         jobs = {}
-        for job, runs in queue.noted(folder, look_patiently()).items():
+        for job, runs in queue.noted(folder, look_patiently(stop) or {}).items():
             mine = [by_id.pop(run_id) for run_id in runs if run_id in by_id]
             if mine:
                 jobs[job] = mine
@@ -144,7 +149,10 @@ class Slurm:
             if stop.is_set() and not stopping:
                 stopping = True
                 queue.cancel(list(jobs))
-            queued = look_patiently()
+            queued = look_patiently(stop)
+            if queued is None:
+                say("SLURM does not answer: its jobs go on, and the same command finds them again")
+                return
             begun |= {job for job in jobs if job in queued and queued[job].state != "PENDING"}
             complained = complain(jobs, queued, complained)
             for job in list(jobs):
@@ -227,17 +235,19 @@ def ended_without_result(folder: Path, job: str) -> str:
     return f"job {job} ended without a result; its log is {folder}/{job}_0_log.out"
 
 
-def look_patiently() -> dict[str, queue.Entry]:
-    """Look at the queue, again and again while SLURM does not answer."""
+def look_patiently(stop: threading.Event) -> dict[str, queue.Entry] | None:
+    """Look at the queue, again and again while SLURM does not answer; None once told to stop."""
     told = False
     while True:
         try:
             return queue.look()
         except queue.QueueSilent as error:
+            if stop.is_set():
+                return None
             if not told:
                 say(f"SLURM does not answer ({error}); trying on")
             told = True
-            time.sleep(5.0)
+            wait(SECONDS_OF_SILENCE, stop, stopping=False)
 
 
 def wait(seconds: float, stop: threading.Event, stopping: bool) -> None:

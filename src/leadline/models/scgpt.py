@@ -21,10 +21,11 @@ from leadline.errors import UserError
 from leadline.models import checkpoints
 from leadline.models.expression import EXPRESSION
 from leadline.models.network import Batch, Start, require_freeze
-from leadline.models.scgpt_attention import Layout, require_flash
+from leadline.models.scgpt_attention import require_flash
+from leadline.models.scgpt_layout import Layout
 from leadline.models.scgpt_network import FROZEN, Layer, Network, Sizes, keep_from_changing
 from leadline.models.scgpt_pretraining import MaskedValues
-from leadline.models.scgpt_source import Rules, TokenSource, lengths_of, levels
+from leadline.models.scgpt_source import Rules, TokenSource, levels
 from leadline.models.scgpt_weights import (
     NAME,
     VOCABULARY,
@@ -180,25 +181,28 @@ class Scgpt(MaskedValues):
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """Classify cells by `<cls>`."""
-        assert isinstance(network, Network)
-        x_TE, layout = self.embed(network, batch)
-        return network.classes(network.cells(x_TE, layout))
+        self.require_attention(batch)
+        logits_BK: Tensor = network(*tokens_of(batch), batch["lengths"], batch.get("batches"))
+        return logits_BK
 
     def embeddings(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Give `<cls>` after the last layer."""
-        assert isinstance(network, Network)
-        return {"cells": network.cells(*self.embed(network, batch))}
+        body = body_of(network)
+        return {"cells": body.cells(*self.embed(body, batch))}
 
     def embed(self, network: Network, batch: Batch) -> tuple[Tensor, Layout]:
         """Embed a batch's tokens; say which belong to which cell."""
-        device = batch["level"].device
+        self.require_attention(batch)
+        lengths = tuple(batch["lengths"].tolist())
+        layout = Layout(lengths, batch["level"].device, visible_T=batch.get("visible"))
+        return network.embed(*tokens_of(batch), layout, batch.get("batches")), layout
+
+    def require_attention(self, batch: Batch) -> None:
+        """Refuse a kernel that cannot run on this batch's device."""
         if self.config.attention == "flash":
+            device = batch["level"].device
             on = torch.is_autocast_enabled(device.type)
             require_flash(device, torch.get_autocast_dtype(device.type) if on else None)
-        visible_T = batch.get("visible")
-        layout = Layout(lengths_of(batch), device, visible_T=visible_T)
-        tokens = batch["ids"], batch["gene"], batch["level"]
-        return network.embed(*tokens, layout, batch.get("batches")), layout
 
     @property
     def masking(self) -> tuple[float, bool, int]:
@@ -207,10 +211,10 @@ class Scgpt(MaskedValues):
 
     def hidden_values(self, network: nn.Module, batch: Batch) -> Tensor:
         """Decode values from the tokens that hide them."""
-        assert isinstance(network, Network)
-        x_TE, layout = self.embed(network, batch)
-        x_TE = network.tokens(x_TE, layout)
-        return network.values(x_TE, layout, batch["hidden"], batch.get("batches"))
+        body = body_of(network)
+        x_TE, layout = self.embed(body, batch)
+        x_TE = body.tokens(x_TE, layout)
+        return body.values(x_TE, layout, batch["hidden"], batch.get("batches"))
 
     def layouts(self, network: nn.Module) -> dict[str, dict[str, Any]]:
         """Give our layout, and the released one, in which attention has flash-attn's names."""
@@ -254,6 +258,18 @@ class Scgpt(MaskedValues):
             },
             "sizes": {name: getattr(self.sizes, name) for name in SIZES},
         }
+
+
+def body_of(network: nn.Module) -> Network:
+    """Give the network itself where a compiled form of it runs."""
+    found = getattr(network, "_orig_mod", network)
+    assert isinstance(found, Network)
+    return found
+
+
+def tokens_of(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the genes of a batch, and each token's gene and value."""
+    return batch["ids"], batch["gene"], batch["level"]
 
 
 def batch_names(train: Cells) -> tuple[str, ...]:

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from leadline import distributed
-from leadline.models.scgpt_attention import Attention, Layout, PackedDropout
+from leadline.models.scgpt_attention import Attention
+from leadline.models.scgpt_conditions import BatchEncoder, DomainNorm
+from leadline.models.scgpt_layout import Layout, PackedDropout
 
 # The value encoder sees nothing above this.
 LARGEST_VALUE = 512.0
-# That of the original's batch norm, which is not torch's default.
-NORM_EPS = 6.1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,43 +158,6 @@ class ClassDecoder(nn.Module):
         return logits_BK
 
 
-class BatchEncoder(nn.Module):
-    """Which batch a cell is from; only the value decoder reads it, as in the original."""
-
-    def __init__(self, batches: int, width: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(batches, width)
-        self.enc_norm = nn.LayerNorm(width)
-
-    def forward(self, batch_B: Tensor) -> Tensor:
-        """Embed batches."""
-        found_BE: Tensor = self.enc_norm(self.embedding(batch_B))
-        return found_BE
-
-
-class DomainNorm(nn.Module):
-    """Batch norm of each batch of cells on its own, over tokens."""
-
-    def __init__(self, batches: int, width: int) -> None:
-        super().__init__()
-        self.bns = nn.ModuleList(nn.BatchNorm1d(width, eps=NORM_EPS) for _ in range(batches))
-
-    def forward(self, x_TE: Tensor, batch_T: Tensor) -> Tensor:
-        """Normalise each token by its batch."""
-        out_TE = torch.zeros_like(x_TE)
-        for index in batch_T.unique().tolist():
-            rows = (batch_T == index).nonzero().squeeze(1)
-            out_TE = out_TE.index_copy(0, rows, self.bns[index](x_TE[rows]).to(x_TE.dtype))
-        return out_TE
-
-    def train(self, mode: bool = True) -> DomainNorm:
-        """When judging begins, let all ranks go by what the first one has seen."""
-        if self.training and not mode:
-            distributed.same_everywhere(list(self.buffers()))
-        super().train(mode)
-        return self
-
-
 class Network(nn.Module):
     """The whole network."""
 
@@ -224,6 +186,19 @@ class Network(nn.Module):
         self.register_buffer("present_K", present_K, persistent=False)
         # As published; torch's own would be ten times as wide.
         nn.init.uniform_(self.encoder.embedding.weight, -0.1, 0.1)
+
+    def forward(
+        self,
+        ids_U: Tensor,
+        gene_T: Tensor,
+        level_T: Tensor,
+        length_B: Tensor,
+        batch_B: Tensor | None = None,
+    ) -> Tensor:
+        """Classify cells; this is what `train.compile` compiles."""
+        layout = Layout(tuple(length_B.tolist()), level_T.device)
+        x_TE = self.embed(ids_U, gene_T, level_T, layout, batch_B)
+        return self.classes(self.cells(x_TE, layout))
 
     def embed(
         self,

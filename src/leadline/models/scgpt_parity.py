@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leadline.errors import UserError
 from leadline.models import checkpoints
-from leadline.models.scgpt_attention import Layout
+from leadline.models.scgpt_layout import Layout
 from leadline.models.scgpt_network import Network, Sizes
 from leadline.models.scgpt_weights import BODY, in_our_names
 

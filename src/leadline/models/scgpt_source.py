@@ -90,7 +90,8 @@ class TokenSource:
         at_T[first_B] = 0
         gene_T, bin_T = self.gene_N.take(at_T, mode="clip"), self.high_N.take(at_T, mode="clip")
         if self.rules.ties == "random":
-            uniform_T = (self.words(rows, length_B, moment.seed, TIES) >> np.uint64(11)) * 2.0**-53
+            word_T = self.words(rows, length_B, moment.seed, TIES)
+            uniform_T = (word_T >> np.uint64(11)).astype(np.float64) * 2.0**-53
             bin_T = settle(self.low_N.take(at_T, mode="clip"), bin_T, uniform_T)
         gene_T[first_B], bin_T[first_B] = self.cls_gene, 0
         if self.rules.all_genes:
@@ -162,9 +163,3 @@ class TokenSource:
 def levels(bins: int) -> list[float]:
     """Give the values that tokens may have, in the order of their levels: the mask, then bins."""
     return [float(MASK_VALUE), *map(float, range(bins))]
-
-
-def lengths_of(batch: Batch) -> tuple[int, ...]:
-    """Give the tokens of each cell as plain numbers."""
-    found: list[int] = batch["lengths"].tolist()
-    return tuple(found)

@@ -125,12 +125,13 @@ def _builders(
 
 def _of_scores(study: Study, found: Sequence[Comparison], beside: bool) -> dict[str, Builder]:
     """Build what needs no more than the scores of runs."""
-    evidence, tests = Evidence.of(results.frame(list(study.records))), tests_of(found)
-    asked: dict[str, Any] = {"tests": tests, "metrics": study.metrics}
+    evidence = Evidence.of(results.frame(list(study.records)))
+    asked: dict[str, Any] = {"metrics": study.metrics}
     if beside or study.published:
         asked["beside"] = Evidence.of(published.runs(), published.tables())
     arms = list(dict.fromkeys(side.name for side in sides_of(study, study.metrics[0])))
     shares = sorted({float(facts["fraction"]) for facts in study.records})
+    full = {"tests": tests_of(found, shares[-1:])}
     builders: dict[str, Builder] = {}
     if found:
         first = leading(found)
@@ -144,13 +145,17 @@ def _of_scores(study: Study, found: Sequence[Comparison], beside: bool) -> dict[
             rows = sorted(map(_compared, found), key=lambda each: each.group)
             told = f"{len(found)} tests"
             builders["forest"] = partial(figures.contrasts, rows, family=told)
-    builders["runs"] = partial(figures.every_run, evidence, arms=arms, fraction=shares[-1], **asked)
+    builders["runs"] = partial(
+        figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
+    )
     if len(shares) > 1:
-        builders["few_shot"] = partial(figures.few_shot, evidence, arms=arms, **asked)
+        builders["few_shot"] = partial(
+            figures.few_shot, evidence, arms=arms, tests=tests_of(found, shares), **asked
+        )
     sizes = batch_sizes(study)
     if len(set(sizes.values())) > 1:
         builders["batch_size"] = partial(
-            figures.batch_size, evidence, sizes, fraction=shares[-1], **asked
+            figures.batch_size, evidence, sizes, fraction=shares[-1], **full, **asked
         )
     return builders
 
@@ -225,8 +230,11 @@ def _compared(each: Comparison) -> figures.Compared:
     )
 
 
-def tests_of(found: Sequence[Comparison]) -> Tests:
-    """Give the tests of the verdict table to the figures, so that a page has one p of a pair."""
+def tests_of(found: Sequence[Comparison], shares: Sequence[float]) -> Tests:
+    """Give the tests of the verdict table to a figure, so that a page has one p of a pair.
+
+    Only tests at the shares of the labels that the figure shows are named.
+    """
     by_pair: dict[tuple[Cell, Cell], PValue] = {}
     for each in found:
         if each.corrected is not None:
@@ -235,7 +243,8 @@ def tests_of(found: Sequence[Comparison]) -> Tests:
                 for side in (each.a, each.b)
             ]
             by_pair[cells[0], cells[1]] = PValue(each.corrected, each.corrected, each.corrected)
-    names = list(dict.fromkeys(each.test for each in found if each.test))
+    shown = [each for each in found if each.test and each.a.fraction in shares]
+    names = list(dict.fromkeys(each.test for each in shown))
     told = f"p: {' or '.join(names)}, Holm over {len(found)}"
     return Tests(name=told, by_pair=by_pair, alpha=ALPHA)
 

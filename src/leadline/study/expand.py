@@ -107,6 +107,20 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     )
 
 
+def varied(words: Sequence[str]) -> Plan:
+    """List the runs of the product of values that words give, without arms or a question."""
+    chosen = values_of(words)
+    check_chosen({key: tuple(values) for key, values in chosen.items() if len(values) > 1})
+    several = {key for key, values in chosen.items() if len(values) > 1}
+    runs = []
+    for values in product(*chosen.values()):
+        point = dict(zip(chosen, values, strict=True))
+        shown = {key: value for key, value in point.items() if key in several}
+        runs.append(Wish(arm="", settings=point, point=written_point(shown)))
+    study = Study(name="", question=" ".join(words) or "one run", arms={}, reference="")
+    return Plan(study=study, pretraining={}, runs=runs, factors={})
+
+
 def composed(arms: Mapping[str, Settings]) -> list[RunConfig]:
     """Compose one run of each arm; mistakes name the arm."""
     batches = {name: words_of(settings) for name, settings in arms.items()}

@@ -113,7 +113,8 @@ def name_runs(plan: Plan) -> list[Run]:
     if all(run.problem for run in runs):
         problems_found = dict.fromkeys(run.problem for run in runs)
         raise UserError(
-            f"study {plan.study.name} must have runs that can be made",
+            f"{f'study {plan.study.name}' if plan.study.name else 'a sweep'} must have runs that "
+            "can be made",
             got="none: " + "; also: ".join(problems_found),
             remedy="set that right first",
         )
@@ -129,7 +130,9 @@ def made(
 ) -> list[Run]:
     """Compose and name runs; `ids` and `problems` are those of the pretraining runs so far."""
     ready = [placed(wish, ids) for wish in wishes]
-    told = [{**wish.settings, "study": plan.study.name, "arm": wish.arm} for wish in ready]
+    # A record names the arm that it was made for; without a study there is none.
+    about = [{"study": plan.study.name, "arm": wish.arm} if wish.arm else {} for wish in ready]
+    told = [{**wish.settings, **more} for wish, more in zip(ready, about, strict=True)]
     configs = compose_many([words_of(settings) for settings in told])
     runs = []
     for wish, settings, composed in zip(wishes, told, configs, strict=True):

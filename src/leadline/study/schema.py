@@ -89,14 +89,14 @@ class Study:
 
     name: str
     question: str
-    artefacts: tuple[str, ...]
-    reference: str
-    base: Settings
-    by_size: tuple[Tier, ...]
-    pretraining: Mapping[str, Settings]
     arms: Mapping[str, Arm]
-    compare: Mapping[str, Any]
-    published: str | None
+    reference: str
+    artefacts: tuple[str, ...] = ()
+    base: Settings = field(default_factory=dict)
+    by_size: tuple[Tier, ...] = ()
+    pretraining: Mapping[str, Settings] = field(default_factory=dict)
+    compare: Mapping[str, Any] = field(default_factory=dict)
+    published: str | None = None
 
 
 def find(name: str) -> Path:

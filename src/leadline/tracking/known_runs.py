@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from leadline.errors import UserError
 from leadline.tracking import offline, wandb_sdk
@@ -28,35 +29,61 @@ def of(source: str) -> Iterator[WandbRun]:
 
 def merged(paths: list[Path]) -> Iterator[WandbRun]:
     """Put together what several attempts of a run wrote: the later one counts."""
-    runs: dict[str, WandbRun] = {}
+    runs: dict[tuple[str, str, str], WandbRun] = {}
     for path in paths:
         found = offline.read(path)
-        before = runs.get(found.run_id)
+        key = (found.run_id, found.project, found.entity)
+        before = runs.get(key)
         if before is not None:
             rows = {row["_step"]: row for row in before.history}
             rows |= {row["_step"]: row for row in found.history}
             found.history = [rows[step] for step in sorted(rows)]
             found.config = before.config | found.config
             found.summary = before.summary | found.summary
-        runs[found.run_id] = found
+        runs[key] = found
     yield from (runs[name] for name in sorted(runs))
 
 
 def on_server(path: str) -> Iterator[WandbRun]:
     """Read the runs of a project through wandb's API."""
     entity, _, project = path.partition("/")
-    for found in wandb_sdk.sdk().Api().runs(path, order="+created_at", lazy=False):
-        yield WandbRun(
-            run_id=found.id,
-            project=project,
-            entity=entity,
-            group=found.group or "",
-            job_type=found.job_type or "",
-            name=found.name or "",
-            tags=tuple(found.tags),
-            config=dict(found.config),
-            summary=dict(found.summary),
-            history=list(found.scan_history()),
-            finished=found.state == "finished",
-            source=found.url,
+    if not wandb_sdk.has_key():
+        raise UserError(
+            "a project is read by somebody whom wandb knows",
+            got=f"no key for {wandb_sdk.base_url()}",
+            remedy="run wandb login, or name a folder with offline runs",
         )
+    try:
+        # wandb's own errors have no class in common.
+        known = wandb_sdk.sdk().Api().runs(path, order="+created_at", lazy=False)
+        runs = [of_server(found, entity, project) for found in known]
+    except Exception as error:
+        raise UserError(
+            "the runs of a project must be readable",
+            got=f"{path!r} ({first_line(error)})",
+            remedy="check its name, your key and the network",
+        ) from error
+    yield from runs
+
+
+def of_server(found: Any, entity: str, project: str) -> WandbRun:
+    """Take what the API tells of a run."""
+    return WandbRun(
+        run_id=found.id,
+        project=project,
+        entity=entity,
+        group=found.group or "",
+        job_type=found.job_type or "",
+        name=found.name or "",
+        tags=tuple(found.tags),
+        config=dict(found.config),
+        summary=dict(found.summary),
+        history=list(found.scan_history()),
+        finished=found.state == "finished",
+        source=found.url,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of what went wrong."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
