@@ -1,12 +1,19 @@
 """scBERT's golden vectors, and small networks of any size, for tests."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import nn
 
+from leadline import trainer
+from leadline.cells import Cells, Scale
+from leadline.config import ScbertConfig, TrainConfig
+from leadline.models.scbert import Scbert
 from leadline.models.scbert_network import Head, Network, Shape, Way
+from leadline.trainer.step import Stepper
 
 # Outputs of the original code on a small model: shared/golden/ of the project's founding material
 # (its README.md describes them); numbers only.
@@ -70,3 +77,25 @@ def tokens_and_counts(seed, cells, positions, silent=0.6, highest=6):
     cell_N, gene_N = tokens_BN.nonzero().T
     counts_BT = torch.stack([torch.bincount(row, minlength=7) for row in tokens_BN])
     return tokens_BN, counts_BT, (cell_N, gene_N, tokens_BN[cell_N, gene_N])
+
+
+def full_size_step(freeze, cells=2, genes=16_906):
+    """Take one fine-tuning step at the paper's size, a cell at a time.
+
+    Gives the trainable parameters, the gradient's norm, and the process's peak memory in MiB.
+    """
+    rng = np.random.default_rng(0)
+    matrix = sparse.random_array((cells, genes), density=0.07, rng=rng, format="csr")
+    counts = sparse.csr_array(np.ceil(matrix * 5).astype(np.float32))
+    fields = {"genes": np.array([f"G{g}" for g in range(genes)]), "classes": tuple("abcdefghijk")}
+    fields |= {"matrix_CG": counts, "library_C": np.asarray(counts.sum(axis=1), float).ravel()}
+    fields |= {"ids": np.arange(cells).astype(str), "labels_C": np.arange(cells, dtype=np.int32)}
+    train = Cells(name="full", scale=Scale.COUNTS, **fields)
+    model = Scbert(ScbertConfig(name="scbert", gene2vec="random"), freeze=freeze)
+    network = model.build(train).train()
+    setting = trainer.Setting(train=TrainConfig(batch_size=cells, micro_batch="1"), seed=1)
+    objective = trainer.Classification(model, np.ones(11), labels="truth")
+    stepper = Stepper(objective, network, model.encode(train), setting)
+    taken = stepper.take(np.arange(cells), 1, 1e-4)
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return trainable, taken.norm, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -10,19 +10,21 @@ import torch
 
 from leadline import cli
 from leadline.errors import UserError
+from leadline.models.favor import fast_attention
 from leadline.models.scgpt_attention import require_flash
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["model.size=tiny", "train.epochs=1", "train.device=cpu"]
+STUDY = """
+question: Does it start?
+base: {data: pbmc68k_reduced}
+arms: {reference: {model: majority}}
+grid: {seed: [1]}
+"""
 # Extra → the packages that it brings, and a command that needs them.
 NEEDED = {
-    "ray": (["ray"], ["ablate", "quickstart", "hydra/launcher=ray"]),
-    "slurm": (["submitit"], ["ablate", "quickstart", "hydra/launcher=submitit_slurm"]),
+    "ray": (["ray"], ["ablate", "study.yaml", "hydra/launcher=ray"]),
+    "slurm": (["submitit"], ["ablate", "study.yaml", "hydra/launcher=submitit_slurm"]),
     "tensorboard": (["tensorboard"], ["run", "model=majority", "tracker=tensorboard"]),
-    "performer": (
-        ["performer_pytorch"],
-        ["run", "model=scbert", "model.backend=performer", *SMALL],
-    ),
 }
 
 
@@ -32,6 +34,7 @@ def test_a_missing_package_is_one_line(extra, monkeypatch, tmp_path, capsys):
     for package in packages:
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY)
     assert cli.main(words) == cli.MISTAKE
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("leadline: ")]
     assert len(said) == 1 and f'pip install "leadline[{extra}]"' in said[0]
@@ -41,6 +44,13 @@ def test_flash_attention_names_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "flash_attn", None)
     with pytest.raises(UserError, match=r'pip install "leadline\[gpu\]"'):
         require_flash(torch.device("cuda"), torch.float16)
+
+
+def test_the_performer_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "performer_pytorch", None)
+    fast_attention.cache_clear()
+    with pytest.raises(UserError, match=r'pip install "leadline\[performer\]"'):
+        fast_attention(266, 64)
 
 
 def test_every_extra_that_a_message_names_exists():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.errors import UserError
-from leadline.models import favor
+from leadline.models import favor, favor_exact
 
 
 def problem(seed, batch, tokens, heads, width, dtype=torch.float64):
@@ -52,8 +52,8 @@ def test_exact_is_the_formula_and_its_gradient_however_it_is_cut(
 ):
     words = problem(seed, batch, tokens, heads, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(favor, "PIECE", piece)
-        patch.setattr(favor, "PIECE_BACKWARDS", piece)
+        patch.setattr(favor_exact, "PIECE", piece)
+        patch.setattr(favor_exact, "PIECE_BACKWARDS", piece)
         found = run(favor.exact, *words, stabiliser)
     assert_close(found, run(favor.plain, *words, stabiliser), 1e-9)
 

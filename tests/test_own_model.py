@@ -260,8 +260,6 @@ def test_a_class_takes_part_in_a_study(module, tmp_path, capsys):
     )
     assert cli.main(["ablate", "mine.yaml"]) == cli.GOOD
     assert "mine: 8 runs, 8 done now" in capsys.readouterr().out
-    assert cli.main(["report", "mine", "--runs", "runs", "--out", "report"]) == cli.GOOD
-    assert "Is my model better than a control?" in Path("report/index.html").read_text()
 
 
 def test_quoted_words_mean_the_same(module):

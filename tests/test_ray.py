@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_who_stopped_a_worker_decides_what_it_means():
     assert judged(lost, stopping=False) == lost
 
 
+def test_what_ray_cannot_give_is_the_users_mistake():
+    pytest.importorskip("ray")
+    launcher = ray_launcher("cpus=3")
+    launcher.ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0})
+    assert launcher.room(1) == 2
+    with pytest.raises(UserError, match="a run needs 9 CPU on Ray: got a cluster of 8 CPU and 0"):
+        launcher.room(3)
+    with pytest.raises(UserError, match="address must be that of a running Ray: got '127.0.0.1:1'"):
+        ray_launcher("address=127.0.0.1:1").__enter__()
+
+
 # On Ray ------------------------------------------------------------------------------------------
 
 
@@ -65,11 +77,13 @@ def sweep(environment, listed, *words):
     command = [sys.executable, str(HERE / "sweep_once.py"), str(listed), "hydra/launcher=ray"]
     told = subprocess.run([*command, *words], env=environment, capture_output=True)
     assert told.returncode == 0, told.stderr.decode()
-    print([l for l in told.stdout.splitlines() if l[:1]!=b"{"], file=sys.stderr)
-    first, *lines = told.stdout.splitlines()
-    # Ray itself prints a word about actors that died.
-    lines = [line for line in lines if line.startswith(b"{")]
-    return int(first.split()[0]), {o.run_id: o for o in map(read_outcome, lines)}
+    outcomes = map(read_outcome, outcome_lines(told.stdout))
+    return int(told.stdout.split()[0]), {outcome.run_id: outcome for outcome in outcomes}
+
+
+def outcome_lines(told):
+    """Take the outcomes out: Ray itself prints a word about actors that died."""
+    return [line for line in told.splitlines() if line.startswith(b"{")]
 
 
 def parent(pid):
@@ -129,7 +143,7 @@ def test_a_stop_checkpoints_and_a_killed_sweeper_leaves_nothing_running(on_ray, 
         with subprocess.Popen(command, env=on_ray, stdout=subprocess.PIPE) as process:
             worker = watched(long)
             process.send_signal(number)
-            told = process.stdout.read().splitlines()[1:]
+            told = outcome_lines(process.stdout.read())
         assert select.select([worker], [], [], 90)[0], "its worker lives on"
         os.close(worker)
         assert not (long.folder / lock.NAME).exists()
@@ -145,12 +159,3 @@ def watched(task):
             with contextlib.suppress(ProcessLookupError):
                 return os.pidfd_open(owner["pid"])
         threading.Event().wait(0.1)
-
-
-@pytest.mark.slow
-def test_what_the_cluster_cannot_give_is_the_users_mistake(on_ray, tmp_path, monkeypatch):
-    monkeypatch.setattr("leadline.cores.of_machine", lambda: 2)
-    with ray_launcher("cpus=3") as launcher, pytest.raises(UserError, match="a run needs 3 CPU"):
-        list(launcher.run(tasks(tmp_path, "majority", (1,)), threading.Event()))
-    with pytest.raises(UserError, match="address must be that of a running Ray.*127.0.0.1:1"):
-        ray_launcher("address=127.0.0.1:1").__enter__()

@@ -1,6 +1,8 @@
 """scBERT is the original to the last digits, and without gene2vec a histogram of tokens."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from leadline.tokens.scbert import MASK
 from networks import classifier, halves
 from scbert_networks import (
     FOLDER,
+    full_size_step,
     golden,
     golden_network,
     published,
@@ -431,6 +434,14 @@ def test_mistakes_in_the_settings_are_explained(word, said):
 def test_false_is_false_however_it_is_written(word):
     model = compose(["model=scbert", f"model.gene2vec={word}", f"model.pretrained={word}"]).model
     assert model.gene2vec == model.pretrained == "false"
+
+
+@pytest.mark.slow
+def test_a_step_at_full_size_fits_into_3_gib():
+    """In a process of its own, whose peak is the step's."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        trainable, norm, peak = pool.submit(full_size_step, "paper").result()
+    assert trainable == 9_558_580 and 0 < norm < np.inf and peak < 3 * 1024
 
 
 def test_a_run_beats_the_majority_clearly(tmp_path):

@@ -218,6 +218,7 @@ def test_a_network_that_is_down_is_said_once_and_sync_uploads_later_and_once(
         wandb_sdk.restart()
     said = capsys.readouterr().err
     assert said.count("warning: tracker=wandb") == 1
+    assert "nobody answers at http://127.0.0.1:9; leadline sync uploads later" in said
     assert [row["_step"] for row in read_back(folder).history] == STEPS
     for expected in ("1 uploaded", "1 already there"):
         assert cli.main(["sync", "--runs", str(tmp_path / "runs")]) == 0
@@ -227,6 +228,21 @@ def test_a_network_that_is_down_is_said_once_and_sync_uploads_later_and_once(
     assert len(server.artifacts[f"predictions-{folder.name}"]) == 1
     # wandb's own mark, so that `wandb sync` skips our folder too.
     assert list((folder / "wandb").glob("offline-run-*/*.wandb.synced"))
+
+
+def test_a_server_that_refuses_a_run_is_said_once(server, tmp_path, capsys):
+    """Here wandb's own process holds on to the run that it could not open."""
+    server.broken = {"UpsertBucket"}
+    folder = run(configured(tmp_path, *QUICK))
+    assert capsys.readouterr().err.count("warning: tracker=wandb") == 1
+    assert [row["_step"] for row in read_back(folder).history] == [1]
+
+
+def test_behind_a_proxy_wandb_is_asked_itself(at_home, monkeypatch):
+    with pytest.raises(ConnectionError, match="nobody answers"):
+        wandb_sdk.require_answer(1.0)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    wandb_sdk.require_answer(1.0)
 
 
 def test_a_server_that_loses_an_upload_is_found_out_and_sync_completes_it(
@@ -270,7 +286,7 @@ def test_wandbs_own_process_may_die(server, tmp_path, monkeypatch, capsys):
                 os.kill(child, signal.SIGKILL)
                 # wandb does not collect its dead, and Python would complain of that at exit.
                 for item in gc.get_objects():
-                    if isinstance(item, subprocess.Popen) and item.pid == child:
+                    if type(item) is subprocess.Popen and item.pid == child:
                         item.wait()
             told(values, step=step)
 

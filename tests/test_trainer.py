@@ -537,11 +537,11 @@ def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
         config = replace(plain, **{part: replace(getattr(plain, part), **changes)})
         return protocols.identity(protocols.resolve(config, selects=selects), selects=selects)
 
-    science = [{"lr": 0.1}, {"epochs": 3}, {"amp": "bf16"}, {"batch_size": 64}]
+    science = [{"lr": 0.1}, {"epochs": 3}, {"amp": "bf16"}, {"batch_size": 64}, {"freeze": "paper"}]
     operational = [
         *({"devices": 4}, {"micro_batch": "2"}, {"checkpoint_minutes": 1.0}, {"compile": True}),
         *({"device": "cpu"}, {"deterministic": False}, {"keep_best": False}, {"threads": 1}),
-        {"activation_checkpointing": True},
+        *({"activation_checkpointing": True}, {"save_embeddings": True}),
     ]
     for changes in science:
         assert named(True, **changes) != named(True)
@@ -554,7 +554,9 @@ def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
     listed = {key for changes in (*science, *operational) for key in changes}
     rest = {"optimiser", "eps", "weight_decay", "schedule", "gamma", "warmup_epochs", "clip"}
     assert listed | rest | {"patience"} == set(TrainConfig.__dataclass_fields__)
-    assert set(named(True)["train"]) == rest | {"patience", "lr", "epochs", "amp", "batch_size"}
+    assert set(named(True)["train"]) == rest | {
+        *("patience", "lr", "epochs", "amp", "batch_size", "freeze")
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,10 @@ from wandb_server import serving
 KEY = "0123456789abcdef" * 2 + "leadline"
 
 
+def proxies(name):
+    return name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+
+
 @contextmanager
 def quiet_home(place):
     """Give wandb a home of its own without a key, on an address that nobody answers."""
@@ -18,7 +22,7 @@ def quiet_home(place):
     home = place / "home"
     home.mkdir()
     with pytest.MonkeyPatch.context() as patched:
-        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        for name in [name for name in os.environ if name.startswith("WANDB_") or proxies(name)]:
             patched.delenv(name)
         patched.setenv("HOME", str(home))
         patched.setenv("NETRC", str(home / "netrc"))

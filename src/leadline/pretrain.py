@@ -72,7 +72,6 @@ class Pretrainer:
                 before_step=self.model.before_step,
             ).run()
         self.block = fitted.block
-        self.epoch = fitted.best_epoch
         facts = facts_of(fitted, self.network, setting, unable, selected=selection is not None)
         caveats = [
             f"the result depends on how cells are batched: {why}" for why in self.model.caveats()

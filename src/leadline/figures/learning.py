@@ -20,7 +20,7 @@ from leadline.figures.style import INK, WIDE, look, word
 LOW = "#5C2E00"
 HIGH_WORD, LOW_WORD = "runs of the higher mode", "runs of the lower mode"
 CRASHED_WORD, BEST_WORD = "predicts one class only", "epoch that was chosen"
-PANEL, HEAD = 52.0, 16.0
+PANEL, HEAD, ABREAST = 52.0, 16.0, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,11 @@ def learning_curves(
     ]
     require(places, "learning curves need runs with scores by epoch", "run a model that has epochs")
     arms = len({arm for arm, _ in places})
-    with opened(len(places), arms if arms > 1 else 2, width, PANEL, HEAD) as (figure, axes, _):
+    if arms > ABREAST:
+        # An arm in a row, with its metrics side by side.
+        places.sort(key=lambda place: [curve.arm for curve in curves].index(place[0]))
+    columns = arms if 1 < arms <= ABREAST else len(metrics)
+    with opened(len(places), columns, width, PANEL, HEAD) as (figure, axes, _):
         for each, (arm, metric) in zip(axes, places, strict=True):
             inside = [c for c in curves if c.arm == arm and metric in c.scores]
             _panel(each, inside, metric)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ INCH = 25.4
 INK, MUTED, FAINT = "#1a1a1a", "#5c5c5c", "#e4e4e4"
 SMALL, TEXT, TITLE = 7.0, 7.5, 8.5
 LABEL = 26
+JOINT = "\x1f"
 RC: dict[Any, Any] = {
     # The one family that comes with matplotlib: the same letters, and bytes, on every machine.
     "font.family": "DejaVu Sans",
@@ -82,6 +84,8 @@ LOOKS = {
     "no_pretraining_frozen": Look("#4D4D4D", "<", "no pre-training, embeddings frozen"),
     "no_gene2vec": Look("#A8358F", "v", "no gene2vec"),
 }
+# A model that stands as an arm of its own is its full self.
+ALIASES = {"scgpt/scgpt": "scgpt/reference", "scbert/scbert": "scbert/reference"}
 # Baselines: their colours too stand out from white; their signs tell them from all others.
 BASELINES = {
     "mlp/mlp": Look("#332288", "P", "mlp"),
@@ -125,6 +129,7 @@ def look(arm: str) -> Look:
     if arm.endswith(PUBLISHED):
         ours = look(arm.removesuffix(PUBLISHED))
         return Look(ours.colour, ours.marker, f"{ours.word}, published", published=True)
+    arm = ALIASES.get(arm, arm)
     model, _, name = arm.partition("/")
     known = LOOKS.get(arm) or LOOKS.get(name) or BASELINES.get(arm)
     if known is not None:
@@ -132,7 +137,7 @@ def look(arm: str) -> Look:
     digest = hashlib.sha256(arm.encode()).digest()
     colour = OTHER_COLOURS[digest[0] % len(OTHER_COLOURS)]
     marker = OTHER_MARKERS[digest[1] % len(OTHER_MARKERS)]
-    return Look(colour, marker, lines(model if model == name else arm))
+    return Look(colour, marker, lines(name if name.startswith(model) else arm))
 
 
 def word(name: str) -> str:
@@ -143,7 +148,10 @@ def word(name: str) -> str:
 def lines(name: str, width: int = LABEL) -> str:
     """Set a name in lines, whole; signs that no font can draw are replaced."""
     seen = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
-    return "\n".join(textwrap.wrap(seen, width, break_on_hyphens=False)) or seen
+    # A long name may be broken behind its underscores and strokes, where no space is lost.
+    parted = re.sub(r"(?<=[_/])(?=\S)", f"{JOINT} ", seen)
+    wrapped = "\n".join(textwrap.wrap(parted, width, break_on_hyphens=False)) or seen
+    return wrapped.replace(f"{JOINT} ", "").replace(JOINT, "")
 
 
 def percent(fraction: float) -> str:

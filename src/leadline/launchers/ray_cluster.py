@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -30,6 +33,7 @@ GLANCE_SECONDS = 0.3
 GRACE_SECONDS = 60.0
 # What a killed actor's worker gets to let go of its run before another attempt is made.
 RELEASE_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
 
 
 class Seat:
@@ -70,16 +74,13 @@ class RayCluster:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if self.config.address is None:
             options |= {"include_dashboard": False, "num_cpus": cores.of_machine()}
+        require_listening(self.config.address)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), handlers_kept():
                 warnings.simplefilter("ignore")
                 self.ray.init(address=self.config.address or "local", **options)
         except (ConnectionError, ValueError) as error:
-            raise UserError(
-                "hydra.launcher.address must be that of a running Ray",
-                got=f"{self.config.address!r} ({str(error).splitlines()[0]})",
-                remedy="start one with `ray start --head`, or leave the address out",
-            ) from error
+            raise no_ray(self.config.address, first_line(error)) from error
         return self
 
     def __exit__(
@@ -192,6 +193,37 @@ def import_ray() -> Any:
             remedy='install it: pip install "leadline[ray]"',
         ) from error
     return ray
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put the sweeper's signal handlers back: Ray's would end the process on SIGTERM."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def require_listening(address: str | None) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes, and end the process."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise no_ray(address, str(error)) from error
+
+
+def no_ray(address: str | None, reason: str) -> UserError:
+    """Say that there is no Ray at an address."""
+    return UserError(
+        "hydra.launcher.address must be that of a running Ray",
+        got=f"{address!r} ({reason})",
+        remedy="start one with `ray start --head`, or leave the address out",
+    )
 
 
 def judged(outcome: Outcome, *, stopping: bool) -> Outcome:

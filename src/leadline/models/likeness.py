@@ -103,7 +103,7 @@ def nearest(
     own_B: NDArray[np.int64] | None,
     cells_H: Floats | None,
 ) -> Floats:
-    """Give the largest cosine of cell and class mean as seen from a centre; the matrix stays sparse.
+    """Give the largest cosine of cell and class mean, seen from a centre; the matrix stays sparse.
 
     With n cells in the class, mean m and cell x the mean of the others is (n m - x) / (n - 1),
     whose length and product with x follow from those of m and x.

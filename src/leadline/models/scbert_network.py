@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear
 
-from leadline.models import collapse, favor
+from leadline.models import collapse, favor, favor_exact
 
 N_TOKENS = 7
 # From so many positions on a cell is computed in pieces where no gradient is asked for.
@@ -171,9 +171,9 @@ class Block(nn.ModuleList):
     def change(self, x_BND: Tensor) -> None:
         """Compute a block in place, piece by piece, where no gradient is asked for."""
         attention, feed = self.attention, self.feed
-        features = favor.Features(attention.projection_ME, favor.PIECE, x_BND)
+        features = favor_exact.Features(attention.projection_ME, favor_exact.PIECE, x_BND)
         cells, tokens = x_BND.shape[:2]
-        keys = favor.Keys(features, cells * attention.heads, tokens, x_BND)
+        keys = favor_exact.Keys(features, cells * attention.heads, tokens, x_BND)
         places = [
             (cell, slice(start, start + features.tokens))
             for cell in range(cells)

@@ -33,20 +33,29 @@ TESTS = {
     "paired_permutation": "paired permutation test",
     "cell_bootstrap": "bootstrap of the cells",
 }
-CLAUSES = 3
+# How many arms a sentence can carry, and how it speaks of each verdict.
+MOST, CONTROLS = 6, ("majority", "stratified")
+SHOWN = {
+    "better": "is shown to be higher for",
+    "worse": "is shown to be lower for",
+    "equivalent": "is equivalent for",
+    "open": "shows neither a difference nor equivalence for",
+    "untested": "could not be tested for",
+}
 
 
 def answer(study: Study, found: Sequence[Comparison]) -> str:
-    """Answer in one sentence: yes, no or open where the reference is a baseline, else by arm."""
+    """Answer in one sentence: yes, no or open where the reference is a baseline, then by arm."""
     first = leading(found)
     if not first:
         return _best(study)
     place = first[0].a
     where = f"With {place.fraction:.0%} of the labels of {place.dataset}"
-    baseline = first[0].b.model == "logreg"
-    if baseline and all(each.b.model == "logreg" for each in first):
-        return f"{_enough(first)} {where}, {_join([clause(each) for each in _strongest(first)])}."
-    return f"{where}, {_join([clause(each) for each in first[:CLAUSES]])}."
+    start = f"{_enough(first)} with" if all(e.b.model == "logreg" for e in first) else "With"
+    where = where.replace("With", start, 1)
+    if len(first) == 1:
+        return f"{where}, {clause(first[0])}."
+    return f"{where}, {_by_verdict(first)} ({_tests(first)})."
 
 
 def _enough(found: Sequence[Comparison]) -> str:
@@ -54,15 +63,52 @@ def _enough(found: Sequence[Comparison]) -> str:
     verdicts = [each.verdict for each in found]
     if "better" in verdicts:
         return "No, logistic regression is not enough:"
-    beaten = all(verdict in ("worse", "equivalent") for verdict in verdicts)
-    if beaten:
+    if all(verdict in ("worse", "equivalent") for verdict in verdicts):
         return "Yes, logistic regression is enough:"
     return "Nothing is shown to beat logistic regression, nor that nothing does:"
 
 
-def _strongest(found: Sequence[Comparison]) -> list[Comparison]:
-    """Choose the arm that comes closest to beating the baseline, or beats it most."""
-    return sorted(found, key=lambda each: -each.estimate)[:1]
+def _by_verdict(found: Sequence[Comparison]) -> str:
+    """Name arms with their differences, those that are shown first; controls come last."""
+    usual, said, named = found[0].b.arm, [], 0
+    for verdict, words in SHOWN.items():
+        arms = [each for each in found if each.verdict == verdict]
+        arms.sort(key=lambda each: each.a.model in CONTROLS)
+        listed = [_short(each, usual) for each in arms[: MOST - named]]
+        named += len(listed)
+        if listed:
+            said.append(f"{words} {', '.join(listed)}")
+    more = f"; {len(found) - named} more stand in the table" if named < len(found) else ""
+    return f"against {usual}, {word(found[0].a.metric)} {'; '.join(said)}{more}"
+
+
+def _short(each: Comparison, usual: str) -> str:
+    said = f"{each.a.arm} {scaled(each.estimate, each.a.metric)}"
+    said += f" against {each.b.arm}" if each.b.arm != usual else ""
+    if each.interval is None or each.corrected is None:
+        return said
+    low, high = (_bare(end, each.a.metric) for end in (each.interval.low, each.interval.high))
+    return f"{said} ({low} to {high}, {p_text(each.corrected)})"
+
+
+def _bare(value: float, metric: str) -> str:
+    return scaled(value, metric).removesuffix(" points")
+
+
+def _tests(found: Sequence[Comparison]) -> str:
+    """Say once what is the same for every arm of the sentence."""
+    tested = [each for each in found if each.corrected is not None]
+    names = list(dict.fromkeys(TESTS.get(each.test, each.test) for each in tested))
+    if not names:
+        return "no test could be done"
+    margins = [each.equivalence.margin for each in tested if each.equivalence is not None]
+    margin = f"; margin ±{_bare(margins[0], found[0].a.metric)[1:]}" if margins else ""
+    runs = [each.a.values.size for each in found] + [each.b.values.size for each in found]
+    count = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
+    return (
+        f"95 % intervals; {' or '.join(names)}, p after Holm’s correction over "
+        f"{tested[0].family_size} tests{margin}; {count} runs an arm"
+    )
 
 
 def clause(each: Comparison) -> str:
@@ -131,10 +177,6 @@ def runs(each: Comparison) -> str:
     """Say how many runs stand on either side."""
     a, b = each.a.values.size, each.b.values.size
     return f"{a} runs each" if a == b else f"{a} and {b} runs"
-
-
-def _join(clauses: Sequence[str]) -> str:
-    return "; ".join(clauses)
 
 
 def _best(study: Study) -> str:

@@ -131,7 +131,7 @@ def _of_scores(study: Study, found: Sequence[Comparison], beside: bool) -> dict[
         asked["beside"] = Evidence.of(published.runs(), published.tables())
     arms = list(dict.fromkeys(side.name for side in sides_of(study, study.metrics[0])))
     shares = sorted({float(facts["fraction"]) for facts in study.records})
-    full = {"tests": tests_of(found, shares[-1:])}
+    full: dict[str, Any] = {"tests": tests_of(found, shares[-1:])}
     builders: dict[str, Builder] = {}
     if found:
         first = leading(found)

@@ -11,7 +11,7 @@ import numpy as np
 
 from leadline import catalog, protocols, shelf
 from leadline.cells import Cells, could_be_labels
-from leadline.compose import compose
+from leadline.compose import compose_many
 from leadline.config import FileData, LogregConfig, RunConfig
 from leadline.errors import UserError
 from leadline.job import split_cells
@@ -31,13 +31,12 @@ def require_suited(plan: Plan) -> None:
     settings = [wish.settings for wish in wishes if not wish.starts_from]
     if not settings:
         return
-    seen: dict[float, RunConfig] = {}
-    for one in settings:
-        config = compose(words_of(one))
-        seen.setdefault(config.data.fraction, config)
-    first = next(iter(seen.values()))
+    (first,) = compose_many([words_of(settings[0])])
     if not isinstance(first.data, FileData) or first.task != "classify":
         return
+    seen: dict[float, RunConfig] = {}
+    for config in compose_many([words_of(one) for one in settings]):
+        seen.setdefault(config.data.fraction, config)
     require_label(first)
     cells = shelf.take(first.data, Path(first.data_dir)).cells
     require_classes(cells, first)

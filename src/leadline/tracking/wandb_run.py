@@ -39,12 +39,14 @@ class WandbTracker:
             self.mode = "offline"
             self.mode = wandb_sdk.asked_for(self.config)
         if self.mode == "online" and self.run is None:
+            self.mode = "offline"
+            wandb_sdk.require_answer(self.config.timeout_seconds)
             try:
                 self.run = wandb_sdk.open_run(self.config, self.identity, self.folder, online=True)
             except Exception:
-                self.mode = "offline"
                 wandb_sdk.restart()
                 raise
+            self.mode = "online"
             # A server that knows the run says at which step it goes on.
             self.told = self.run.starting_step - 1
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from leadline.config import WandbTrackerConfig
 from leadline.tracking.base import Identity
 
 DATA_DIR = "WANDB_DATA_DIR"
+# Seconds in which a server accepts a connection, if it ever does.
+ANSWER = 3.0
 
 
 def sdk() -> Any:
@@ -46,6 +51,23 @@ def base_url() -> str:
     from wandb.sdk import wandb_setup
 
     return str(wandb_setup.singleton().settings.base_url)
+
+
+def require_answer(timeout: float) -> None:
+    """Fail soon where nobody answers: wandb would go on trying, in each run of a study again.
+
+    Behind a proxy only wandb itself can tell.
+    """
+    address = urlsplit(base_url())
+    if address.scheme in getproxies():
+        return
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), min(timeout, ANSWER)).close()
+    except OSError as error:
+        raise ConnectionError(f"nobody answers at {base_url()}; leadline sync uploads later") from (
+            error
+        )
 
 
 def asked_for(config: WandbTrackerConfig) -> str:
