@@ -1,6 +1,11 @@
 """Fixtures for every test; no test touches the user's folders."""
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("leadline", deadline=None)
+settings.load_profile("leadline")
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def full_size_step(freeze, cells=2, genes=16_906):
     """
     rng = np.random.default_rng(0)
     matrix = sparse.random_array((cells, genes), density=0.07, rng=rng, format="csr")
-    counts = sparse.csr_array(np.ceil(matrix * 5).astype(np.float32))
+    counts = sparse.csr_array((matrix * 5).ceil().astype(np.float32))
     fields = {"genes": np.array([f"G{g}" for g in range(genes)]), "classes": tuple("abcdefghijk")}
     fields |= {"matrix_CG": counts, "library_C": np.asarray(counts.sum(axis=1), float).ravel()}
     fields |= {"ids": np.arange(cells).astype(str), "labels_C": np.arange(cells, dtype=np.int32)}

@@ -102,15 +102,22 @@ def cluster(folder, cpus=4):
         yield environment
     finally:
         subprocess.run(["scancel", "--quiet", "--user=root"], env=environment, timeout=30)
-        subprocess.run(
-            ["scancel", "--quiet", "--user=root", "--signal=KILL"], env=environment, timeout=30
-        )
+        # A step that outlives slurmd would wait for it for ever.
+        with contextlib.suppress(RuntimeError):
+            until(lambda: not queued(environment), "the end of all jobs", folder)
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 daemon.wait(timeout=20)
             daemon.kill()
             daemon.wait()
+
+
+def queued(environment):
+    told = subprocess.run(
+        ["squeue", "--noheader"], env=environment, capture_output=True, text=True, timeout=30
+    )
+    return told.stdout.split()
 
 
 def idle(environment):

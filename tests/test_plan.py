@@ -137,3 +137,8 @@ def test_ten_steps_tell_what_no_record_does(runs):
 def test_durations_are_written_with_the_precision_of_an_estimate():
     told = [duration(seconds) for seconds in (0.4, 75, 5000, 200_000)]
     assert told == ["0.4 s", "75 s", "83 min", "56 h"]
+
+
+def test_a_price_below_nothing_is_refused(words, capsys):
+    assert main(["plan", *words, "--price", "-1"]) == 2
+    assert "--price must be 0 or more: got -1" in capsys.readouterr().err

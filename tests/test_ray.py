@@ -146,7 +146,8 @@ def test_a_stop_checkpoints_and_a_killed_sweeper_leaves_nothing_running(on_ray, 
             told = outcome_lines(process.stdout.read())
         assert select.select([worker], [], [], 90)[0], "its worker lives on"
         os.close(worker)
-        assert not (long.folder / lock.NAME).exists()
+        # Ray may kill the worker of a killed sweeper before it lets go; then its lock is stale.
+        assert record.state(long.folder) is record.State.INTERRUPTED
         expected = [Ending.PREEMPTED] if number == signal.SIGTERM else []
         assert [read_outcome(line).state for line in told] == expected
 

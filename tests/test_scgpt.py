@@ -659,6 +659,16 @@ def test_prediction_in_the_order_of_length_gives_back_the_order_of_cells():
     np.testing.assert_allclose(learner.predict_proba(test.take(rows)), whole[rows], atol=1e-6)
 
 
+def test_a_compiled_form_is_refused():
+    cells, model = small_cells(), adapter()
+    # What torch.compile gives holds the network under this name; the compiler itself is slow.
+    compiled = torch.nn.Module()
+    compiled._orig_mod = model.build(cells)
+    batch = model.encode(cells).batch(np.arange(3), NOW)
+    with pytest.raises(UserError, match="got train.compile=true; leave train.compile off"):
+        model.logits(compiled, batch)
+
+
 def test_a_cell_is_placed_by_its_cls():
     train, test = halves(n_genes=60)
     learner = classifier(adapter(), epochs=1)

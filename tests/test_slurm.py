@@ -313,12 +313,7 @@ def test_a_stopped_sweeper_takes_its_jobs_along_and_they_checkpoint(slurm, tmp_p
         sweep.process.send_signal(signal.SIGTERM)
         told = sweep.outcomes()
     assert told[long.run_id].state is Ending.PREEMPTED
-    assert owner_of(long.folder) is None and not jobs_in(slurm)
-
-
-def jobs_in(environment):
-    told = subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True)
-    return told.stdout.split()
+    assert owner_of(long.folder) is None and not slurm_here.queued(slurm)
 
 
 @pytest.mark.slow

@@ -274,7 +274,7 @@ def test_a_wandb_that_is_broken_is_said_once_and_stops_nothing(
 
 def test_wandbs_own_process_may_die(server, tmp_path, monkeypatch, capsys):
     """Killed after two epochs: the run ends well, and the next one has wandb again."""
-    open_run = wandb_sdk.open_run
+    open_run, died = wandb_sdk.open_run, []
 
     def doomed(*arguments, **named):
         opened = open_run(*arguments, **named)
@@ -287,7 +287,7 @@ def test_wandbs_own_process_may_die(server, tmp_path, monkeypatch, capsys):
                 # wandb does not collect its dead, and Python would complain of that at exit.
                 for item in gc.get_objects():
                     if type(item) is subprocess.Popen and item.pid == child:
-                        item.wait()
+                        died.append(item.wait())
             told(values, step=step)
 
         monkeypatch.setattr(opened, "log", dying)
@@ -296,7 +296,7 @@ def test_wandbs_own_process_may_die(server, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(wandb_sdk, "open_run", doomed)
         folder = run(configured(tmp_path, *WORDS, *MINE))
-    assert record.state(folder) is record.State.DONE
+    assert died == [-signal.SIGKILL] and record.state(folder) is record.State.DONE
     assert capsys.readouterr().err.count("warning: tracker=wandb") == 1
     run(configured(tmp_path, *QUICK))
     assert "warning" not in capsys.readouterr().err

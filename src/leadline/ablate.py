@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -83,6 +84,8 @@ def make(
     plan: Plan, runs: Sequence[Run], asked: Asked, again: str, *, watched: bool = False
 ) -> int:
     """Sweep over named runs and tell how it ended; give the exit code."""
+    # Lines would tear the table.
+    silent = watched and sys.stderr.isatty()
     with heeding() as stop:
         with live(plan, runs) if watched else nullcontext():
             ends = sweep(
@@ -90,7 +93,7 @@ def make(
                 build(asked.launcher),
                 stop=stop.event,
                 retries=asked.retries,
-                tell=(lambda text: None) if watched else say,
+                tell=(lambda text: None) if silent else say,
             )
         conclude(plan, ends, stopped=stop.event.is_set(), again=again)
     if stop.signal == signal.SIGTERM:

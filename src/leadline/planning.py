@@ -189,7 +189,9 @@ def summary(
             f"{name} ({found['workers']} at once) {duration(found['hours'] * HOUR)}"
             for name, found in totals["hours_by_launcher"].items()
         )
-        lines.append(f"about {duration(totals['device_hours'] * HOUR)} of work: {by_launcher}")
+        which = " without those" if totals["without_estimate"] else ""
+        work = duration(totals["device_hours"] * HOUR)
+        lines.append(f"about {work} of work{which}: {by_launcher}")
         lines.append(f"largest run: {totals['memory_mib_of_largest_run']:,.0f} MiB of memory")
     if totals["cost"] is not None:
         lines.append(f"cost at {price:g} an hour and device: {totals['cost']:,.2f}")

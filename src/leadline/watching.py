@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -80,7 +80,8 @@ def watch(plan: Plan, runs: Sequence[Run]) -> None:
     if not console.is_terminal:
         console.print(picture(plan, runs, estimator))
         return
-    with Live(console=console, auto_refresh=False) as screen:
+    # Ctrl-C is how a person stops watching.
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as screen:
         while True:
             screen.update(picture(plan, runs, estimator), refresh=True)
             if all(run.name is None or run.state() is State.DONE for run in runs):

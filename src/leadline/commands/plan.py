@@ -18,19 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("name", metavar="NAME|FILE")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--probe", action="store_true", help="measure what no record tells")
     price = "what an hour of one device costs, in any currency"
     parser.add_argument("--price", type=float, default=0.0, metavar="P", help=price)
     watch = "show a live table of what is done, running and failed"
-    parser.add_argument("--watch", action="store_true", help=watch)
+    form.add_argument("--watch", action="store_true", help=watch)
 
 
 def call(chosen: argparse.Namespace) -> int:
     """Print the plan."""
     from leadline import planning
     from leadline.ablate import planned, understand
+    from leadline.errors import UserError
 
+    if not 0 <= chosen.price < float("inf"):
+        raise UserError("--price must be 0 or more", got=f"{chosen.price:g}", remedy="leave it out")
     asked = understand(chosen.overrides)
     plan, runs = planned(chosen.name, asked.overrides)
     if chosen.watch:

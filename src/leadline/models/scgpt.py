@@ -181,9 +181,8 @@ class Scgpt(MaskedValues):
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """Classify cells by `<cls>`."""
-        self.require_attention(batch)
-        logits_BK: Tensor = network(*tokens_of(batch), batch["lengths"], batch.get("batches"))
-        return logits_BK
+        body = body_of(network)
+        return body.classes(body.cells(*self.embed(body, batch)))
 
     def embeddings(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Give `<cls>` after the last layer."""
@@ -192,17 +191,13 @@ class Scgpt(MaskedValues):
 
     def embed(self, network: Network, batch: Batch) -> tuple[Tensor, Layout]:
         """Embed a batch's tokens; say which belong to which cell."""
-        self.require_attention(batch)
-        lengths = tuple(batch["lengths"].tolist())
-        layout = Layout(lengths, batch["level"].device, visible_T=batch.get("visible"))
-        return network.embed(*tokens_of(batch), layout, batch.get("batches")), layout
-
-    def require_attention(self, batch: Batch) -> None:
-        """Refuse a kernel that cannot run on this batch's device."""
+        device = batch["level"].device
         if self.config.attention == "flash":
-            device = batch["level"].device
             on = torch.is_autocast_enabled(device.type)
             require_flash(device, torch.get_autocast_dtype(device.type) if on else None)
+        layout = Layout(tuple(batch["lengths"].tolist()), device, visible_T=batch.get("visible"))
+        tokens = batch["ids"], batch["gene"], batch["level"]
+        return network.embed(*tokens, layout, batch.get("batches")), layout
 
     @property
     def masking(self) -> tuple[float, bool, int]:
@@ -261,15 +256,15 @@ class Scgpt(MaskedValues):
 
 
 def body_of(network: nn.Module) -> Network:
-    """Give the network itself where a compiled form of it runs."""
-    found = getattr(network, "_orig_mod", network)
-    assert isinstance(found, Network)
-    return found
-
-
-def tokens_of(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the genes of a batch, and each token's gene and value."""
-    return batch["ids"], batch["gene"], batch["level"]
+    """Give the network, which must not be a compiled form of it."""
+    if hasattr(network, "_orig_mod"):
+        raise UserError(
+            "scGPT cannot be compiled: torch's compiler fails on its packed cells",
+            got="train.compile=true",
+            remedy="leave train.compile off",
+        )
+    assert isinstance(network, Network)
+    return network
 
 
 def batch_names(train: Cells) -> tuple[str, ...]:

@@ -187,19 +187,6 @@ class Network(nn.Module):
         # As published; torch's own would be ten times as wide.
         nn.init.uniform_(self.encoder.embedding.weight, -0.1, 0.1)
 
-    def forward(
-        self,
-        ids_U: Tensor,
-        gene_T: Tensor,
-        level_T: Tensor,
-        length_B: Tensor,
-        batch_B: Tensor | None = None,
-    ) -> Tensor:
-        """Classify cells; this is what `train.compile` compiles."""
-        layout = Layout(tuple(length_B.tolist()), level_T.device)
-        x_TE = self.embed(ids_U, gene_T, level_T, layout, batch_B)
-        return self.classes(self.cells(x_TE, layout))
-
     def embed(
         self,
         ids_U: Tensor,
