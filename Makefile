@@ -16,6 +16,7 @@ test: lint
 	@$(BIN)/python -m pytest -q -n 2
 
 nightly: lint
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[ray]"
 	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 
 lint: $(READY)

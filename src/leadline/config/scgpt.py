@@ -57,7 +57,8 @@ class ScgptConfig(ModelConfig):
     mask_share: float = 0.4
     generative: bool = False
     attention: str = operational("sdpa")
-    folder: str = operational("")
+    # Filled in from data_dir; where files lie makes no other model.
+    folder: str = field(default="", compare=False, metadata={"operational": True})
 
     def __post_init__(self) -> None:
         choice("model.size", self.size, SCGPT_SIZES)

@@ -102,7 +102,7 @@ def flash(
     q_SHD: Tensor, k_THD: Tensor, v_THD: Tensor, queries: Layout, layout: Layout, share: float
 ) -> Tensor:
     """Run flash-attn's kernel for cells of different lengths."""
-    from flash_attn import flash_attn_varlen_func
+    from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
 
     out_SHD: Tensor = flash_attn_varlen_func(
         q_SHD.contiguous(),
