@@ -177,9 +177,7 @@ def afterwards(model: Classifier, fit: models.Fit, job: Job, reported: Cells) ->
     arrays = dict(fit.arrays)
     if job.config.train.save_embeddings:
         arrays["embeddings.npz"] = model.embed(job.cells)
-    return replace(
-        fit, arrays=arrays, warnings=[*fit.warnings, *model.effect_of_batches(reported)]
-    )
+    return replace(fit, arrays=arrays, warnings=[*fit.warnings, *model.effect_of_batches(reported)])
 
 
 def pretrain(
