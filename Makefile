@@ -1,4 +1,4 @@
-# make demo   sets up, runs every model on the embedded cells, ends with the path of a page
+# make demo   sets up, runs the study quickstart, ends with the path of a page
 # make test   sets up, runs every quick check            make nightly   the slow tests as well
 # make lint   style, types, layers                       make bench     ratios against the peers
 #
