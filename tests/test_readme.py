@@ -15,7 +15,7 @@ from small import saved, small_cells
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/released_weights.md"]
 # Commands that take minutes: they, and what builds on them, are run by `make nightly`.
-SLOW = ("leadline ablate", "leadline reproduce", "make demo")
+SLOW = ("leadline ablate", "leadline report quickstart", "leadline reproduce", "make demo")
 # These would run this very test.
 TARGETS = ("make test", "make nightly", "make lint", "make bench")
 
