@@ -17,7 +17,7 @@ REQUEUE = 75
 
 RUN_HELP = """\
 settings are Hydra overrides; the most used are
-  model=logreg|mlp|knn_pca|nearest_centroid|majority|stratified
+  model=logreg|scbert|scgpt|mlp|knn_pca|nearest_centroid|majority|stratified|embedding
   data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
