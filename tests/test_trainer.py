@@ -637,6 +637,8 @@ def test_several_processes_for_a_baseline_are_refused(monkeypatch):
         job.prepare(compose(["model=majority"]))
 
 
+# torch's compiler uses parts of torch that torch itself calls deprecated.
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same():
     rows, proba, _ = fit_and_predict()
