@@ -19,6 +19,13 @@ from leadline.tables import Cell, Link, Table
 SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
 
 
+# What of a verdict paper has room for; the CSV file has the rest.
+PRINTED_VERDICTS = (
+    *("arm", "against", "data set", "labels", "metric", "verdict", "difference"),
+    *("95 % from", "95 % to", "test", "p (Holm)", "p (TOST)", "n"),
+)
+
+
 def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
     """Give every comparison with its difference, test, equivalence and verdict."""
     rows: list[list[Cell]] = [
@@ -82,6 +89,7 @@ def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
             "such spread would have shown with power .8. one_sample: the other arm has no luck of "
             "its own, its runs are one number."
         ],
+        printed=PRINTED_VERDICTS,
     )
 
 

@@ -25,7 +25,8 @@ LATEX = {
     "&": r"\&",
     "#": r"\#",
     "%": r"\%",
-    "_": r"\_",
+    # A name may break where it has one, else it runs into the next column.
+    "_": r"\_\allowbreak{}",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "<": r"\textless{}",
@@ -38,6 +39,12 @@ LATEX = {
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "×": r"$\times$",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "−": "$-$",
+    "→": r"$\rightarrow$",
+    "·": r"$\cdot$",
 }
 PREAMBLE = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -62,17 +69,23 @@ Cell = str | float | int | None | Link
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under columns, a title above and notes below. Numbers stay numbers until written."""
+    """Rows under columns, a title above and notes below. Numbers stay numbers until written.
+
+    `printed` names the columns that paper has room for, if there are more; files for machines and
+    pages that scroll have all of them.
+    """
 
     name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+    printed: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         widths = {len(row) for row in self.rows} - {len(self.columns)}
         assert not widths, f"{self.name} has {len(self.columns)} columns, and rows of {widths}"
+        assert set(self.printed) <= set(self.columns), f"{self.name} lacks what it would print"
 
 
 def shown(value: Cell) -> str:
@@ -131,13 +144,15 @@ def to_latex(table: Table) -> str:
     Tables of sentences are set in lines and may run over pages; tables of many columns are shrunk
     to the width of the page.
     """
-    lines = [[shown(cell) for cell in row] for row in table.rows]
-    longest = [max(map(len, column)) for column in zip(table.columns, *lines, strict=True)]
-    head, body = _latex_row(table.columns), "".join(map(_latex_row, lines))
+    names = table.printed or table.columns
+    places = [table.columns.index(name) for name in names]
+    lines = [[shown(row[place]) for place in places] for row in table.rows]
+    longest = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+    head, body = _latex_row(names), "".join(map(_latex_row, lines))
     notes = "".join(f"\n\n\\noindent\\footnotesize {_in_latex(note)}" for note in table.notes)
     caption = f"\\caption{{{_in_latex(table.title)}}}"
-    wide = len(table.columns) > WIDE
-    if max(longest) > LONG and len(table.columns) <= WIDEST_OF_SENTENCES:
+    wide = len(names) > WIDE
+    if max(longest) > LONG and len(names) <= WIDEST_OF_SENTENCES:
         return (
             f"{{\\scriptsize\n\\begin{{longtable}}{{{_paragraphs(longest)}}}\n{caption}\\\\\n"
             f"\\toprule\n{head}\\midrule\n\\endhead\n{body}\\bottomrule\n"
