@@ -116,6 +116,7 @@ def seconds(function, *arguments):
 
 def dropout_ratio(n_cells=32, elements=4096, repeats=200):
     """Set drawing a mask for each cell against torch's own draw."""
+    torch.set_num_threads(1)
     network = torch.nn.Sequential(CellDropout(0.5))
     aim(network, seed=1, epoch=1, rows=np.arange(n_cells))
     x = torch.ones(n_cells, elements)
