@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ Arrays = dict[str, NDArray[Any]]
 
 CONTENTS = "CONTENTS"
 GLANCE_SECONDS = 0.1
+# The lock on disk keeps processes apart, not the threads of one.
+ONE_THREAD = threading.Lock()
 # A store that cannot be written to is a pity, not a failure.
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 
@@ -37,7 +40,7 @@ def arrays(folder: Path, key: str, make: Callable[[], Mapping[str, NDArray[Any]]
     of the code. Where the folder cannot be written to, the arrays are made anew each time.
     """
     place = folder / hashlib.sha256(key.encode()).hexdigest()[:32]
-    with contextlib.ExitStack() as stack:
+    with ONE_THREAD, contextlib.ExitStack() as stack:
         found, ours = read(place, key), False
         while found is None and not ours:
             try:
