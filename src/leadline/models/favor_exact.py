@@ -1,11 +1,11 @@
 """The exact computation of FAVOR+, in pieces that fit into the processor's cache.
 
-Features of a piece of tokens are made in one buffer, used, and forgotten; the backward pass makes
+Features of a piece of tokens are made, used, and forgotten; the backward pass makes
 them a second time. Exponentials are powers of 2, and what EPSILON adds to all features is added to
 their sums instead.
 
 Legend: B cells, N tokens, H heads, E width of a head, M features; R rows, one for each cell and
-head, and T tokens of a piece.
+head, and T tokens of a piece; F is E and a closing 1, whose sum is the total weight.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leadline.models.products import product
+
 EPSILON = 1e-4
 LOG2_E = math.log2(math.e)
-# So many features are made at a time: they stay in a cache of 1 MiB; backwards there are two sets.
-PIECE, PIECE_BACKWARDS = 512 * 266, 256 * 266
+# So many features are made at a time, tried out: larger pieces leave the cache, smaller ones are all
+# overhead; backwards there are two sets.
+PIECE, PIECE_BACKWARDS = 2048 * 266, 512 * 266
 # 2 to this power is nothing beside EPSILON, and its products are still ordinary numbers: those
 # below 2 ** -126 make processors a hundred times slower.
 LOWEST_POWER = -60.0
@@ -36,27 +39,19 @@ def exact(
 
 
 class Features:
-    """Makes features of pieces, in one buffer, as powers of 2 (exp2 outruns exp)."""
+    """Makes features of pieces, as powers of 2 (exp2 outruns exp)."""
 
     def __init__(self, projection_ME: Tensor, size: int, like: Tensor) -> None:
         self.count, width = projection_ME.shape
         self.scale = width**-0.25
-        self.back_ME = projection_ME.to(like.dtype) * self.scale
-        self.map_EM = (self.back_ME * LOG2_E).T.contiguous()
+        self.back_EM = (projection_ME.to(like.dtype) * self.scale).T.contiguous()
+        self.map_ME = self.back_EM.T.contiguous() * LOG2_E
         self.half = -0.5 * LOG2_E * self.scale**2
         self.tokens = max(1, size // self.count)
-        self.buffer = like.new_empty(max(size, self.count))
-
-    def place(self, x_RTE: Tensor, buffer: Tensor) -> Tensor:
-        """Cut room for the features of some tokens out of a buffer."""
-        shape = (*x_RTE.shape[:2], self.count)
-        return buffer[: math.prod(shape)].view(shape)
 
     def project(self, x_RTE: Tensor) -> tuple[Tensor, Tensor]:
         """Give powers of 2 before any stabiliser, and minus the half squared lengths."""
-        powers_RTM = self.place(x_RTE, self.buffer)
-        torch.mm(x_RTE.flatten(0, 1), self.map_EM, out=powers_RTM.flatten(0, 1))
-        return powers_RTM, torch.linalg.vecdot(x_RTE, x_RTE).mul_(self.half)
+        return product(x_RTE, self.map_ME), torch.linalg.vecdot(x_RTE, x_RTE).mul_(self.half)
 
     def of_queries(self, q_RTE: Tensor, *, place: bool = False) -> tuple[Tensor, Tensor | None]:
         """Give features without EPSILON, and which one was the largest if asked for."""
@@ -74,18 +69,23 @@ def raised(powers_RTM: Tensor, shift_RT: Tensor) -> Tensor:
     return powers_RTM.add_(shift_RT[..., None]).clamp_min_(LOWEST_POWER).exp2_()
 
 
+def closed(x_RTE: Tensor, last_RT1: Tensor | None = None) -> Tensor:
+    """Append a number to each vector, 1 unless given."""
+    last_RT1 = torch.ones_like(x_RTE[..., :1]) if last_RT1 is None else last_RT1
+    return torch.cat((x_RTE, last_RT1), dim=2)
+
+
 class Keys:
     """What queries ask: sums over the keys of each cell and head, gathered piece by piece.
 
     Until `settle`, sums refer to the largest projection seen so far.
     """
 
-    def __init__(self, features: Features, rows: int, tokens: int, like: Tensor) -> None:
-        self.features, self.tokens = features, tokens
-        width = features.map_EM.shape[0]
-        self.sums_RME = like.new_zeros(rows, features.count, width)
-        self.weights_RM = like.new_zeros(rows, features.count)
-        self.values_RE = like.new_zeros(rows, width)
+    def __init__(self, features: Features, rows: int, like: Tensor) -> None:
+        self.features = features
+        size = len(features.back_EM) + 1
+        self.sums_RFM = like.new_zeros(rows, size, features.count)
+        self.values_RF = like.new_zeros(rows, size)
         self.tops_R = like.new_full((rows,), -torch.inf)
 
     def add(self, rows: slice, k_RTE: Tensor, v_RTE: Tensor) -> None:
@@ -95,29 +95,24 @@ class Keys:
         top_R = torch.maximum(before_R, powers_RTM.amax(dim=(1, 2)), out=self.tops_R[rows])
         ratio_R = torch.exp2(before_R - top_R)
         found_RTM = raised(powers_RTM, shift_RT - top_R[:, None])
-        self.sums_RME[rows].mul_(ratio_R[:, None, None]).baddbmm_(found_RTM.mT, v_RTE)
-        self.weights_RM[rows].mul_(ratio_R[:, None]).add_(found_RTM.sum(dim=1))
-        self.values_RE[rows].add_(v_RTE.sum(dim=1))
+        v_RTF = closed(v_RTE)
+        sums_RFM = self.sums_RFM[rows].mul_(ratio_R[:, None, None])
+        sums_RFM.add_(product(v_RTF.mT, found_RTM.mT))
+        self.values_RF[rows].add_(v_RTF.sum(dim=1))
 
     def settle(self, stabiliser: str) -> None:
         """Bring all sums to the stabiliser that is asked for, and add what EPSILON adds."""
         if stabiliser == "batch":
-            ratio_R = torch.exp2(self.tops_R - self.tops_R.max())
-            self.sums_RME.mul_(ratio_R[:, None, None])
-            self.weights_RM.mul_(ratio_R[:, None])
-        self.sums_RME.add_(self.values_RE[:, None, :], alpha=EPSILON)
-        self.weights_RM.add_(EPSILON * self.tokens)
-        self.added_RE = self.sums_RME.sum(dim=1).mul_(EPSILON)
-        self.added_R = self.weights_RM.sum(dim=1).mul_(EPSILON)
+            self.sums_RFM.mul_(torch.exp2(self.tops_R - self.tops_R.max())[:, None, None])
+        self.sums_RFM.add_(self.values_RF[..., None], alpha=EPSILON)
+        self.added_RF = self.sums_RFM.sum(dim=2).mul_(EPSILON)
 
     def answer(self, rows: slice, q_RTE: Tensor) -> tuple[Tensor, Tensor]:
         """Give what some queries find, found_RTE, and their total weights_RT."""
         found_RTM, _ = self.features.of_queries(q_RTE)
-        weights_RT1 = torch.baddbmm(
-            self.added_R[rows, None, None], found_RTM, self.weights_RM[rows, :, None]
-        )
-        sums_RTE = torch.baddbmm(self.added_RE[rows, None], found_RTM, self.sums_RME[rows])
-        return sums_RTE.div_(weights_RT1), weights_RT1.squeeze(2)
+        sums_RTF = product(found_RTM, self.sums_RFM[rows], self.added_RF[rows])
+        weights_RT1 = sums_RTF[..., -1:]
+        return sums_RTF[..., :-1] / weights_RT1, weights_RT1.squeeze(2)
 
 
 class Rows:
@@ -172,7 +167,7 @@ class Exact(torch.autograd.Function):
         with torch.autocast(q_BNHE.device.type, enabled=False):
             features = Features(projection_ME, PIECE, full(q_BNHE))
             q, k, v = (Rows(full(x), features) for x in (q_BNHE, k_BNHE, v_BNHE))
-            keys = Keys(features, q.rows, q.tokens, q.x)
+            keys = Keys(features, q.rows, q.x)
             for piece in k.pieces():
                 keys.add(piece[0], k[piece], v[piece])
             keys.settle(how)
@@ -188,8 +183,7 @@ class Exact(torch.autograd.Function):
             projection_ME,
             out.whole(),
             weights_RN,
-            keys.sums_RME,
-            keys.weights_RM,
+            keys.sums_RFM,
             keys.tops_R,
         )
         ctx.how = how
@@ -212,22 +206,20 @@ class Backwards:
 
     def __init__(self, ctx: Any, gradient_BNHE: Tensor) -> None:
         q_BNHE, k_BNHE, v_BNHE, projection_ME, out_BNHE = ctx.saved_tensors[:5]
-        self.weights_RN, self.sums_RME, self.sums_RM, self.tops_R = ctx.saved_tensors[5:]
+        self.weights_RN, self.sums_RFM, self.tops_R = ctx.saved_tensors[5:]
         self.published = ctx.how == "batch"
         self.features = Features(projection_ME, PIECE_BACKWARDS, out_BNHE)
-        self.buffer = torch.empty_like(self.features.buffer)
         self.q, self.k, self.v, self.out, self.given = (
             Rows(full(x), self.features) for x in (q_BNHE, k_BNHE, v_BNHE, out_BNHE, gradient_BNHE)
         )
-        self.to_sums_RME = torch.zeros_like(self.sums_RME)
-        self.to_sums_RM = torch.zeros_like(self.sums_RM)
+        self.to_sums_RFM = torch.zeros_like(self.sums_RFM)
 
     def run(self) -> tuple[Tensor, Tensor, Tensor]:
         """Give the gradients of queries, keys and values."""
         dq, dk, dv = self.q.like(), self.k.like(), self.v.like()
         for piece in self.q.pieces():
             dq[piece].copy_(self.queries(piece))
-        self.largest, self.owed = -math.inf, self.sums_RM.new_zeros(())
+        self.largest, self.owed = -math.inf, self.tops_R.new_zeros(())
         self.where = (slice(0, 1), slice(0, 1)), 0, 0, 0
         for piece in self.k.pieces():
             dk_RTE, dv_RTE = self.keys(piece)
@@ -235,7 +227,7 @@ class Backwards:
             dv[piece].copy_(dv_RTE)
         if self.published:
             place, row, token, feature = self.where
-            dk[place][row, token] -= self.owed * self.features.back_ME[feature]
+            dk[place][row, token] -= self.owed * self.features.back_EM[:, feature]
         return dq.whole(), dk.whole(), dv.whole()
 
     def queries(self, piece: tuple[slice, slice]) -> Tensor:
@@ -243,15 +235,11 @@ class Backwards:
         rows = piece[0]
         found_RTM, where_RT = self.features.of_queries(self.q[piece], place=self.published)
         given_RTE = self.given[piece] / self.weights_RN[piece][..., None]
-        given_RT1 = -torch.linalg.vecdot(given_RTE, self.out[piece])[..., None]
-        to_sums_RME, to_sums_RM = self.to_sums_RME[rows], self.to_sums_RM[rows]
-        to_sums_RME.baddbmm_(found_RTM.mT, given_RTE)
-        to_sums_RME.add_(given_RTE.sum(dim=1, keepdim=True), alpha=EPSILON)
-        to_sums_RM.add_((found_RTM.mT @ given_RT1).squeeze(2))
-        to_sums_RM.add_(given_RT1.sum(dim=1), alpha=EPSILON)
-        d_RTM = self.features.place(found_RTM, self.buffer)
-        torch.bmm(given_RTE, self.sums_RME[rows].mT, out=d_RTM)
-        d_RTM.baddbmm_(given_RT1, self.sums_RM[rows, None]).mul_(found_RTM)
+        owed_RT1 = -torch.linalg.vecdot(given_RTE, self.out[piece])[..., None]
+        given_RTF = closed(given_RTE, owed_RT1)
+        to_sums_RFM = self.to_sums_RFM[rows].add_(product(given_RTF.mT, found_RTM.mT))
+        to_sums_RFM.add_(given_RTF.sum(dim=1)[..., None], alpha=EPSILON)
+        d_RTM = product(given_RTF, self.sums_RFM[rows].mT).mul_(found_RTM)
         total_RT1 = d_RTM.sum(dim=2, keepdim=True)
         if where_RT is not None:
             d_RTM.scatter_add_(2, where_RT[..., None], -total_RT1)
@@ -266,12 +254,9 @@ class Backwards:
             top_R = self.tops_R.max().expand_as(top_R)
             self.look_for_largest(piece, powers_RTM)
         found_RTM = raised(powers_RTM, shift_RT - top_R[:, None])
-        to_sums_RME, to_sums_RM = self.to_sums_RME[rows], self.to_sums_RM[rows]
-        added_R1E = to_sums_RME.sum(dim=1, keepdim=True) * EPSILON
-        dv_RTE = torch.baddbmm(added_R1E, found_RTM, to_sums_RME)
-        d_RTM = self.features.place(found_RTM, self.buffer)
-        torch.bmm(self.v[piece], to_sums_RME.mT, out=d_RTM)
-        d_RTM.add_(to_sums_RM[:, None]).mul_(found_RTM)
+        to_sums_REM, to_sums_RM = self.to_sums_RFM[rows, :-1], self.to_sums_RFM[rows, -1]
+        dv_RTE = product(found_RTM, to_sums_REM, to_sums_REM.sum(dim=2) * EPSILON)
+        d_RTM = product(self.v[piece], to_sums_REM.mT, to_sums_RM).mul_(found_RTM)
         total_RT1 = d_RTM.sum(dim=2, keepdim=True)
         self.owed += total_RT1.sum()
         return self.through(d_RTM, total_RT1, self.k[piece]), dv_RTE
@@ -287,8 +272,7 @@ class Backwards:
     def through(self, d_RTM: Tensor, total_RT1: Tensor, x_RTE: Tensor) -> Tensor:
         """Bring the gradient of projections and half squared lengths back to the vectors."""
         lengths_RTE = x_RTE * (total_RT1 * -(self.features.scale**2))
-        vectors = torch.addmm(lengths_RTE.flatten(0, 1), d_RTM.flatten(0, 1), self.features.back_ME)
-        return vectors.view(x_RTE.shape)
+        return lengths_RTE.add_(product(d_RTM, self.features.back_EM))
 
 
 def full(x: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, linear
+from torch.nn.functional import gelu, layer_norm
 
 from leadline.models import collapse, favor, favor_exact
+from leadline.models.products import linear, product
 
 N_TOKENS = 7
 # From so many positions on a cell is computed in pieces where no gradient is asked for.
@@ -80,7 +81,7 @@ class Attention(nn.Module):
     def forward(self, x_BND: Tensor, counts_BT: Tensor | None = None) -> Tensor:
         """Attend to all tokens, or to distinct ones that stand for so many each."""
         q_BNHE, k_BNHE, v_BNHE = (
-            self.by_head(to(x_BND)) for to in (self.to_q, self.to_k, self.to_v)
+            self.by_head(linear(x_BND, to.weight)) for to in (self.to_q, self.to_k, self.to_v)
         )
         if counts_BT is not None:
             out_BNHE = collapse.attend(
@@ -89,7 +90,7 @@ class Attention(nn.Module):
         else:
             attend = favor.attention(self.way.backend, x_BND.device)
             out_BNHE = attend(q_BNHE, k_BNHE, v_BNHE, self.projection_ME, self.way.stabiliser)
-        return self.to_out(out_BNHE.flatten(2).to(x_BND.dtype))
+        return linear(out_BNHE.flatten(2).to(x_BND.dtype), self.to_out.weight, self.to_out.bias)
 
 
 class FeedForward(nn.Module):
@@ -101,7 +102,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Widen, bend, narrow."""
-        return self.w2(gelu(self.w1(x_BND)))
+        hidden_BNF = gelu(linear(x_BND, self.w1.weight, self.w1.bias))
+        return linear(hidden_BNF, self.w2.weight, self.w2.bias)
 
 
 class Named(nn.Module):
@@ -173,7 +175,7 @@ class Block(nn.ModuleList):
         attention, feed = self.attention, self.feed
         features = favor_exact.Features(attention.projection_ME, favor_exact.PIECE, x_BND)
         cells, tokens = x_BND.shape[:2]
-        keys = favor_exact.Keys(features, cells * attention.heads, tokens, x_BND)
+        keys = favor_exact.Keys(features, cells * attention.heads, x_BND)
         places = [
             (cell, slice(start, start + features.tokens))
             for cell in range(cells)
@@ -182,7 +184,7 @@ class Block(nn.ModuleList):
         for cell, piece in places:
             y_TD = normed(self.before_attention, x_BND[cell, piece])
             k_HTE, v_HTE = (
-                attention.by_head(linear(y_TD, to.weight)).transpose(0, 1)
+                attention.by_head(product(y_TD, to.weight)).transpose(0, 1)
                 for to in (attention.to_k, attention.to_v)
             )
             for head, row in enumerate(attention.rows_of(cell)):
@@ -191,14 +193,14 @@ class Block(nn.ModuleList):
         for cell, piece in places:
             x_TD = x_BND[cell, piece]
             y_TD = normed(self.before_attention, x_TD)
-            q_HTE = attention.by_head(linear(y_TD, attention.to_q.weight)).transpose(0, 1)
+            q_HTE = attention.by_head(product(y_TD, attention.to_q.weight)).transpose(0, 1)
             for head, row in enumerate(attention.rows_of(cell)):
                 # A query's place is free once it has asked.
                 q_HTE[head] = keys.answer(row, q_HTE[head, None])[0][0]
             found_TI = q_HTE.transpose(0, 1).flatten(1)
-            x_TD.addmm_(found_TI, attention.to_out.weight.T).add_(attention.to_out.bias)
-            hidden_TF = gelu(linear(normed(self.before_feed, x_TD), feed.w1.weight, feed.w1.bias))
-            x_TD.addmm_(hidden_TF, feed.w2.weight.T).add_(feed.w2.bias)
+            x_TD.add_(product(found_TI, attention.to_out.weight, attention.to_out.bias))
+            hidden_TF = gelu(product(normed(self.before_feed, x_TD), feed.w1.weight, feed.w1.bias))
+            x_TD.add_(product(hidden_TF, feed.w2.weight, feed.w2.bias))
 
 
 def normed(norm: nn.LayerNorm, x_TD: Tensor) -> Tensor:
