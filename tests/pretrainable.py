@@ -59,12 +59,12 @@ class Fake(MaskedBins):
         x = network(batch["counts"] if self.collapsed else batch["tokens"])
         return network.to_out(x.flatten(0, 1)[batch["where"]])
 
-    def layouts(self, network):
+    def layouts(self, network, epoch):
         state = network.state_dict()
         ours = {"format": 1, "model": "fake", "genes": self.genes.tolist(), "network": state}
         return {
             "pretrained.pt": ours,
-            "pretrained_published.pth": published_layout(state, epoch=1),
+            "pretrained_published.pth": published_layout(state, epoch),
         }
 
     def build(self, train):

@@ -62,7 +62,7 @@ def test_gradients_are_those_of_torch(monkeypatch, frozen):
 
 def test_small_work_and_half_precision_are_left_to_torch(monkeypatch):
     calls = []
-    monkeypatch.setattr(products.Linear, "apply", lambda *args: calls.append(args) or args[0])
+    monkeypatch.setattr(products.LinearMap, "apply", lambda *args: calls.append(args) or args[0])
     linear(drawn(2, 3), drawn(4, 3))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(drawn(512, 200), drawn(800, 200)).dtype == torch.bfloat16

@@ -291,11 +291,12 @@ def test_published_files_fill_the_body_whatever_their_precision_and_head(wrapper
 def test_our_layout_carries_the_genes_and_brings_cells_into_their_order(tmp_path):
     train, test = halves()
     first = adapter()
-    contents = first.layouts(first.build_masked(train))
+    contents = first.layouts(first.build_masked(train), epoch=3)
     torch.save(contents["pretrained.pt"], tmp_path / "pretrained.pt")
     assert set(checkpoints.read(tmp_path / "pretrained.pt")) == set(
         contents["pretrained_published.pth"]["model_state_dict"]
     )
+    assert contents["pretrained_published.pth"]["epoch"] == 3
     start = Start(path=tmp_path / "pretrained.pt", identity="run")
     order = np.random.default_rng(1).permutation(40)
     moved = halves(genes=train.genes[order])[0]

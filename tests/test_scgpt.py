@@ -778,7 +778,7 @@ def test_weights_are_kept_in_our_layout_and_the_released_one(tmp_path):
     cells = small_cells()
     model = adapter()
     network = model.build_masked(cells)
-    kept = model.layouts(network)
+    kept = model.layouts(network, epoch=1)
     assert set(kept) == {"pretrained.pt", "best_model.pt"}
     assert "transformer_encoder.layers.0.self_attn.Wqkv.weight" in kept["best_model.pt"]
     torch.save(kept["pretrained.pt"], tmp_path / "pretrained.pt")

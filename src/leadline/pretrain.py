@@ -77,7 +77,9 @@ class Pretrainer:
             f"the result depends on how cells are batched: {why}" for why in self.model.caveats()
         ]
         return Fit(
-            facts=facts | dict(self.model.facts(self.network)) | {"checkpoints": self.keep()},
+            facts=facts
+            | dict(self.model.facts(self.network))
+            | {"checkpoints": self.keep(fitted.best_epoch)},
             epochs=fitted.rows,
             arrays=seen_by(corpus),
             warnings=[*fitted.warnings, *caveats],
@@ -93,13 +95,13 @@ class Pretrainer:
         floors = self.model.floors(self.corpus, cells, setting.seed)
         return Measured(scores=scores | floors, tables=dict(self.objective.tables(tally)))
 
-    def keep(self) -> dict[str, str]:
-        """Write the weights; give the digest of each file."""
+    def keep(self, epoch: int) -> dict[str, str]:
+        """Write the weights of the chosen epoch; give the digest of each file."""
         digests: dict[str, str] = {}
         if not self.setting.world.leads:
             return digests
         vault = self.setting.vault
-        for name, content in self.model.layouts(self.network).items():
+        for name, content in self.model.layouts(self.network, epoch).items():
             vault.write(name, lambda file, content=content: torch.save(content, file))  # type: ignore[misc]
             digests[name] = digest(vault.open(name))
         assert WEIGHTS in digests

@@ -22,8 +22,8 @@ from leadline.models.products import product
 
 EPSILON = 1e-4
 LOG2_E = math.log2(math.e)
-# So many features are made at a time, tried out: larger pieces leave the cache, smaller ones are all
-# overhead; backwards there are two sets.
+# So many features are made at a time: larger pieces leave the cache, smaller ones are all overhead.
+# Backwards there are two sets.
 PIECE, PIECE_BACKWARDS = 2048 * 266, 512 * 266
 # 2 to this power is nothing beside EPSILON, and its products are still ordinary numbers: those
 # below 2 ** -126 make processors a hundred times slower.

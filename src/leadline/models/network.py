@@ -167,8 +167,8 @@ class Pretrainable(TorchModel):
         """
 
     @abstractmethod
-    def layouts(self, network: nn.Module) -> dict[str, dict[str, Any]]:
-        """Give the network in every layout that others may load.
+    def layouts(self, network: nn.Module, epoch: int) -> dict[str, dict[str, Any]]:
+        """Give the network of an epoch in every layout that others may load.
 
         File name below `checkpoints/` to what `torch.save` writes there: plain values and tensors,
         so that `weights_only=True` reads it. `pretrained.pt` is ours: {"format": 1, "model": its

@@ -169,13 +169,13 @@ class Scbert(MaskedBins):
         logits_NT: Tensor = cast(nn.Linear, body.to_out)(x_BLD.flatten(0, 1)[batch["where"]])
         return logits_NT
 
-    def layouts(self, network: nn.Module) -> dict[str, dict[str, Any]]:
+    def layouts(self, network: nn.Module, epoch: int) -> dict[str, dict[str, Any]]:
         """Give the body in our layout, with the genes' names, and in the published one."""
         state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
         ours = {"format": 1, "model": "scbert", "genes": self.genes.tolist(), "network": state}
         return {
             "pretrained.pt": ours,
-            "pretrained_published.pth": published_layout(state, 0),
+            "pretrained_published.pth": published_layout(state, epoch),
         }
 
     def before_step(self, network: nn.Module, step: int) -> None:

@@ -12,10 +12,11 @@ from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import gelu, layer_norm
 
 from leadline.models import collapse, favor, favor_exact
-from leadline.models.products import linear, product
+from leadline.models.products import Linear, product
 
 N_TOKENS = 7
 # From so many positions on a cell is computed in pieces where no gradient is asked for.
@@ -59,10 +60,10 @@ class Attention(nn.Module):
         inner = shape.heads * shape.head_width
         self.heads, self.way = shape.heads, way
         self.fast_attention = Projection(shape.head_width)
-        self.to_q = nn.Linear(shape.width, inner, bias=False)
-        self.to_k = nn.Linear(shape.width, inner, bias=False)
-        self.to_v = nn.Linear(shape.width, inner, bias=False)
-        self.to_out = nn.Linear(inner, shape.width)
+        self.to_q = Linear(shape.width, inner, bias=False)
+        self.to_k = Linear(shape.width, inner, bias=False)
+        self.to_v = Linear(shape.width, inner, bias=False)
+        self.to_out = Linear(inner, shape.width)
 
     @property
     def projection_ME(self) -> Tensor:
@@ -81,7 +82,7 @@ class Attention(nn.Module):
     def forward(self, x_BND: Tensor, counts_BT: Tensor | None = None) -> Tensor:
         """Attend to all tokens, or to distinct ones that stand for so many each."""
         q_BNHE, k_BNHE, v_BNHE = (
-            self.by_head(linear(x_BND, to.weight)) for to in (self.to_q, self.to_k, self.to_v)
+            self.by_head(to(x_BND)) for to in (self.to_q, self.to_k, self.to_v)
         )
         if counts_BT is not None:
             out_BNHE = collapse.attend(
@@ -90,7 +91,8 @@ class Attention(nn.Module):
         else:
             attend = favor.attention(self.way.backend, x_BND.device)
             out_BNHE = attend(q_BNHE, k_BNHE, v_BNHE, self.projection_ME, self.way.stabiliser)
-        return linear(out_BNHE.flatten(2).to(x_BND.dtype), self.to_out.weight, self.to_out.bias)
+        said_BND: Tensor = self.to_out(out_BNHE.flatten(2).to(x_BND.dtype))
+        return said_BND
 
 
 class FeedForward(nn.Module):
@@ -98,12 +100,12 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.w1, self.w2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.w1, self.w2 = Linear(width, 4 * width), Linear(4 * width, width)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Widen, bend, narrow."""
-        hidden_BNF = gelu(linear(x_BND, self.w1.weight, self.w1.bias))
-        return linear(hidden_BNF, self.w2.weight, self.w2.bias)
+        fed_BND: Tensor = self.w2(gelu(self.w1(x_BND)))
+        return fed_BND
 
 
 class Named(nn.Module):
@@ -255,7 +257,7 @@ class Head(nn.Module):
     def numbers(self, x_BND: Tensor) -> Tensor:
         """Give the one number of each token."""
         weight_D = self.conv1.weight.flatten()
-        return linear(x_BND, weight_D[None], self.conv1.bias).squeeze(-1).relu()
+        return functional.linear(x_BND, weight_D[None], self.conv1.bias).squeeze(-1).relu()
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Give logits_BK from all encodings."""

@@ -211,7 +211,7 @@ class Scgpt(MaskedValues):
         x_TE = body.tokens(x_TE, layout)
         return body.values(x_TE, layout, batch["hidden"], batch.get("batches"))
 
-    def layouts(self, network: nn.Module) -> dict[str, dict[str, Any]]:
+    def layouts(self, network: nn.Module, epoch: int) -> dict[str, dict[str, Any]]:
         """Give our layout, and the released one, in which attention has flash-attn's names."""
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         ours = {"format": FORMAT, "model": NAME, "genes": list(self.vocabulary.names)}

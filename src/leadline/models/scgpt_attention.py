@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import UserError
+from leadline.models.products import Linear, linear
 from leadline.models.scgpt_dropped import Dropped
 from leadline.models.scgpt_layout import Layout, PackedDropout
 from leadline.models.scgpt_ways import by_definition, cell_by_cell, flash, in_one_call
@@ -22,7 +23,7 @@ class Attention(nn.Module):
         self.heads, self.backend = heads, backend
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.dropout = PackedDropout(dropout)
         # Whether a kernel drew its own dropout, which depends on how cells are batched.
         self.drew_by_position = False
@@ -47,7 +48,7 @@ class Attention(nn.Module):
     def project(self, x_TE: Tensor, start: int, stop: int) -> Tensor:
         """Make queries, keys and values: the thirds `start` to `stop` of the projection."""
         part = slice(start * x_TE.shape[1], stop * x_TE.shape[1])
-        return nn.functional.linear(x_TE, self.in_proj_weight[part], self.in_proj_bias[part])
+        return linear(x_TE, self.in_proj_weight[part], self.in_proj_bias[part])
 
     def attend(
         self, q_SHD: Tensor, k_THD: Tensor, v_THD: Tensor, queries: Layout, layout: Layout

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from leadline.models.products import Linear
 from leadline.models.scgpt_attention import Attention
 from leadline.models.scgpt_conditions import BatchEncoder, DomainNorm
 from leadline.models.scgpt_layout import Layout, PackedDropout
@@ -64,7 +65,7 @@ class ValueEncoder(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.linear1 = nn.Linear(1, width)
-        self.linear2 = nn.Linear(width, width)
+        self.linear2 = Linear(width, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = PackedDropout(dropout)
 
@@ -82,8 +83,8 @@ class Layer(nn.Module):
         super().__init__()
         width = sizes.width
         self.self_attn = Attention(width, sizes.heads, sizes.attention_dropout, sizes.attention)
-        self.linear1 = nn.Linear(width, sizes.hidden)
-        self.linear2 = nn.Linear(sizes.hidden, width)
+        self.linear1 = Linear(width, sizes.hidden)
+        self.linear2 = Linear(sizes.hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout, self.dropout1, self.dropout2 = (PackedDropout(sizes.dropout) for _ in "abc")
         self.pre_norm = sizes.pre_norm
@@ -123,9 +124,9 @@ class ValueDecoder(nn.Module):
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
         self.fc = nn.Sequential(
-            nn.Linear(width_in, width),
+            Linear(width_in, width),
             nn.LeakyReLU(),
-            nn.Linear(width, width),
+            Linear(width, width),
             nn.LeakyReLU(),
             nn.Linear(width, 1),
         )
