@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
+from leadline import compiled
 from leadline.errors import UserError
 from leadline.models import l1kernels
 from leadline.models.l1path import decision, fit_path, predict_proba
@@ -343,12 +344,12 @@ def test_cells_left_out_of_a_model_keep_their_curvature_on_its_diagonal():
 
 
 def test_kernels_compile_where_nothing_can_be_cached(monkeypatch):
-    real = l1kernels.njit
+    real = compiled.njit
 
     def read_only(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return real(**options)
 
-    monkeypatch.setattr(l1kernels, "njit", read_only)
-    assert l1kernels.compiled(lambda x: x + 1)(1) == 2
+    monkeypatch.setattr(compiled, "njit", read_only)
+    assert compiled.compiled(lambda x: x + 1)(1) == 2

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline.compiled import compiled
 from leadline.errors import UserError
-from leadline.models.l1kernels import compiled
 
 
 @dataclass(frozen=True, slots=True)

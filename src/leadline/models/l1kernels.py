@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from leadline.compiled import compiled
 
 MIN_STEP = 1e-10  # a line search that gets here has met the rounding of the objective
 FINE = 1e-12  # relative change of an objective that its rounding may hide
@@ -31,15 +32,6 @@ CHOLESKY_AFTER = 6  # sweeps with an unchanged support before it is solved direc
 COLUMN_SWEEPS = 5  # more find the support no better, and conjugate gradients the weights sooner
 CONJUGATE_EVERY = 4  # sweeps
 CONJUGATE_STEPS = 25
-
-
-def compiled(function: Callable[..., Any], fastmath: bool = False) -> Any:
-    """Compile without the interpreter lock, cached on disk where the disk allows it."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # a read-only install without a home: compile anew in each process
-        return njit(**options)(function)
 
 
 def summing(function: Callable[..., Any]) -> Any:

@@ -7,7 +7,8 @@ cell, U those that differ, B buckets.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from leadline.compiled import compiled
 
 # Where a value's bin is looked up first: by the leading bits of its distance to the least value.
 BUCKETS = 512
@@ -15,15 +16,7 @@ BUCKETS = 512
 ONE = np.uint64(1)
 
 
-def _compiled(function):  # type: ignore[no-untyped-def]
-    """Compile without the interpreter lock, cached on disk where the disk allows it."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # a read-only install without a home: compile anew in each process
-        return njit(nogil=True, error_model="numpy")(function)
-
-
-@_compiled
+@compiled
 def lay_out(values_N, indptr, start, sorted_RM):  # type: ignore[no-untyped-def]
     """Lay the values of some cells out as rows, infinity behind the shorter ones."""
     for row in range(len(sorted_RM)):
@@ -32,7 +25,7 @@ def lay_out(values_N, indptr, start, sorted_RM):  # type: ignore[no-untyped-def]
         sorted_RM[row, len(value_M) :] = np.inf
 
 
-@_compiled
+@compiled
 def place_values(values_N, indptr, start, sorted_RM, part_Q, low_N, high_N, edges_CQ):  # type: ignore[no-untyped-def]
     """Fill the lowest and the highest bin of each value, and edges where there is room for them.
 
