@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
+from killing import Killed, die_before
 from leadline import (
     corpus,
     distributed,
@@ -24,7 +27,6 @@ from leadline import (
 from leadline.compose import compose
 from leadline.config import TrainConfig
 from leadline.errors import UserError
-from leadline.models import scbert_pretraining
 from leadline.models.network import Moment
 from leadline.models.scbert_pretraining import (
     MASK,
@@ -39,7 +41,6 @@ from leadline.preempt import Notice
 from leadline.record import State
 from leadline.run import run
 from leadline.tokens.scbert import N_TOKENS, tokenise
-from leadline.trainer.step import Stepper
 from pretrainable import Fake
 from small import small_cells
 
@@ -81,14 +82,18 @@ def test_so_many_are_chosen_with_the_product_in_single_precision(held, wanted):
         assert draw[:held][chosen[:held]].max() <= np.sort(draw[:held])[wanted - 1]
 
 
-def test_a_batch_that_is_too_large_for_words_is_masked_alike(monkeypatch):
-    rng = np.random.default_rng(0)
-    cell = np.repeat(np.arange(40), rng.integers(0, 90, 40))
-    # Few values, so that there are ties.
-    draw = rng.integers(0, 50, len(cell)).astype(np.uint64)
-    expected = lowest(cell, draw, 40)
-    monkeypatch.setattr(scbert_pretraining, "CELL_BITS", 3)
-    np.testing.assert_array_equal(lowest(cell, draw, 40), expected)
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 90), max_size=12), st.integers(0, 24), st.integers(0, 9))
+def test_the_lowest_draws_are_those_that_a_sort_finds(held, bits, seed):
+    cell = np.repeat(np.arange(len(held)), held)
+    # Few bits make ties.
+    draw = np.random.default_rng(seed).integers(0, 2**bits, len(cell)).astype(np.uint64)
+    expected = []
+    for one in range(len(held)):
+        places = np.flatnonzero(cell == one)
+        wanted = int(np.ceil(np.float32(0.15) * np.float32(len(places))))
+        expected += sorted(places[np.argsort(draw[places], kind="stable")[:wanted]])
+    assert lowest(cell, draw, len(held)).tolist() == expected
 
 
 def test_a_cell_is_masked_alike_whatever_cells_it_comes_with():
@@ -286,22 +291,6 @@ def test_two_ranks_do_what_one_does():
     for one, other in zip(rows, expected_rows, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
     assert scores == pytest.approx(expected, rel=1e-3)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
-
-
-def die_before(patched, step):
-    take, left = Stepper.take, [step]
-
-    def dying(self, *arguments):
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-        return take(self, *arguments)
-
-    patched.setattr(Stepper, "take", dying)
 
 
 @pytest.fixture

@@ -26,14 +26,14 @@ from leadline.cells import Cells
 from leadline.models.dropout import mix, words_of
 from leadline.models.network import Batch, MaskedObjective, Moment, Pretrainable, Source
 from leadline.tokens.scbert import HIGHEST_BIN, MASK, N_TOKENS, Tokens, histograms
+from leadline.tokens.scbert_loops import choose_lowest
 
 # The product with the number of tokens is taken in float32, as published: of 100 it chooses 16.
 SHARE = np.float32(0.15)
 HIDDEN = 0.9
 CELLS_AT_A_TIME = 4096
-# A word of 64 bits that orders the tokens of a batch: cell, draw, place.
-PLACE_BITS, CELL_BITS = 24, 16
-DRAW_BITS = 64 - PLACE_BITS - CELL_BITS
+# So many bits of a word choose; others say what hides.
+DRAW_BITS = 24
 
 # Measured sums over cells and positions, by name.
 Sums = dict[str, NDArray[np.float64]]
@@ -93,10 +93,12 @@ class MaskedTokens:
         cell_N, gene_N, bin_N = self.tokens.stored(rows)
         chosen, shown_N = masks(cell_N, gene_N, bin_N, rows, moment)
         length = int(self.tokens.matrix_CL.shape[1])
-        batch = {"common_B": torch.from_numpy(most_common(cell_N, bin_N, len(rows), length))}
+        counts_BT = histograms(cell_N, bin_N, len(rows), length)
+        batch = {"common_B": torch.from_numpy(most_common(counts_BT))}
         picked = cell_N[chosen], shown_N[chosen].astype(np.int64), bin_N[chosen]
         if self.collapsed:
-            counts_BT = histograms(cell_N, shown_N, len(rows), length)
+            np.subtract.at(counts_BT, (picked[0], picked[2]), 1)
+            np.add.at(counts_BT, picked[:2], 1)
             return batch | {"counts": torch.from_numpy(counts_BT)} | kinds(*picked)
         tokens_BL = np.zeros((len(rows), length), np.uint8)
         flat_N = cell_N * length + gene_N
@@ -138,23 +140,14 @@ def lowest(
 ) -> NDArray[np.int64]:
     """Find the ceil(15 %) of each cell's tokens with the lowest draws; cells come in order.
 
-    Gives places among the N, by cell and then by draw; of equal draws the first place wins.
+    Gives places among the N, in order; of equal draws the first place wins.
     """
     held_B = np.bincount(cell_N, minlength=n_cells)
     wanted_B = np.ceil(SHARE * held_B.astype(np.float32)).astype(np.int64)
-    before_B = np.cumsum(held_B) - held_B
-    # The first so many of each cell, once each cell's tokens stand in the order of their draws.
-    taken = np.arange(wanted_B.sum())
-    taken += np.repeat(before_B - (np.cumsum(wanted_B) - wanted_B), wanted_B)
-    if n_cells > 1 << CELL_BITS or len(cell_N) > 1 << PLACE_BITS:
-        by_draw: NDArray[np.int64] = np.lexsort((draw_N, cell_N))[taken]
-        return by_draw
-    # One sort of plain words is several times faster than one of (cell, draw) pairs.
-    word_N = cell_N.astype(np.uint64) << np.uint64(64 - CELL_BITS)
-    word_N |= draw_N << np.uint64(PLACE_BITS)
-    word_N |= np.arange(len(cell_N), dtype=np.uint64)
-    word_N.sort()
-    return (word_N[taken] & np.uint64((1 << PLACE_BITS) - 1)).astype(np.int64)
+    start_B = np.concatenate([[0], np.cumsum(held_B)])
+    place_K = np.empty(wanted_B.sum() + 1, np.int64)
+    choose_lowest(draw_N, start_B, wanted_B, DRAW_BITS, place_K)
+    return place_K[:-1]
 
 
 def kinds(cell_N: NDArray[np.int64], shown_N: NDArray[np.int64], bin_N: NDArray[np.uint8]) -> Batch:
@@ -171,11 +164,9 @@ def kinds(cell_N: NDArray[np.int64], shown_N: NDArray[np.int64], bin_N: NDArray[
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def most_common(
-    cell_N: NDArray[np.int64], bin_N: NDArray[np.uint8], n_cells: int, length: int
-) -> NDArray[np.int64]:
+def most_common(counts_BT: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give each cell's most common bin that is not zero, the lowest among equals."""
-    return histograms(cell_N, bin_N, n_cells, length)[:, 1:].argmax(axis=1) + 1
+    return counts_BT[:, 1:].argmax(axis=1) + 1
 
 
 class HiddenBins:
@@ -263,7 +254,7 @@ def heuristics(train: Tokens, cells: Tokens, moment: Moment) -> dict[str, float]
         rows = np.arange(start, min(start + CELLS_AT_A_TIME, len(cells)))
         cell_N, gene_N, bin_N = cells.stored(rows)
         _, shown_N = masks(cell_N, gene_N, bin_N, rows, moment)
-        common_B = most_common(cell_N, bin_N, len(rows), int(cells.matrix_CL.shape[1]))
+        common_B = most_common(cells.histograms(rows))
         there = shown_N == MASK
         label_N = bin_N[there]
         hidden += len(label_N)

@@ -19,6 +19,7 @@ from scipy import sparse
 from leadline.cells import Cells, Scale
 from leadline.cells.genes import kind_of_genes, match_keys
 from leadline.errors import UserError
+from leadline.tokens.scbert_loops import count_tokens
 
 HIGHEST_BIN = 5
 # One token is both what a masked gene shows and what the loss ignores.
@@ -99,8 +100,8 @@ def histograms(
     cell_N: NDArray[np.int64], bin_N: NDArray[np.uint8], n_cells: int, length: int
 ) -> NDArray[np.int64]:
     """Count each token in each cell of so many positions; what is not stored is zero."""
-    place_N = cell_N * N_TOKENS + bin_N
-    counts_BT = np.bincount(place_N, minlength=n_cells * N_TOKENS).reshape(n_cells, N_TOKENS)
+    counts_BT = np.zeros((n_cells, N_TOKENS), np.int64)
+    count_tokens(cell_N, bin_N, counts_BT)
     counts_BT[:, 0] += length - counts_BT.sum(axis=1)
     return counts_BT
 
