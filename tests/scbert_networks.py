@@ -12,7 +12,8 @@ from leadline import trainer
 from leadline.cells import Cells, Scale
 from leadline.config import ScbertConfig, TrainConfig
 from leadline.models.scbert import Scbert
-from leadline.models.scbert_network import Head, Network, Shape, Way
+from leadline.models.scbert_head import Head
+from leadline.models.scbert_network import Network, Shape, Way
 from leadline.trainer.step import Stepper
 
 # Outputs of the original code on a small model: shared/golden/ of the project's founding material

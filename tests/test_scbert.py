@@ -20,7 +20,8 @@ from leadline.errors import UserError
 from leadline.models import build_network, checkpoints, scbert, scbert_network, scbert_parity
 from leadline.models.network import Moment, Start
 from leadline.models.scbert import Scbert
-from leadline.models.scbert_network import Head, Network, Shape, Way
+from leadline.models.scbert_head import Head
+from leadline.models.scbert_network import Network, Shape, Way
 from leadline.npz import arrays_of
 from leadline.run import run
 from leadline.tokens.scbert import MASK

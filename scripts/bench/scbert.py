@@ -23,9 +23,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from leadline.models.network import Moment
-from leadline.models.scbert import TokenSource, keep_frozen
-from leadline.models.scbert_network import N_TOKENS, Head, Network, Shape, Way
+from leadline.models.scbert import keep_frozen
+from leadline.models.scbert_head import Head
+from leadline.models.scbert_network import N_TOKENS, Network, Shape, Way
 from leadline.models.scbert_pretraining import MaskedTokens
+from leadline.models.scbert_source import TokenSource
 from leadline.tokens.scbert import Tokens
 
 CLASSES = 11

@@ -12,16 +12,17 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline.cells import Cells
 from leadline.config import ScbertConfig
 from leadline.errors import UserError
 from leadline.models import checkpoints, favor
-from leadline.models.network import Batch, Moment, Source, Start, as_tensor, require_freeze
-from leadline.models.scbert_network import N_TOKENS, Head, Network, Shape, Way
+from leadline.models.network import Batch, Source, Start, as_tensor, require_freeze
+from leadline.models.scbert_head import Head
+from leadline.models.scbert_network import N_TOKENS, Network, Shape, Way
 from leadline.models.scbert_pretraining import MaskedBins, published_layout
+from leadline.models.scbert_source import TokenSource
 from leadline.tokens import gene2vec
 from leadline.tokens.kept import scbert_tokens
 from leadline.tokens.scbert import ACCEPTED, Tokens, read_genes, require_same_genes
@@ -233,34 +234,6 @@ class Scbert(MaskedBins):
             "cells": torch.einsum("bt,btd->bd", share_BT, x_BTD),
             "positions": every_LD.index_add(0, batch["gene"], change_ND),
         }
-
-
-class TokenSource:
-    """Cells as sparse tokens, from which batches are cut."""
-
-    def __init__(
-        self, tokens: Tokens, labels_C: NDArray[np.int32] | None, *, collapsed: bool
-    ) -> None:
-        self.tokens, self.labels_C, self.collapsed = tokens, labels_C, collapsed
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
-        """Give uint8 tokens, or counts of them and where those other than zero stand."""
-        if self.collapsed:
-            cell_N, gene_N, token_N = self.tokens.stored(rows)
-            batch = {
-                "counts": torch.from_numpy(self.tokens.histograms(rows)),
-                "cell": torch.from_numpy(cell_N),
-                "gene": torch.from_numpy(gene_N.astype(np.int64)),
-                "token": torch.from_numpy(token_N.astype(np.int64)),
-            }
-        else:
-            batch = {"tokens": torch.from_numpy(self.tokens.dense(rows))}
-        if self.labels_C is not None:
-            batch["labels"] = as_tensor(self.labels_C[rows])
-        return batch
 
 
 class FirstWeights:

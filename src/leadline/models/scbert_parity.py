@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from leadline.errors import UserError
 from leadline.models import checkpoints
 from leadline.models.scbert import in_body
-from leadline.models.scbert_network import N_TOKENS, Head, Network, Shape, Way
+from leadline.models.scbert_head import Head
+from leadline.models.scbert_network import N_TOKENS, Network, Shape, Way
 
 STATE, HEAD = "sd::", "head::"
 BACKENDS = ("auto", "exact", "compiled", "performer", "collapse")
