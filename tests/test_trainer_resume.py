@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from killing import Killed, die_before
 from leadline import cli, preempt, record, trainer
 from leadline.compose import compose
 from leadline.preempt import Notice, Preempted
@@ -18,23 +19,6 @@ from leadline.record import State, Vault
 from leadline.run import run
 from leadline.trainer.step import Stepper
 from networks import Drawing, classifier, halves
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours may answer it."""
-
-
-def die_before(monkeypatch, step):
-    """Make the fit die before its n-th step from now."""
-    take, left = Stepper.take, [step]
-
-    def dying(self, *arguments):
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-        return take(self, *arguments)
-
-    monkeypatch.setattr(Stepper, "take", dying)
 
 
 def stop_at(monkeypatch, notice, step):
