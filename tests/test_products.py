@@ -69,3 +69,17 @@ def test_small_work_and_half_precision_are_left_to_torch(monkeypatch):
     assert not calls
     linear(drawn(512, 200), drawn(800, 200))
     assert len(calls) == 1
+
+
+def test_the_compiler_of_torch_sees_plain_products():
+    layer = products.Linear(200, 300)
+    x, seen = drawn(100, 200), []
+
+    def keep(graph, inputs):
+        seen.append(graph.code)
+        return graph.forward
+
+    compiled = torch.compile(layer, backend=keep)
+    torch.testing.assert_close(compiled(x), layer(x))
+    assert "mkldnn" not in seen[0]
+    assert "linear" in seen[0]

@@ -47,10 +47,9 @@ def two(a_IJ: Tensor, b_KJ: Tensor, bias_K: Tensor | None) -> Tensor:
 
 
 def dense(x: Tensor) -> bool:
-    """Say whether oneDNN does better with it."""
-    return (
-        x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-    )
+    """Say whether oneDNN does better with it; torch's compiler must see plain products."""
+    single = x.device.type == "cpu" and x.dtype == torch.float32
+    return single and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling()
 
 
 class Linear(nn.Linear):
