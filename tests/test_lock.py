@@ -11,6 +11,7 @@ import time
 import pytest
 
 from leadline import lock
+from leadline.atomic import TEMPORARY
 
 
 def write_lock(folder, **owner):
@@ -91,11 +92,51 @@ def test_a_lost_lock_is_noticed_and_the_new_owner_keeps_it(tmp_path):
     assert lock.read(tmp_path / lock.NAME)["host"] == "another"
 
 
-def test_clearing_puts_back_a_living_lock_caught_by_mistake(tmp_path):
-    """Between looking and clearing, another worker may have taken the stale lock over."""
-    write_lock(tmp_path, host="another", pid=1)
-    lock.Lock(tmp_path)._clear({"token": "the stale one, already gone"})
-    assert lock.read(tmp_path / lock.NAME)["token"] == "theirs"
+def dead(folder, name, token):
+    owner = {"token": token, "host": socket.gethostname(), "pid": dead_process(), "started": "b/1"}
+    (folder / name).write_text(json.dumps(owner))
+    return owner
+
+
+def claim_on(token):
+    return f"{TEMPORARY}claim-{token}"
+
+
+def test_who_comes_late_leaves_the_lock_of_the_first(tmp_path):
+    """Between looking and taking over, another worker may have been faster, or even be done."""
+    stale = dead(tmp_path, lock.NAME, "first")
+    with lock.hold(tmp_path) as held:
+        before = held.path.stat().st_ino
+        assert not lock.Lock(tmp_path)._take_over(stale)
+        # Were it moved for a moment only, its owner might find nothing to release just then.
+        assert held.path.stat().st_ino == before
+        held.check()
+    assert not lock.Lock(tmp_path)._take_over(stale)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_living_claim_is_respected(tmp_path):
+    dead(tmp_path, lock.NAME, "first")
+    assert lock.Lock(tmp_path)._create(tmp_path / claim_on("first"))
+    with pytest.raises(lock.Busy, match=f"process {os.getpid()}"):
+        lock.Lock(tmp_path).acquire()
+    assert lock.read(tmp_path / lock.NAME)["token"] == "first"
+
+
+def test_who_died_while_taking_over_is_taken_over_too(tmp_path):
+    dead(tmp_path, lock.NAME, "first")
+    dead(tmp_path, claim_on("first"), "second")
+    dead(tmp_path, claim_on("second"), "third")
+    with lock.hold(tmp_path) as held:
+        assert lock.read(tmp_path / lock.NAME)["token"] == held.token
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_goes_as_one_looks_sends_back_to_the_start(tmp_path, monkeypatch):
+    stale = dead(tmp_path, lock.NAME, "first")
+    dead(tmp_path, claim_on("first"), "second")
+    monkeypatch.setattr(lock, "read", lambda path: None)
+    assert not lock.Lock(tmp_path)._take_over(stale)
 
 
 def test_many_takers_of_one_stale_lock_work_one_at_a_time(tmp_path):

@@ -62,15 +62,13 @@ class Lock:
 
     def acquire(self) -> None:
         """Create the lock file, or raise Busy."""
-        while not self._create():
+        while not self._create(self.path):
             owner = read(self.path)
             if owner is None:
                 continue
-            if not is_stale(self.path, owner):
-                raise Busy(
-                    f"process {owner.get('pid')} on {owner.get('host')} works on {self.path.parent}"
-                )
-            self._clear(owner)
+            require_stale(self.path, owner)
+            if self._take_over(owner):
+                return
 
     def check(self) -> None:
         """Raise LockLost unless the lock is still ours."""
@@ -91,32 +89,58 @@ class Lock:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
 
-    def _create(self) -> bool:
-        content = {"token": self.token, **identity(os.getpid())}
-        aside = self.path.with_name(f"{TEMPORARY}{self.token}")
-        aside.write_text(json.dumps(content))
+    def _take_over(self, dead: dict[str, Any]) -> bool:
+        """Put our lock in the place of a dead owner's; of all who try at once, one succeeds.
+
+        A lock is never lifted: a living one, met by mistake, could not be put back, for its owner
+        may be done by then. Only who holds the claim on a dead token replaces it, and who finds
+        another's claim claims the token of that one, if it is dead too.
+        """
+        claims, token = [], dead.get("token")
+        while True:
+            claims.append(self.path.with_name(f"{TEMPORARY}claim-{token}"))
+            if self._create(claims[-1]):
+                break
+            other = read(claims[-1])
+            if other is None:
+                return False
+            require_stale(claims[-1], other)
+            token = other.get("token")
+        try:
+            owner = read(self.path)
+            # Claims are removed once they are settled: ours may come too late.
+            if owner is None or owner.get("token") != dead.get("token"):
+                claims = claims[-1:]
+                return False
+            os.replace(self._write(), self.path)
+            return True
+        finally:
+            for claim in claims:
+                claim.unlink(missing_ok=True)
+
+    def _create(self, path: Path) -> bool:
+        """Put our name into a new file; say whether it is new."""
+        aside = self._write()
         try:
             # A hard link is atomic and exclusive like O_EXCL, but the file is never seen empty.
-            os.link(aside, self.path)
+            os.link(aside, path)
             return True
         except FileExistsError:
             return False
         finally:
             aside.unlink()
 
-    def _clear(self, stale: dict[str, Any]) -> None:
-        """Remove the stale lock, and no other: two may try at once."""
-        grave = self.path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-        try:
-            os.rename(self.path, grave)
-        except FileNotFoundError:
-            return
-        caught = read(grave)
-        if caught is not None and caught.get("token") != stale.get("token"):
-            # A living worker's lock: put it back, unless a third one was faster.
-            with contextlib.suppress(FileExistsError):
-                os.link(grave, self.path)
-        grave.unlink()
+    def _write(self) -> Path:
+        aside = self.path.with_name(f"{TEMPORARY}{self.token}")
+        aside.write_text(json.dumps({"token": self.token, **identity(os.getpid())}))
+        return aside
+
+
+def require_stale(path: Path, owner: dict[str, Any]) -> None:
+    """Raise Busy where the owner of a lock may live."""
+    if not is_stale(path, owner):
+        who = f"process {owner.get('pid')} on {owner.get('host')}"
+        raise Busy(f"{who} works on {path.parent}")
 
 
 def read(path: Path) -> dict[str, Any] | None:
