@@ -16,7 +16,7 @@ RUNS = {
     "fig3_fewshot_scgpt": 2 * 3 * 5 * 10,
     "fig4_batch_size": 4 * 3,
     "fig5_seeds": 10,
-    "own_data": 9 * 2 * 3,
+    "own_data": 9 * 2 * 5,
     "quickstart": 8 * 2 * 3,
     "s4_scgpt": 2 * 3 * 10,
     "s5_scgpt_no_pretraining": 3 * 3 * 10,
@@ -107,7 +107,7 @@ def test_own_data_asks_for_the_file():
 def test_own_data_chooses_by_size(own_words):
     plan = expand(read("own_data"), own_words)
     scbert = next(run for run in plan.runs if run.arm == "scbert")
-    assert scbert.settings["model.size"] == "tiny" and scbert.settings["train.epochs"] == 10
+    assert scbert.settings["model.size"] == "tiny" and scbert.settings["train.epochs"] == 20
     assert plan.pretraining["scbert"].settings["model.size"] == "tiny"
 
 

@@ -1,11 +1,14 @@
 """`leadline ablate own_data` on odd files: a useful refusal before anything runs, or a report."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from leadline import cli
+from leadline.ablate import planned
+from leadline.study import expand, read
 from small import saved, small_cells
 
 
@@ -67,3 +70,111 @@ def test_ensembl_ids_and_a_batch_effect_are_no_obstacle(tmp_path, capsys):
     assert "0 failed; 0 to do" in capsys.readouterr().out
     out = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]
     assert cli.main(["report", "own_data", *out]) == cli.GOOD
+
+
+def changed(path, change):
+    """Change a file of cells as a user's own may be."""
+    import anndata
+
+    adata = anndata.read_h5ad(path)
+    change(adata)
+    adata.write_h5ad(path)
+
+
+def without_some_labels(adata):
+    labels = adata.obs["cell_type"].astype(object)
+    labels.iloc[3:9] = np.nan
+    adata.obs["cell_type"] = labels.astype("category")
+
+
+def measured_labels(adata):
+    adata.obs["cell_type"] = np.linspace(0, 1, adata.n_obs)
+
+
+def numbers_for_labels(adata):
+    adata.obs["cell_type"] = adata.obs["cell_type"].cat.codes.astype(float)
+
+
+def genes_of_one_name(adata):
+    names = list(adata.var_names)
+    adata.var_names = [names[0], names[0], *names[2:]]
+
+
+def one_batch(adata):
+    adata.obs["protocol"] = "the same"
+
+
+def logarithms(adata):
+    counts = adata.X.toarray()
+    adata.X = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def z_scores(adata):
+    logarithms(adata)
+    adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_some_labels, "must have a value for every cell: got 6 of 100 cells without one"),
+        (
+            measured_labels,
+            "must name a column of classes: got cell_type with 100 different numbers",
+        ),
+        (genes_of_one_name, "gene names must be unique: got 1 name"),
+        (z_scores, "got z-scores in X of h5ad"),
+    ],
+)
+def test_odd_files_are_refused_in_one_line_before_anything_runs(change, message, tmp_path, capsys):
+    path = saved(small_cells((40, 30, 30), n_genes=60), tmp_path / "o.h5ad", label="cell_type")
+    changed(path, change)
+    ablate(path, tmp_path / "runs", "data.label=cell_type")
+    shown = capsys.readouterr().err
+    assert message in shown and len(shown.splitlines()) == 1
+    assert not list((tmp_path / "runs").glob("*-*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cell,G0,G1\na,1,2\n", "which is not an HDF5 file; download it again, or save it with "),
+        (b"", "an empty file"),
+        (None, "which does not exist"),
+    ],
+    ids=["csv", "empty", "missing"],
+)
+def test_files_that_are_none_are_refused_in_one_line(content, message, tmp_path, capsys):
+    path = tmp_path / "cells.h5ad"
+    if content is not None:
+        path.write_bytes(content)
+    ablate(path, tmp_path / "runs", "data.label=cell_type")
+    shown = capsys.readouterr().err
+    assert message in shown and len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", [one_batch, logarithms, numbers_for_labels])
+def test_files_that_are_only_unusual_are_studied(change, tmp_path):
+    path = saved(small_cells((40, 30, 30), n_genes=60), tmp_path / "o.h5ad", label="cell_type")
+    changed(path, change)
+    words = [f"data.path={path}", "data.label=cell_type", f"runs_dir={tmp_path}", "seed=1"]
+    if change is one_batch:
+        words.append("data.batch=protocol")
+    _, runs = planned("own_data", words)
+    assert len(runs) == 20 and not any(run.problem for run in runs)
+
+
+def test_work_follows_from_the_number_of_cells(tmp_path, monkeypatch):
+    path = saved(small_cells((40, 30, 30), n_genes=60), tmp_path / "o.h5ad", label="cell_type")
+    words = [f"data.path={path}", "data.label=cell_type"]
+    # The package gives the function of that name, not the module.
+    expanding, done = sys.modules["leadline.study.expand"], []
+    for count in (299, 799, 2499, 7999, 49_999, 50_000):
+        monkeypatch.setattr(expanding, "cells_in", lambda *_, n=count: n)
+        plan = expand(read("own_data"), words)
+        (wish,) = (one for one in plan.runs if one.arm == "scgpt" and one.point.endswith("=1.0")
+                   and one.settings["seed"] == 1)  # fmt: skip
+        done.append((wish.settings["model.size"], count * wish.settings["train.epochs"]))
+    assert [size for size, _ in done] == ["tiny"] * 5 + ["small"]
+    # Cells that pass through a network in one fit: minutes on two cores.
+    assert all(10_000 < passes < 20_000 for _, passes in done[:4]) and done[4][1] < 50_001

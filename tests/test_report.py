@@ -20,7 +20,9 @@ from leadline.figures.cost import spelled, ticks
 from leadline.report import material, plots, write_report
 from leadline.report.answer import answer
 from leadline.report.compare import comparisons, flags_of
+from leadline.report.enough import first_line
 from leadline.report.gather import gather
+from leadline.report.mcnemar import mcnemar_table
 from leadline.report.tables import differences_table
 from records import CLASSES, write_manifest, write_pretraining, write_run
 
@@ -81,6 +83,10 @@ def scores(runs, arm, metric="accuracy", fraction=1.0):
         for facts in results.read_done(runs)
         if facts["arm"] == arm and facts["fraction"] == fraction
     ]
+
+
+def table_of(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def page_of(runs, out, *names):
@@ -144,7 +150,8 @@ def test_a_model_without_luck_is_one_number(tmp_path):
     ends = theirs.confidence_interval()
     assert first.interval.low == pytest.approx(ends.low - 0.8, rel=1e-6)
     assert not any("arm b" in flag.sentence for flag in first.flags)
-    assert answer(study, comparisons(study)).startswith("No, logistic regression is not enough: ")
+    said = first_line(study, comparisons(study))
+    assert said.startswith("No, logistic regression is not enough for these cells: ")
 
 
 def test_single_runs_and_fixed_models_are_compared_cell_by_cell(tmp_path):
@@ -158,8 +165,62 @@ def test_single_runs_and_fixed_models_are_compared_cell_by_cell(tmp_path):
     assert first.test == "cell_bootstrap" and first.verdict == "worse"
     assert first.interval.low < -0.2 + 1e-9 < first.interval.high
     assert [flag.id for flag in first.flags] == ["one_run_each"]
-    again = answer(study, comparisons(study))
-    assert again.startswith("Yes, logistic regression is enough: ")
+    again = first_line(study, comparisons(study))
+    assert again.startswith("Yes, logistic regression is enough for these cells: ")
+
+
+MCNEMAR = {
+    "compare": {"family": "f", "tests": ["mcnemar", "welch"], "metrics": ["accuracy", "macro_f1"]}
+}
+
+
+def test_mcnemar_is_made_for_every_two_runs_of_one_seed(tmp_path):
+    arms = {"reference": [0.8, 0.82, 0.81], "ablated": [0.7, 0.81, 0.7]}
+    study_of(tmp_path, arms, seeds=(1, 2, 3), **MCNEMAR)
+    write_report(tmp_path, tmp_path / "out")
+    rows = table_of(tmp_path / "out" / "tables" / "pretraining_mcnemar.csv")
+    assert [(row["arm"], row["seed"]) for row in rows] == [("ablated", s) for s in "123"]
+    for row in rows:
+        said = {f["arm"]: f for f in results.read_done(tmp_path) if str(f["seed"]) == row["seed"]}
+        a, b = (
+            record.read_predictions(tmp_path / said[arm]["run_id"])[0]["test"]
+            for arm in ("ablated", "reference")
+        )
+        right_a, right_b = a.predicted_C == a.truth_C, b.predicted_C == b.truth_C
+        only_a, only_b = (right_a & ~right_b).sum(), (right_b & ~right_a).sum()
+        assert int(row["only the arm is right"]) == only_a
+        assert float(row["difference in accuracy"]) == pytest.approx((only_a - only_b) / 200)
+        # More than 25 such cells: the chi-square, continuity corrected.
+        statistic = (abs(only_a - only_b) - 1) ** 2 / (only_a + only_b)
+        assert float(row["p"]) == pytest.approx(scipy.stats.chi2.sf(statistic, 1), rel=1e-6)
+    smallest = min(rows, key=lambda row: float(row["p"]))
+    assert float(smallest["p (Holm)"]) == pytest.approx(3 * float(smallest["p"]), rel=1e-6)
+    # Over runs another test decides: McNemar's is about two trained models.
+    (study,) = gather(tmp_path, [], 0.01)
+    assert {each.test for each in comparisons(study)} == {"welch"}
+
+
+def test_mcnemar_decides_where_there_is_one_run_of_each(tmp_path):
+    study_of(tmp_path, {"reference": [0.8], "ablated": [0.6]}, seeds=(1,), **MCNEMAR)
+    (study,) = gather(tmp_path, [], 0.01)
+    accuracy, f1 = comparisons(study)
+    assert (accuracy.test, f1.test) == ("mcnemar", "cell_bootstrap")
+    (row,) = mcnemar_table(study, [accuracy, f1]).rows
+    assert row[9] == accuracy.p and accuracy.p < 0.05
+
+
+def test_runs_that_mcnemar_cannot_pair_say_why(tmp_path):
+    a = write_run(tmp_path, arm="a", seed=1, cells=200)
+    b = write_run(tmp_path, arm="b", seed=1, cells=120)
+    c = write_run(tmp_path, arm="c", seed=2, cells=200)
+    arms = {"a": None, "b": "a", "c": "a"}
+    made = [(a, "a"), (b, "b"), (c, "c")]
+    write_manifest(tmp_path, "x", arms, made, reference="a", **MCNEMAR)
+    (study,) = gather(tmp_path, [], 0.01)
+    table = mcnemar_table(study, comparisons(study))
+    told = {row[0]: row[-1] for row in table.rows}
+    assert "must have predicted the same cells" in told["b"]
+    assert told["c"] == "not tested: no seed that both arms have"
 
 
 def test_too_few_runs_are_told_and_count_in_the_family(tmp_path):

@@ -99,6 +99,11 @@ def arms(**changes):
             "must name a run of the study's pr",
         ),
         ({**SMALL, "pretraining": {"b": {"model": "scbert"}}}, "must be the start of another run"),
+        (
+            {**SMALL, "published": "Tabel 2"},
+            "published must name a table .*: got 'Tabel 2'; did you mean Table 2?",
+        ),
+        ({**SMALL, "published": 2}, "published must be text: got 2"),
         ({**SMALL, "compare": {"famly": "x"}}, "compare may hold .*got 'famly'; did you mean fam"),
         ({**SMALL, "compare": {"family": "x", "tests": ["welch"]}}, "must have its metrics"),
         (

@@ -75,8 +75,11 @@ def check_encoded_labels(cells: Cells, train: NDArray[np.int64]) -> None:
     # Within a class all or none of the cells express the gene: cheap, and it leaves few suspects.
     all_or_none = ((nonzero_KG == 0) | (nonzero_KG == cells_K[:, None])).all(axis=0)
     differs = np.ptp(sum_KG / cells_K[:, None], axis=0) > 0
-    for gene in np.flatnonzero(all_or_none & differs):
-        value_C = cells.matrix_CG[:, [gene]].toarray().ravel()[train]
+    suspects = np.flatnonzero(all_or_none & differs)
+    # Few cells leave thousands of them: cut out together, each is then looked at quickly.
+    value_CS = sparse.csc_array(cells.matrix_CG[:, suspects][train])
+    for at, gene in enumerate(suspects):
+        value_C = value_CS[:, [at]].toarray().ravel()
         of_class = [value_C[cells.labels_C[train] == k] for k in classes]
         expressed = nonzero_KG[:, gene] > 0
         constant = all(np.ptp(values) == 0 for values in of_class)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline import cores, distributed, firewall, models, origins, protocols, shelf, tracking
-from leadline.cells import Cells, require_scale
+from leadline.cells import Cells, keep_variable, require_scale
 from leadline.config import EmbeddingConfig, Gene2vecConfig, RunConfig, science
 from leadline.distributed import World
 from leadline.errors import UserError, nearest
@@ -114,6 +115,9 @@ def name(config: RunConfig) -> Matter:
     data_part = [config.data.fraction, config.data.label, config.data.min_genes]
     drawn_from = [config.task, science(config.protocol), *data_part, config.seed]
     split = data.split(json.dumps(drawn_from), lambda: split_cells(data.cells, config))
+    if config.data.variable_genes is not None:
+        fewer = with_genes(data, split, config)
+        cells = replace(fewer, positions_CD=cells.positions_CD)
     run_id = run_id_of(config, data.fingerprint, split)
     return Matter(
         config=config,
@@ -123,6 +127,18 @@ def name(config: RunConfig) -> Matter:
         run_id=run_id,
         folder=Path(config.runs_dir).expanduser() / run_id,
     )
+
+
+def with_genes(data: shelf.Shelf, split: Split, config: RunConfig) -> Cells:
+    """Keep the genes that vary most among all cells but the reported ones.
+
+    These are the same for every model, seed and share of the labels.
+    """
+    count = config.data.variable_genes
+    assert count is not None
+    others = np.setdiff1d(np.arange(len(data.cells)), split.test)
+    key = f"{count} {hashlib.sha256(split.test.tobytes()).hexdigest()}"
+    return data.fewer_genes(key, lambda: keep_variable(data.cells, others, count))
 
 
 def with_positions(cells: Cells, config: RunConfig) -> tuple[Cells, RunConfig]:

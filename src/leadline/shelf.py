@@ -23,6 +23,7 @@ class Shelf:
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
         self._splits: dict[str, Split] = {}
+        self._fewer: dict[str, Cells] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -34,6 +35,12 @@ class Shelf:
         if key not in self._splits:
             self._splits[key] = make()
         return self._splits[key]
+
+    def fewer_genes(self, key: str, make: Callable[[], Cells]) -> Cells:
+        """Give the cells with some of their genes, chosen on first use; the last choice is kept."""
+        if key not in self._fewer:
+            self._fewer = {key: make()}
+        return self._fewer[key]
 
 
 @dataclass(frozen=True)

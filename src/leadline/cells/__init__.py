@@ -7,6 +7,7 @@ from leadline.cells.describe import Outline, could_be_labels, describe_file, out
 from leadline.cells.matrix import Cells, Scale
 from leadline.cells.reader import matrix_blocks, read_cells
 from leadline.cells.refusals import require_scale
+from leadline.cells.variable import keep_variable
 
 __all__ = [
     "Cells",
@@ -14,6 +15,7 @@ __all__ = [
     "Scale",
     "could_be_labels",
     "describe_file",
+    "keep_variable",
     "matrix_blocks",
     "outline",
     "read_cells",

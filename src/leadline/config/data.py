@@ -24,6 +24,8 @@ class DataConfig:
     gene_column: str | None = None
     library_column: str | None = None
     min_genes: int = 0
+    # Added later: runs that leave it out keep their names.
+    variable_genes: int | None = field(default=None, metadata={"silent_at_default": True})
     fraction: float = 1.0
     hard_classes: list[str] = field(default_factory=list)
     path: str | None = operational(None)
@@ -32,6 +34,8 @@ class DataConfig:
         choice("data.scale", self.scale, SCALES)
         choice("data.design", self.design, ("pbmc", "scgpt", "own"))
         within("data.min_genes", self.min_genes, 0, 1e6)
+        if self.variable_genes is not None:
+            within("data.variable_genes", self.variable_genes, 2, 1e7)
         within("data.fraction", self.fraction, 0, 1, open_low=True)
         if not self.name or not all(letter.isalnum() or letter in "_-." for letter in self.name):
             raise UserError(

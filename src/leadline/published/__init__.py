@@ -4,6 +4,6 @@
 files tells where they come from. Both frames are fresh copies at each call.
 """
 
-from leadline.published.frames import half_widths, runs, select, tables
+from leadline.published.frames import artefacts, half_widths, runs, select, tables
 
-__all__ = ["half_widths", "runs", "select", "tables"]
+__all__ = ["artefacts", "half_widths", "runs", "select", "tables"]

@@ -60,6 +60,12 @@ def tables() -> pd.DataFrame:
     return frame.astype({"n_a": "Int64", "n_b": "Int64"})
 
 
+def artefacts() -> tuple[str, ...]:
+    """Name the tables, figures and passages that the numbers stand in."""
+    rows = [*_read("published_runs.csv"), *_read("published_tables.csv")]
+    return tuple(sorted({part for row in rows for part in row["artefact"].split("; ")}))
+
+
 def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     """Keep the rows whose columns equal the wanted values.
 

@@ -32,6 +32,7 @@ TESTS = {
     "wilcoxon": "Wilcoxon’s test",
     "paired_permutation": "paired permutation test",
     "cell_bootstrap": "bootstrap of the cells",
+    "mcnemar": "McNemar’s test",
 }
 # How many arms a sentence can carry, and how it speaks of each verdict.
 MOST, CONTROLS = 6, ("majority", "stratified")
@@ -45,27 +46,15 @@ SHOWN = {
 
 
 def answer(study: Study, found: Sequence[Comparison]) -> str:
-    """Answer in one sentence: yes, no or open where the reference is a baseline, then by arm."""
+    """Answer in one sentence, arm by arm."""
     first = leading(found)
     if not first:
         return _best(study)
     place = first[0].a
     where = f"With {place.fraction:.0%} of the labels of {place.dataset}"
-    start = f"{_enough(first)} with" if all(e.b.model == "logreg" for e in first) else "With"
-    where = where.replace("With", start, 1)
     if len(first) == 1:
         return f"{where}, {clause(first[0])}."
     return f"{where}, {_by_verdict(first)} ({_tests(first)})."
-
-
-def _enough(found: Sequence[Comparison]) -> str:
-    """Say whether the baseline is enough: whether anything is shown to beat it."""
-    verdicts = [each.verdict for each in found]
-    if "better" in verdicts:
-        return "No, logistic regression is not enough:"
-    if all(verdict in ("worse", "equivalent") for verdict in verdicts):
-        return "Yes, logistic regression is enough:"
-    return "Nothing is shown to beat logistic regression, nor that nothing does:"
 
 
 def _by_verdict(found: Sequence[Comparison]) -> str:

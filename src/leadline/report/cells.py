@@ -15,7 +15,7 @@ import numpy.typing as npt
 from leadline import metrics, record, stats
 from leadline.errors import UserError
 from leadline.report.gather import Facts
-from leadline.stats import CellBootstrap
+from leadline.stats import CellBootstrap, McNemar
 
 TEST = "cell_bootstrap"
 RESAMPLES = 1_000
@@ -36,8 +36,30 @@ def by_cell(a: Facts, b: Facts, metric: str, runs_dir: Path, seed: int) -> CellB
             got=metric,
             remedy="run more seeds",
         )
-    (truth_a, said_a), (truth_b, said_b) = (_read(runs_dir / f["run_id"]) for f in (a, b))
-    if not np.array_equal(truth_a, truth_b):
+    truth_C, a_C, b_C, names = _both(a, b, runs_dir)
+    scored = _accuracy if metric == "accuracy" else partial(_macro_f1, len(names))
+    rng = np.random.default_rng(seed)
+    return stats.cell_bootstrap(truth_C, a_C, b_C, scored, rng, resamples=RESAMPLES)
+
+
+def mcnemar(a: Facts, b: Facts, runs_dir: Path) -> McNemar:
+    """Test whether two runs are right equally often on the same cells.
+
+    Raises
+    ------
+    UserError
+        When predictions are missing or of other cells, or both are right on the same cells.
+    """
+    truth_C, a_C, b_C, _ = _both(a, b, runs_dir)
+    return stats.mcnemar(truth_C, a_C, b_C)
+
+
+def _both(a: Facts, b: Facts, runs_dir: Path) -> tuple[Labels, Labels, Labels, Labels]:
+    """Read the truth and both runs' calls as codes of names, and the names."""
+    (ids_a, truth_a, said_a), (ids_b, truth_b, said_b) = (
+        _read(runs_dir / facts["run_id"]) for facts in (a, b)
+    )
+    if not (np.array_equal(ids_a, ids_b) and np.array_equal(truth_a, truth_b)):
         raise UserError(
             "runs must have predicted the same cells to be compared cell by cell",
             got=f"{len(truth_a):,} and {len(truth_b):,} cells, or others of them",
@@ -45,13 +67,11 @@ def by_cell(a: Facts, b: Facts, metric: str, runs_dir: Path, seed: int) -> CellB
         )
     names, codes = np.unique(np.concatenate([truth_a, said_a, said_b]), return_inverse=True)
     truth_C, a_C, b_C = np.split(codes, 3)
-    scored = _accuracy if metric == "accuracy" else partial(_macro_f1, len(names))
-    rng = np.random.default_rng(seed)
-    return stats.cell_bootstrap(truth_C, a_C, b_C, scored, rng, resamples=RESAMPLES)
+    return truth_C, a_C, b_C, names
 
 
-def _read(folder: Path) -> tuple[Labels, Labels]:
-    """Read truth and calls as names, cells in the order of their ids."""
+def _read(folder: Path) -> tuple[Labels, Labels, Labels]:
+    """Read ids, truth and calls as names, cells in the order of their ids."""
     try:
         parts, classes = record.read_predictions(folder)
     except FileNotFoundError as error:
@@ -62,7 +82,7 @@ def _read(folder: Path) -> tuple[Labels, Labels]:
         ) from error
     said, names = parts["test"], np.array(classes)
     order = np.argsort(said.ids, kind="stable")
-    return names[said.truth_C][order], names[said.predicted_C][order]
+    return said.ids[order], names[said.truth_C][order], names[said.predicted_C][order]
 
 
 def _accuracy(truth_C: Labels, called_C: Labels) -> float:

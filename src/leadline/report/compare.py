@@ -11,7 +11,7 @@ import numpy as np
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.report.cells import TEST, by_cell
+from leadline.report.cells import TEST, by_cell, mcnemar
 from leadline.report.gather import Study
 from leadline.report.sides import DETERMINISTIC, Side, sides_of
 from leadline.stats import Arm, Equivalence, Flag, Interval
@@ -19,6 +19,8 @@ from leadline.stats import Arm, Equivalence, Flag, Interval
 # One stream for each comparison, so that no result depends on what was computed before it.
 SEED = 20231019
 ALPHA = 0.05
+# The one test that a study may ask for that is about two runs, not two arms.
+MCNEMAR = "mcnemar"
 LOWER_IS_BETTER = ("log_loss", "calibration_error")
 # What is said of the two copies that stand for a number without a spread.
 OF_COPIES = ("arm b ", "the 2 runs of arm b ")
@@ -136,6 +138,7 @@ def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
         side.records[side.seeds.index(shared[0])] if shared else side.records[0] for side in (a, b)
     )
     found = by_cell(one, other, a.metric, study.runs_dir, SEED)
+    asked = MCNEMAR in study.tests and a.metric == "accuracy"
     sentence = (
         f"{a.arm} and {b.arm} are compared cell by cell, one trained model with one other: what a "
         "fresh run would give is not known"
@@ -144,9 +147,9 @@ def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
     return Comparison(
         a=a,
         b=b,
-        test=TEST,
+        test=MCNEMAR if asked else TEST,
         interval=found.interval,
-        p=found.p,
+        p=mcnemar(one, other, study.runs_dir).p if asked else found.p,
         flags=() if a.fixed and b.fixed and min(a.values.size, b.values.size) > 1 else (single,),
     )
 

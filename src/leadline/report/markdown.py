@@ -24,7 +24,9 @@ def build(chapters: Sequence[Chapter], command: str) -> str:
     for chapter in chapters:
         study = chapter.study
         title = study.question or "Runs of no study"
-        said.append(f"# {tables.in_markdown(title)}\n\n**{tables.in_markdown(chapter.answer)}**\n")
+        first, _, beside = (tables.in_markdown(line) for line in chapter.answer.partition("\n"))
+        said.append(f"# {tables.in_markdown(title)}\n\n**{first}**\n")
+        said.append(f"\n{beside}\n" if beside else "")
         done = len(study.records) + len(study.pretraining)
         states = Counter(str(each.state) for each in study.unfinished)
         counted = "".join(f", {count} {state}" for state, count in sorted(states.items()))

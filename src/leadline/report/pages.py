@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "comparisons": "Verdicts",
+    "mcnemar": "McNemar’s test",
     "figures": "Figures",
     "means": "Means",
     "runs": "Runs",
@@ -25,7 +26,7 @@ TITLES = {
     "costs": "Costs",
 }
 # Above the figures stand what was found and what must be known of it; below, the material.
-ABOVE, BELOW = ("comparisons", "flags"), ("means", "runs", "pretraining", "unfinished")
+ABOVE, BELOW = ("comparisons", "mcnemar", "flags"), ("means", "runs", "pretraining", "unfinished")
 UNDER = ("configuration", "costs")
 
 
@@ -70,8 +71,10 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
         "figures" if single else f"{chapter.place}-figures", "Figures", drawn, level
     )
     paper = [name for name in known if name not in {*ABOVE, *BELOW, *UNDER}]
+    said, _, beside = chapter.answer.partition("\n")
     body = [
-        page.paragraph(chapter.answer, "answer"),
+        page.paragraph(said, "answer"),
+        page.paragraph(beside) if beside else "",
         _progress(chapter),
         _tiles(chapter.comparisons),
         _contents(chapter, known) if single else "",

@@ -11,9 +11,10 @@ from pathlib import Path
 from leadline import atomic, figures, page, tables
 from leadline.report import markdown, pages, plots
 from leadline.report import tables as made
-from leadline.report.answer import answer
 from leadline.report.compare import Comparison, comparisons
+from leadline.report.enough import first_line
 from leadline.report.gather import Study, gather
+from leadline.report.mcnemar import mcnemar_table
 from leadline.tables import Table
 
 MARGIN = 0.01
@@ -75,12 +76,13 @@ def _chapter(study: Study, runs_dir: Path, out: Path, published: bool) -> Chapte
     return Chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
-        answer=answer(study, found),
+        answer=first_line(study, found),
         comparisons=tuple(found),
         tables=tuple(
             table
             for table in (
                 made.verdict_table(study, found),
+                mcnemar_table(study, found),
                 made.means_table(study),
                 made.runs_table(study, runs_dir, out),
                 made.pretraining_table(study, runs_dir, out),

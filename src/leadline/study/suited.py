@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from leadline import catalog, protocols, shelf
-from leadline.cells import Cells, could_be_labels
+from leadline.cells import Cells, could_be_labels, require_scale
 from leadline.compose import compose_many
 from leadline.config import FileData, LogregConfig, RunConfig
 from leadline.errors import UserError
-from leadline.job import split_cells
+from leadline.job import make_model, split_cells
 from leadline.study.expand import Plan
 from leadline.study.words import words_of
 
 
 def require_suited(plan: Plan) -> None:
-    """Refuse cells without labels, with one class, or with too few cells for a fraction.
+    """Refuse cells without labels, of a wrong scale or one class, or too few for a fraction.
 
     Raises
     ------
@@ -39,6 +39,7 @@ def require_suited(plan: Plan) -> None:
         seen.setdefault(config.data.fraction, config)
     require_label(first)
     cells = shelf.take(first.data, Path(first.data_dir)).cells
+    require_scale(cells, make_model(first, {}).accepts, first.model.name)
     require_classes(cells, first)
     require_enough(cells, seen)
 

@@ -1,0 +1,133 @@
+"""Is logistic regression enough? What the comparisons with it show, before it is put into words.
+
+"Yes" must be shown of every competitor: that it is not above logistic regression by more than the
+margin (one-sided, each at 5 %; that all must pass is correction enough). "No" must be shown of one:
+better, after Holm's correction over the competitors, and not by less than the margin. Where neither
+is shown, nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from leadline import stats
+from leadline.report.compare import ALPHA, LOWER_IS_BETTER, Comparison
+from leadline.report.gather import Study
+from leadline.report.sides import Side, sides_of
+
+BASELINE = "logreg"
+# Neither is what anybody means by asking whether a simple model is enough.
+SIMPLE = (BASELINE, "majority", "stratified", "nearest_centroid", "knn_pca", "mlp")
+TRANSFORMERS = {"scbert": "scBERT", "scgpt": "scGPT"}
+YES, NO, OPEN, BLIND, FEW = "yes", "no", "open", "blind", "few"
+# Of fewer cells even a perfect score leaves room for one error in ten.
+FEWEST_CELLS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the competitors come to with one share of the labels; `best` has the highest mean.
+
+    `found` are their comparisons with the baseline, p corrected over them alone.
+    """
+
+    outcome: str
+    baseline: Side
+    best: Comparison
+    found: tuple[Comparison, ...]
+    margin: float
+
+    @property
+    def kind(self) -> str:
+        """Say what the competitors are."""
+        known = all(each.a.model in TRANSFORMERS for each in self.found)
+        return "transformer" if known else "other model"
+
+    @property
+    def cells(self) -> int:
+        """Count the cells that models are judged on."""
+        return cells_of(self.baseline)
+
+
+def cells_of(side: Side) -> int:
+    """Count the cells that runs are reported on."""
+    return int(side.records[0]["split"]["cells"]["test"])
+
+
+def places(study: Study, found: Sequence[Comparison]) -> list[list[Comparison]]:
+    """Gather the competitors of the baseline by share of the labels, the largest first.
+
+    Of the first metric and data set alone; simple models count where there is nothing else.
+    """
+    asked = [
+        each
+        for each in found
+        if each.b.model == BASELINE
+        and each.b.arm.startswith(study.reference)
+        and each.a.metric not in LOWER_IS_BETTER
+        and (each.a.metric, each.a.dataset) == (found[0].a.metric, found[0].a.dataset)
+    ]
+    told = [each for each in asked if each.a.model not in SIMPLE] or [
+        each for each in asked if each.a.model not in ("majority", "stratified")
+    ]
+    shares = sorted({each.a.fraction for each in told}, reverse=True)
+    return [[each for each in told if each.a.fraction == share] for share in shares]
+
+
+def judge(study: Study, here: Sequence[Comparison]) -> Judged:
+    """Decide what the comparisons with the baseline show."""
+    raw = {str(at): 1.0 if each.p is None else each.p for at, each in enumerate(here)}
+    holm = stats.holm(raw)
+    found = tuple(
+        each if each.p is None else replace(each, corrected=holm[str(at)], family_size=len(here))
+        for at, each in enumerate(here)
+    )
+    winners = [each for each in found if each.verdict == "better" and not shown_small(each)]
+    baseline = here[0].b
+    outcome = OPEN
+    if winners:
+        outcome = NO
+    elif all(not_above(each, study.margin) for each in found):
+        outcome = YES
+    if outcome != NO and no_better_than_chance(study, baseline):
+        outcome = BLIND
+    if cells_of(baseline) < FEWEST_CELLS:
+        outcome = FEW
+    best = max(winners or found, key=lambda each: each.a.mean)
+    return Judged(outcome=outcome, baseline=baseline, best=best, found=found, margin=study.margin)
+
+
+def shown_small(each: Comparison) -> bool:
+    """Say whether a difference is shown to be within the margin."""
+    return each.equivalence is not None and each.equivalence.equivalent
+
+
+def not_above(each: Comparison, margin: float) -> bool:
+    """Say whether a competitor is shown not to be above the baseline by more than the margin."""
+    if at_the_ceiling(each.b, margin) or same_calls(each):
+        return True
+    if each.equivalence is not None:
+        return each.equivalence.p_below_upper < ALPHA
+    return each.interval is not None and each.interval.high < margin
+
+
+def at_the_ceiling(baseline: Side, margin: float) -> bool:
+    """Say whether the baseline leaves no room for a difference that matters."""
+    return baseline.mean >= 1 - margin
+
+
+def same_calls(each: Comparison) -> bool:
+    """Say whether nothing could be tested because both are right on the very same cells."""
+    return each.p is None and each.a.fixed and each.b.fixed and each.estimate == 0
+
+
+def no_better_than_chance(study: Study, baseline: Side) -> bool:
+    """Say whether the baseline does no better than calling all cells the commonest type."""
+    controls = [
+        side.mean
+        for side in sides_of(study, baseline.metric)
+        if side.model == "majority"
+        and (side.dataset, side.fraction) == (baseline.dataset, baseline.fraction)
+    ]
+    return bool(controls) and baseline.mean <= max(controls)
