@@ -56,6 +56,14 @@ def test_unknown_commands_and_flags_are_mistakes(words, capsys):
     assert ended.value.code == cli.MISTAKE
 
 
+def test_a_place_that_cannot_be_written_to_is_a_mistake(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    words = ["data=zheng_like", "data.n_cells=100", f"data_dir={tmp_path / 'file' / 'data'}"]
+    assert cli.main(["run", "model=majority", f"runs_dir={tmp_path / 'runs'}", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "(Not a directory); choose another place" in said
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(capsys):
     assert cli.main(["run", "model=logrg"]) == cli.MISTAKE
     shown = capsys.readouterr()

@@ -115,4 +115,6 @@ def test_a_study(copy):
 
 @pytest.mark.slow
 def test_a_statistic(copy):
-    follow("A statistic", copy)
+    (said,) = follow("A statistic", copy)
+    assert "2 passed" in said
+    assert (copy / "src/leadline/stats/signs.py").is_file()

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import yaml
 
+from killing import Killed, die_before
 from leadline import record, tracking
 from leadline.compose import compose
 from leadline.errors import UserError
@@ -14,7 +15,6 @@ from leadline.run import run
 from leadline.tracking.base import tags_of
 from leadline.tracking.table import CsvTracker
 from leadline.tracking.tensorboard import told_before
-from test_trainer_resume import Killed, die_before
 
 WORDS = ["model=mlp", "model.hidden=[32]", "seed=3", "train.epochs=4", "train.threads=1"]
 

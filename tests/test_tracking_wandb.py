@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
+from killing import Killed
 from leadline import cli, lock, record
 from leadline.compose import compose
 from leadline.run import run
 from leadline.sync import Wish, sync, sync_study
 from leadline.tracking import marks, mirror, offline, wandb_sdk
 from test_tracking import WORDS, killed_and_gone_on
-from test_trainer_resume import Killed
 from wandb_at_home import KEY, at_home, server
 
 __all__ = ["at_home", "server"]

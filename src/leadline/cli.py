@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from leadline.commands import ROOMS
 from leadline.errors import UserError
 
 GOOD, FAILED, MISTAKE = 0, 1, 2
+# A place that is not the user's to write to, is no folder, or is full.
+NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 # preempt.REQUEUE, written here so that --help imports nothing; a test compares the two.
 REQUEUE = 75
 
@@ -98,6 +101,15 @@ def main(words: Sequence[str] | None = None) -> int:
         return COMMANDS[chosen.command](chosen)
     except UserError as error:
         print(f"leadline: {error}", file=sys.stderr)
+        return MISTAKE
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        print(
+            "leadline: files and folders must be there to be read and written: got "
+            f"{error.filename!r} ({error.strerror}); choose another place, or change its rights",
+            file=sys.stderr,
+        )
         return MISTAKE
     except KeyboardInterrupt:
         print("leadline: interrupted; the same command goes on", file=sys.stderr)

@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leadline.figures.drawing import Drawing
-from leadline.figures.forest import Column, Row, draw
+from leadline.figures.forest import Column, Difference, draw
 from leadline.figures.panels import require
-from leadline.figures.style import VERDICTS, WIDE
+from leadline.figures.style import WIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """One comparison: where it was made, of what, with which result."""
+class Compared(Difference):
+    """One comparison, with p as it is to be written."""
 
-    group: str
-    label: str
-    estimate: float
-    low: float | None
-    high: float | None
-    verdict: str
     p: str
 
 
@@ -34,19 +28,7 @@ def contrasts(
 ) -> Drawing:
     """Draw each comparison as a line; on the right its corrected p."""
     require(found, "a forest plot needs comparisons", "declare which arms are compared")
-    rows = [
-        Row(
-            group=each.group,
-            label=each.label,
-            estimate=each.estimate,
-            low=each.low,
-            high=each.high,
-            look=VERDICTS[each.verdict],
-            note=each.p,
-            tag=f"{each.group}, {each.label}",
-        )
-        for each in found
-    ]
+    rows = [each.row(note=each.p, tag=f"{each.group}, {each.label}") for each in found]
     return Drawing(
         name=name,
         title=title,
@@ -59,6 +41,5 @@ def contrasts(
 
 
 def _sentence(each: Compared) -> str:
-    ends = "" if each.low is None else f", interval {each.low:+.3f} to {each.high:+.3f}"
     p = f", p {each.p}" if each.p else ""
-    return f"{each.group}, {each.label}: {each.estimate:+.3f}{ends}{p}, {each.verdict}."
+    return f"{each.told()}{p}, {each.verdict}."

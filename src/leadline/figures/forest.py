@@ -32,6 +32,36 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One difference before it is drawn: where, of what, its numbers and its verdict."""
+
+    group: str
+    label: str
+    estimate: float
+    low: float | None
+    high: float | None
+    verdict: str
+
+    def row(self, *, note: str, tag: str) -> Row:
+        """Give it the looks of its verdict."""
+        return Row(
+            group=self.group,
+            label=self.label,
+            estimate=self.estimate,
+            low=self.low,
+            high=self.high,
+            look=VERDICTS[self.verdict],
+            note=note,
+            tag=tag,
+        )
+
+    def told(self) -> str:
+        """Say where, of what and how large."""
+        ends = "" if self.low is None else f", interval {self.low:+.3f} to {self.high:+.3f}"
+        return f"{self.group}, {self.label}: {self.estimate:+.3f}{ends}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """Rows over one axis, and what their differences are."""
 

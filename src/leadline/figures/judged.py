@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from leadline.claims import Part, Result, Verdict
 from leadline.errors import UserError
 from leadline.figures.drawing import Drawing
-from leadline.figures.forest import Column, Row, draw
-from leadline.figures.style import VERDICTS, WIDE, one_line, word
+from leadline.figures.forest import Column, Difference, draw
+from leadline.figures.style import WIDE, one_line, word
 
 LABEL = re.compile(r"(?P<where>.+?)(?: (?P<share>\d+)%)? (?P<metric>\S+), (?P<a>\S+) - (?P<b>\S+)")
 BASELINE = "logreg"
@@ -21,18 +21,12 @@ SIDES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Difference):
     """One difference under one claim, the baseline or the full model always subtracted."""
 
     claim: str
-    group: str
     share: int
-    label: str
     against_baseline: bool
-    estimate: float
-    low: float | None
-    high: float | None
-    verdict: str
 
 
 def forest(results: Sequence[Result], *, name: str = "forest", width: float = WIDE) -> Drawing:
@@ -46,7 +40,11 @@ def forest(results: Sequence[Result], *, name: str = "forest", width: float = WI
         )
     columns = [
         Column(
-            rows=[_drawn(row) for row in rows if row.against_baseline is side],
+            rows=[
+                row.row(note=row.claim, tag=f"{row.claim} {row.verdict}")
+                for row in rows
+                if row.against_baseline is side
+            ],
             axis=f"difference of mean scores:\n{SIDES[side]}",
         )
         for side in (True, False)
@@ -56,21 +54,8 @@ def forest(results: Sequence[Result], *, name: str = "forest", width: float = WI
         name=name,
         title="All differences that the claims judge",
         caption=_caption(missing),
-        description=" ".join(_sentence(row) for row in rows),
+        description=" ".join(f"{row.claim}, {row.told()}, {row.verdict}." for row in rows),
         figure=draw(columns, width),
-    )
-
-
-def _drawn(row: Judged) -> Row:
-    return Row(
-        group=row.group,
-        label=row.label,
-        estimate=row.estimate,
-        low=row.low,
-        high=row.high,
-        look=VERDICTS[row.verdict],
-        note=row.claim,
-        tag=f"{row.claim} {row.verdict}",
     )
 
 
@@ -122,8 +107,3 @@ def _caption(missing: int) -> str:
         "the printed numbers allow, uncorrected."
     )
     return said + (f" {missing} differences lack their runs and are not drawn." if missing else "")
-
-
-def _sentence(row: Judged) -> str:
-    ends = "" if row.low is None else f", interval {row.low:+.3f} to {row.high:+.3f}"
-    return f"{row.claim}, {row.group}, {row.label}: {row.estimate:+.3f}{ends}, {row.verdict}."

@@ -7,12 +7,13 @@ is the truth: an outcome is a message about it, and whoever loses the message re
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
 
 
 class Ending(StrEnum):
@@ -77,9 +78,18 @@ class Outcome:
     memory: bool = False
 
 
-class Launcher(AbstractContextManager["Launcher"], Protocol):
+class Launcher(AbstractContextManager["Launcher"]):
     """Computes tasks somewhere. Workers stay warm from one batch to the next, until the exit."""
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go of what is held: nothing, where work is done here or outlives the sweeper."""
+
+    @abstractmethod
     def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
         """Compute tasks in any order; give an outcome for each, as they end.
 

@@ -7,25 +7,14 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 
-from leadline.launchers.base import Ending, Outcome, Task
+from leadline.launchers.base import Ending, Launcher, Outcome, Task
 from leadline.launchers.execute import execute
 
 
-class Basic:
+class Basic(Launcher):
     """Computes here; stays warm because the process does."""
-
-    def __enter__(self) -> Basic:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is held."""
 
     def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
         """Compute tasks in order; see `base.Launcher`."""

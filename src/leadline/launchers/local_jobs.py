@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from leadline import cores
 from leadline.config import SubmititLocalLauncher
-from leadline.launchers.base import Ending, Outcome, Task
+from leadline.launchers.base import Ending, Launcher, Outcome, Task
 from leadline.launchers.errand import perform
 from leadline.launchers.execute import lost
 from leadline.launchers.slurm import FOLDER, answers, ended_without_result, require_submitit
@@ -25,24 +24,13 @@ GLANCE_SECONDS = 0.1
 WARNING_SECONDS = 60
 
 
-class LocalJobs:
+class LocalJobs(Launcher):
     """What SLURM would be given, in processes that submitit starts; they outlive the sweeper."""
 
     def __init__(self, config: SubmititLocalLauncher) -> None:
         require_submitit()
         self.config = config
         self.n_jobs = cores.of_machine() if config.n_jobs == -1 else config.n_jobs
-
-    def __enter__(self) -> LocalJobs:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is held."""
 
     def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
         """Compute tasks in jobs, a few at a time; see `base.Launcher`."""

@@ -17,7 +17,7 @@ from types import TracebackType
 from leadline import cores
 from leadline.config import JoblibLauncher
 from leadline.errors import UserError
-from leadline.launchers.base import Ending, Outcome, Task
+from leadline.launchers.base import Ending, Launcher, Outcome, Task
 from leadline.launchers.worker import Worker
 
 # How soon a stop is noticed while everybody works.
@@ -26,7 +26,7 @@ GLANCE_SECONDS = 0.2
 GRACE_SECONDS = 60.0
 
 
-class Processes:
+class Processes(Launcher):
     """Workers in places; each place has its share of cores and GPUs, whoever works there."""
 
     def __init__(self, config: JoblibLauncher) -> None:
@@ -44,9 +44,6 @@ class Processes:
             {**cores.share_of(threads), **gpus[place % len(gpus)]} for place in range(self.n_jobs)
         ]
         self.workers: dict[int, Worker] = {}
-
-    def __enter__(self) -> Processes:
-        return self
 
     def __exit__(
         self,

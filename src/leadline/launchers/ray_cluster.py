@@ -23,7 +23,7 @@ from typing import Any
 from leadline import cores, record
 from leadline.config import RayLauncher
 from leadline.errors import UserError
-from leadline.launchers.base import Ending, Outcome, Task
+from leadline.launchers.base import Ending, Launcher, Outcome, Task
 from leadline.launchers.execute import lost
 from leadline.launchers.slurm import groups
 from leadline.launchers.wire import outcome_line, read_outcome, read_task, task_line
@@ -62,7 +62,7 @@ class Seat:
             self.worker.preempt()
 
 
-class RayCluster:
+class RayCluster(Launcher):
     """Actors, as many as there is room for; each computes one run at a time."""
 
     def __init__(self, config: RayLauncher) -> None:

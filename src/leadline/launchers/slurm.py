@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from leadline import record
 from leadline.config import SubmititSlurmLauncher
 from leadline.errors import UserError
 from leadline.launchers import queue
-from leadline.launchers.base import Ending, Outcome, Task
+from leadline.launchers.base import Ending, Launcher, Outcome, Task
 from leadline.launchers.errand import perform
 from leadline.launchers.execute import lost
 from leadline.launchers.wire import packed, read_outcome
@@ -34,7 +33,7 @@ SECONDS_OF_SILENCE = 5.0
 PATIENT_REASONS = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Prolog", "")
 
 
-class Slurm:
+class Slurm(Launcher):
     """Submits, waits, and reads what became of it."""
 
     def __init__(self, config: SubmititSlurmLauncher) -> None:
@@ -46,17 +45,6 @@ class Slurm:
                 remedy="call it on a login node, or use hydra/launcher=joblib",
             )
         self.config = config
-
-    def __enter__(self) -> Slurm:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Jobs belong to SLURM: they outlive the sweeper."""
 
     def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
         """Compute tasks in jobs; see `base.Launcher`."""
