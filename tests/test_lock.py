@@ -1,5 +1,7 @@
 """One worker per folder: living locks are respected, dead ones taken over, by one only."""
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -7,11 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from leadline import lock
-from leadline.atomic import TEMPORARY
 
 
 def write_lock(folder, **owner):
@@ -98,10 +100,6 @@ def dead(folder, name, token):
     return owner
 
 
-def claim_on(token):
-    return f"{TEMPORARY}claim-{token}"
-
-
 def test_who_comes_late_leaves_the_lock_of_the_first(tmp_path):
     """Between looking and taking over, another worker may have been faster, or even be done."""
     stale = dead(tmp_path, lock.NAME, "first")
@@ -115,28 +113,46 @@ def test_who_comes_late_leaves_the_lock_of_the_first(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_living_claim_is_respected(tmp_path):
-    dead(tmp_path, lock.NAME, "first")
-    assert lock.Lock(tmp_path)._create(tmp_path / claim_on("first"))
-    with pytest.raises(lock.Busy, match=f"process {os.getpid()}"):
-        lock.Lock(tmp_path).acquire()
-    assert lock.read(tmp_path / lock.NAME)["token"] == "first"
+def test_takers_wait_for_one_another_and_look_again(tmp_path):
+    stale = dead(tmp_path, lock.NAME, "first")
+    found = []
+    with open(tmp_path / lock.NAME, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        late = threading.Thread(target=lambda: found.append(lock.Lock(tmp_path)._take_over(stale)))
+        late.start()
+        dead(tmp_path, "new", "second")
+        os.replace(tmp_path / "new", tmp_path / lock.NAME)
+    late.join()
+    assert found == [False] and lock.read(tmp_path / lock.NAME)["token"] == "second"
 
 
-def test_who_died_while_taking_over_is_taken_over_too(tmp_path):
+def test_without_locks_of_the_file_system_a_dead_owner_is_replaced_all_the_same(
+    tmp_path, monkeypatch
+):
     dead(tmp_path, lock.NAME, "first")
-    dead(tmp_path, claim_on("first"), "second")
-    dead(tmp_path, claim_on("second"), "third")
+
+    def refused(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
     with lock.hold(tmp_path) as held:
-        assert lock.read(tmp_path / lock.NAME)["token"] == held.token
+        held.check()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_claim_that_goes_as_one_looks_sends_back_to_the_start(tmp_path, monkeypatch):
-    stale = dead(tmp_path, lock.NAME, "first")
-    dead(tmp_path, claim_on("first"), "second")
-    monkeypatch.setattr(lock, "read", lambda path: None)
-    assert not lock.Lock(tmp_path)._take_over(stale)
+def test_a_file_that_the_holder_tidied_away_is_written_again(tmp_path, monkeypatch):
+    link, calls = os.link, []
+
+    def swept(source, target):
+        calls.append(source)
+        if len(calls) == 1:
+            Path(source).unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", swept)
+    with lock.hold(tmp_path) as held:
+        held.check()
+    assert len(calls) == 2 and list(tmp_path.iterdir()) == []
 
 
 def test_many_takers_of_one_stale_lock_work_one_at_a_time(tmp_path):

@@ -7,6 +7,7 @@ A lock is stale when its process is gone (same machine) or has not touched it fo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -62,7 +63,7 @@ class Lock:
 
     def acquire(self) -> None:
         """Create the lock file, or raise Busy."""
-        while not self._create(self.path):
+        while not self._create():
             owner = read(self.path)
             if owner is None:
                 continue
@@ -93,42 +94,36 @@ class Lock:
         """Put our lock in the place of a dead owner's; of all who try at once, one succeeds.
 
         A lock is never lifted: a living one, met by mistake, could not be put back, for its owner
-        may be done by then. Only who holds the claim on a dead token replaces it, and who finds
-        another's claim claims the token of that one, if it is dead too.
+        may be done by then. Who replaces one holds the kernel's lock on the dead file meanwhile,
+        which nobody can leave behind by dying.
         """
-        claims, token = [], dead.get("token")
-        while True:
-            claims.append(self.path.with_name(f"{TEMPORARY}claim-{token}"))
-            if self._create(claims[-1]):
-                break
-            other = read(claims[-1])
-            if other is None:
-                return False
-            require_stale(claims[-1], other)
-            token = other.get("token")
         try:
-            owner = read(self.path)
-            # Claims are removed once they are settled: ours may come too late.
-            if owner is None or owner.get("token") != dead.get("token"):
-                claims = claims[-1:]
-                return False
-            os.replace(self._write(), self.path)
-            return True
-        finally:
-            for claim in claims:
-                claim.unlink(missing_ok=True)
+            # Servers of files lock none that is open for reading only.
+            with open(self.path, "r+b") as file:
+                # Where the file system knows no such locks, two must meet within microseconds.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                owner = read(self.path)
+                if owner is None or owner.get("token") != dead.get("token"):
+                    return False
+                require_stale(self.path, owner)
+                os.replace(self._write(), self.path)
+                return True
+        except FileNotFoundError:
+            return False
 
-    def _create(self, path: Path) -> bool:
-        """Put our name into a new file; say whether it is new."""
+    def _create(self) -> bool:
+        """Create the lock file; say whether it is ours."""
         aside = self._write()
         try:
             # A hard link is atomic and exclusive like O_EXCL, but the file is never seen empty.
-            os.link(aside, path)
+            os.link(aside, self.path)
             return True
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Not found: the holder of the lock has tidied up meanwhile.
             return False
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
 
     def _write(self) -> Path:
         aside = self.path.with_name(f"{TEMPORARY}{self.token}")
