@@ -363,8 +363,9 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed(monkeypatch):
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_mixed_precision_learns(amp):
+def test_mixed_precision_learns(amp, capsys):
     rows, proba, facts = fit_and_predict(options={"amp": amp, "epochs": 6, "lr": 0.01})
+    assert ("fp16 is slow on a CPU" in capsys.readouterr().err) == (amp == "fp16")
     full, _, _ = fit_and_predict(options={"epochs": 6, "lr": 0.01})
     assert rows[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], abs=0.05)
     assert np.isfinite(proba).all()

@@ -20,6 +20,7 @@ from leadline.trainer.checkpoint import Progress
 from leadline.trainer.evaluate import score
 from leadline.trainer.objectives import Objective
 from leadline.trainer.order import batch_of, order_of, steps_of
+from leadline.trainer.precision import warn_of_emulation
 from leadline.trainer.schedules import rate_of_epoch, rate_of_step
 from leadline.trainer.setting import Setting
 from leadline.trainer.step import Stepper
@@ -78,6 +79,8 @@ class Fit:
 
     def run(self) -> Fitted:
         """Train to the end, going on where an earlier attempt was stopped."""
+        if self.setting.world.leads:
+            warn_of_emulation(self.setting.train, self.setting.device)
         self.progress = checkpoint.restore(self.stepper, self.setting)
         # A kill may have come between a checkpoint and the tracker, which tells nothing twice.
         for row in self.progress.rows:

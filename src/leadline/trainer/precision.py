@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from leadline.config import TrainConfig
+from leadline.progress import say
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CANNOT = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -26,6 +27,12 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
 def make_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
     """Give the scaler of gradients, which does nothing but for fp16."""
     return torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+
+
+def warn_of_emulation(config: TrainConfig, device: torch.device) -> None:
+    """Say before the first step that a CPU makes fp16 out of other arithmetic."""
+    if config.amp == "fp16" and device.type == "cpu":
+        say("train.amp=fp16 is slow on a CPU, which has no such arithmetic; train.amp=none is fast")
 
 
 @contextmanager
