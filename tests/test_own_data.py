@@ -2,9 +2,11 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from leadline import cli
 from leadline.ablate import planned
@@ -67,9 +69,29 @@ def test_ensembl_ids_and_a_batch_effect_are_no_obstacle(tmp_path, capsys):
     path = saved(changed, tmp_path / "e.h5ad", label="cell_type", batch=["a", "b"] * 50)
     words = ["data.label=cell_type", "data.batch=protocol", "seed=1", "train.epochs=2"]
     ablate(path, tmp_path / "runs", *words, expect=cli.GOOD)
-    assert "0 failed; 0 to do" in capsys.readouterr().out
-    out = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]
-    assert cli.main(["report", "own_data", *out]) == cli.GOOD
+    *_, summary, answer, page = capsys.readouterr().out.splitlines()
+    assert "0 failed; 0 to do" in summary and "logistic regression" in answer
+    assert page == str(tmp_path / "report" / "index.html") and answer in Path(page).read_text()
+
+
+def test_the_study_ends_with_its_answer_and_its_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = saved(small_cells((40, 30, 30), n_genes=60), tmp_path / "cells.h5ad", label="cell_type")
+    study = {
+        "question": "Is it enough?",
+        "report": True,
+        "reference": "logreg",
+        "base": {"data": "h5ad", "data.path": str(path), "data.label": "cell_type"},
+        "arms": {
+            "logreg": {"model": "logreg", "model.grid": [0.1, 1]},
+            "majority": {"model": "majority"},
+        },
+    }
+    Path("mine.yaml").write_text(yaml.safe_dump(study))
+    assert cli.main(["ablate", "mine.yaml"]) == cli.GOOD
+    *_, answer, page = capsys.readouterr().out.splitlines()
+    assert page == str(tmp_path / "report" / "index.html")
+    assert f"**{answer}**" in Path("report/report.md").read_text().replace("\\", "")
 
 
 def changed(path, change):

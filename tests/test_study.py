@@ -99,6 +99,7 @@ def arms(**changes):
             "must name a run of the study's pr",
         ),
         ({**SMALL, "pretraining": {"b": {"model": "scbert"}}}, "must be the start of another run"),
+        ({**SMALL, "report": "yes"}, "report must be true or false: got 'yes'; write report: true"),
         (
             {**SMALL, "published": "Tabel 2"},
             "published must name a table .*: got 'Tabel 2'; did you mean Table 2?",

@@ -96,9 +96,25 @@ def make(
                 tell=(lambda text: None) if silent else say,
             )
         conclude(plan, ends, stopped=stop.event.is_set(), again=again)
+        if plan.study.report and not stop.event.is_set():
+            show_page(plan, Path(runs[0].config.runs_dir))
     if stop.signal == signal.SIGTERM:
         return REQUEUE
     return GOOD if all(end.fate in (Fate.HAD, Fate.DONE) for end in ends) else FAILED
+
+
+def show_page(plan: Plan, runs_dir: Path) -> None:
+    """Write the study's report beside its runs; print its answer and where the page lies."""
+    from leadline.report import write_report
+
+    try:
+        page = write_report(runs_dir, runs_dir.parent / "report", [plan.study.name])
+    except UserError as error:
+        say(f"no report: {error}")
+        return
+    _, answer = page.with_name("report.md").read_text(encoding="utf-8").split("\n\n")[:2]
+    print(answer.strip("*\n").replace("\\", ""))
+    print(page)
 
 
 def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:

@@ -114,3 +114,10 @@ def read_published(said: Any) -> str | None:
             remedy=nearest(key, known, limit=len(known)),
         )
     return key
+
+
+def read_report(said: Any) -> bool:
+    """Read whether the study's command ends with its page."""
+    if not isinstance(said, bool):
+        raise UserError("report must be true or false", got=repr(said), remedy="write report: true")
+    return said

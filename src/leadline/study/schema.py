@@ -12,7 +12,7 @@ import yaml
 
 from leadline.errors import UserError, nearest
 from leadline.places import shipped, studies
-from leadline.study.asked import read_compare, read_published
+from leadline.study.asked import read_compare, read_published, read_report
 from leadline.study.reading import Unique, mapping, text, texts
 
 FOLDER = "ablations"
@@ -27,6 +27,7 @@ KEYS = (
     "grid",
     "compare",
     "published",
+    "report",
 )
 # What a run says of itself and of where it is made; a study's file is the same on every machine.
 NOT_IN_A_FILE = ("study", "arm", "runs_dir", "data_dir")
@@ -71,6 +72,7 @@ class Study:
     pretraining: Mapping[str, Settings] = field(default_factory=dict)
     compare: Mapping[str, Any] = field(default_factory=dict)
     published: str | None = None
+    report: bool = False
 
 
 def find(name: str) -> Path:
@@ -146,6 +148,7 @@ def understand(name: str, said: Any) -> Study:
         arms=arms,
         compare=read_compare(said.get("compare") or {}, arms),
         published=read_published(said.get("published")),
+        report=read_report(said.get("report", False)),
     )
 
 
