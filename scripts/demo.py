@@ -5,6 +5,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from leadline.report import headline
+
 RUNS, REPORT = Path("demo/runs"), Path("demo/report")
 
 
@@ -19,10 +21,10 @@ def main() -> None:
     two_at_a_time = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     leadline("ablate", "quickstart", f"runs_dir={RUNS}", *two_at_a_time)
     leadline("report", "quickstart", "--runs", str(RUNS), "--out", str(REPORT))
-    question, answer = (REPORT / "report.md").read_text(encoding="utf-8").split("\n\n")[:2]
-    plain = answer.strip("*").replace("\\", "")
-    print(f"\n{question.lstrip('# ')}\n{textwrap.fill(plain, 100)}")
-    print(f"The page: {(REPORT / 'index.html').resolve()}")
+    page = REPORT / "index.html"
+    question, answer = headline(page)
+    print(f"\n{question}\n{textwrap.fill(answer, 100)}")
+    print(f"The page: {page.resolve()}")
 
 
 if __name__ == "__main__":

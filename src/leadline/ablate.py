@@ -105,15 +105,14 @@ def make(
 
 def show_page(plan: Plan, runs_dir: Path) -> None:
     """Write the study's report beside its runs; print its answer and where the page lies."""
-    from leadline.report import write_report
+    from leadline.report import headline, write_report
 
     try:
         page = write_report(runs_dir, runs_dir.parent / "report", [plan.study.name])
     except UserError as error:
         say(f"no report: {error}")
         return
-    _, answer = page.with_name("report.md").read_text(encoding="utf-8").split("\n\n")[:2]
-    print(answer.strip("*\n").replace("\\", ""))
+    print(headline(page)[1])
     print(page)
 
 

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 
 
 class Ending(StrEnum):
@@ -81,12 +80,10 @@ class Outcome:
 class Launcher(AbstractContextManager["Launcher"]):
     """Computes tasks somewhere. Workers stay warm from one batch to the next, until the exit."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         """Let go of what is held: nothing, where work is done here or outlives the sweeper."""
 
     @abstractmethod

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import TracebackType
 
 from leadline import cores
 from leadline.config import JoblibLauncher
@@ -45,12 +44,7 @@ class Processes(Launcher):
         ]
         self.workers: dict[int, Worker] = {}
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Let the workers end; what still runs is checkpointed."""
         for worker in self.workers.values():
             worker.preempt()

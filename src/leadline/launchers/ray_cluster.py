@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 from leadline import cores, record
@@ -83,12 +82,7 @@ class RayCluster(Launcher):
             raise no_ray(self.config.address, first_line(error)) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Let go of the cluster; workers see it and end."""
         self.release()
         self.ray.shutdown()

@@ -1,8 +1,8 @@
-"""The exact computation of FAVOR+, in pieces that fit into the processor's cache.
+"""The exact computation of FAVOR+, in pieces that stay near the processor.
 
-Features of a piece of tokens are made, used, and forgotten; the backward pass makes
-them a second time. Exponentials are powers of 2, and what EPSILON adds to all features is added to
-their sums instead.
+Features of a piece of tokens are made, used, and forgotten; the backward pass makes them a second
+time. Exponentials are powers of 2, and what EPSILON adds to all features is added to their sums
+instead.
 
 Legend: B cells, N tokens, H heads, E width of a head, M features; R rows, one for each cell and
 head, and T tokens of a piece; F is E and a closing 1, whose sum is the total weight.
@@ -116,7 +116,7 @@ class Keys:
 
 
 class Rows:
-    """Vectors of each cell and head, cut into pieces that fill a buffer of features.
+    """Vectors of each cell and head, cut into pieces of so many features.
 
     Small cells are laid side by side, so that a piece holds several of them; of a large one a
     piece is a part, which is read where it lies.

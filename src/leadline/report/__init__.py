@@ -3,6 +3,6 @@
 No part of it needs torch, the cells or the network. docs/report.md tells what the page says.
 """
 
-from leadline.report.write import write_report
+from leadline.report.write import headline, write_report
 
-__all__ = ["write_report"]
+__all__ = ["headline", "write_report"]

@@ -38,6 +38,12 @@ class Chapter:
         return next(table for table in self.tables if table.name == name)
 
 
+def headline(page: Path) -> tuple[str, str]:
+    """Give the question and the answer that a written report begins with, as plain text."""
+    title, said = page.with_name("report.md").read_text(encoding="utf-8").split("\n\n")[:2]
+    return title.removeprefix("# ").replace("\\", ""), said.strip("*\n").replace("\\", "")
+
+
 def write_report(
     runs_dir: Path,
     out: Path,
