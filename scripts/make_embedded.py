@@ -1,4 +1,4 @@
-"""Make src/leadline/embedded/pbmc68k_reduced.h5ad from the copy that scanpy ships (dev only)."""
+"""Make src/leadline/data/datasets/embedded/pbmc68k_reduced.h5ad from the copy that scanpy ships (dev only)."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import numpy as np
 import scanpy
 from scipy import sparse
 
-from leadline.cells.writer import H5adWriter
+from leadline.data.cells.write import H5adWriter
 
-OUT = Path(__file__).resolve().parents[1] / "src/leadline/embedded/pbmc68k_reduced.h5ad"
+OUT = (
+    Path(__file__).resolve().parents[1] / "src/leadline/data/datasets/embedded/pbmc68k_reduced.h5ad"
+)
 SOURCE = "Zheng et al. 2017, doi:10.1038/ncomms14049; reduced by scanpy (BSD-3-Clause)"
 
 

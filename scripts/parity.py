@@ -2,8 +2,8 @@
 
 import sys
 
-from leadline import parity
 from leadline.errors import UserError
+from leadline.models import parity
 
 
 def main():

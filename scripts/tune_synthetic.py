@@ -17,9 +17,9 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 
-from leadline.cells import Cells, Scale, read_cells
-from leadline.synthetic.ms import MS_SHIFT, MS_STRENGTH, write_ms_like
-from leadline.synthetic.zheng import ZHENG_STRENGTH, write_zheng_like
+from leadline.data.cells import Cells, Scale, read_cells
+from leadline.data.datasets.synthetic.ms import MS_SHIFT, MS_STRENGTH, write_ms_like
+from leadline.data.datasets.synthetic.zheng import ZHENG_STRENGTH, write_zheng_like
 
 
 def zheng(**setting: float) -> tuple[Cells, np.ndarray, np.ndarray]:

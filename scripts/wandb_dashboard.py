@@ -7,8 +7,8 @@ import argparse
 import json
 import sys
 
-from leadline import dashboard
 from leadline.errors import UserError
+from leadline.runs.tracking.wandb import dashboard
 
 
 def main() -> int:

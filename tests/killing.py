@@ -1,6 +1,6 @@
 """A worker that is killed in the middle of a fit."""
 
-from leadline.trainer.step import Stepper
+from leadline.training.step import Stepper
 
 
 class Killed(BaseException):

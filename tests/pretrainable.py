@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from leadline.models.network import as_tensor
-from leadline.models.scbert_pretraining import MaskedBins, published_layout
-from leadline.tokens.scbert import ACCEPTED, N_TOKENS, tokenise
+from leadline.models.scbert.pretraining import MaskedBins, published_layout
+from leadline.models.scbert.tokens import ACCEPTED, N_TOKENS, tokenise
 
 
 class Bag(nn.Module):

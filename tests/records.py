@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from leadline import atomic, metrics, record
-from leadline.record import Predictions
+from leadline import files
+from leadline.runs import record
+from leadline.runs.record import Predictions
+from leadline.stats import metrics
 
 CLASSES = ("CD4+ T", "CD8+ T", "B", "NK", "Monocyte", "Dendritic")
 SHARES = (0.35, 0.25, 0.15, 0.12, 0.08, 0.05)
@@ -178,4 +180,4 @@ def write_manifest(runs, name, arms, runs_of, *, reference="reference", question
         "arms": {arm: {"overrides": {}, "against": against} for arm, against in arms.items()},
         "runs": [{"run_id": run_id, "arm": arm, "overrides": []} for run_id, arm in runs_of],
     } | more
-    atomic.write_json(runs / "studies" / f"{name}.json", manifest)
+    files.write_json(runs / "studies" / f"{name}.json", manifest)

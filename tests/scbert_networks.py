@@ -8,13 +8,13 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from leadline import trainer
-from leadline.cells import Cells, Scale
+from leadline import training
 from leadline.config import ScbertConfig, TrainConfig
-from leadline.models.scbert import Scbert
-from leadline.models.scbert_head import Head
-from leadline.models.scbert_network import Network, Shape, Way
-from leadline.trainer.step import Stepper
+from leadline.data.cells import Cells, Scale
+from leadline.models.scbert.model import Scbert
+from leadline.models.scbert.network import Network, Shape, Way
+from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.training.step import Stepper
 
 # Outputs of the original code on a small model: shared/golden/ of the project's founding material
 # (its README.md describes them); numbers only.
@@ -94,8 +94,8 @@ def full_size_step(freeze, cells=2, genes=16_906):
     train = Cells(name="full", scale=Scale.COUNTS, **fields)
     model = Scbert(ScbertConfig(name="scbert", gene2vec="random"), freeze=freeze)
     network = model.build(train).train()
-    setting = trainer.Setting(train=TrainConfig(batch_size=cells, micro_batch="1"), seed=1)
-    objective = trainer.Classification(model, np.ones(11), labels="truth")
+    setting = training.Setting(train=TrainConfig(batch_size=cells, micro_batch="1"), seed=1)
+    objective = training.Classification(model, np.ones(11), labels="truth")
     stepper = Stepper(objective, network, model.encode(train), setting)
     taken = stepper.take(np.arange(cells), 1, 1e-4)
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from leadline.cells import Cells, Scale
+from leadline.data.cells import Cells, Scale
 
 
 def small_cells(sizes=(20, 30, 10), n_genes=40, seed=0, signal=4.0, **changes) -> Cells:

@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 
 from launching import is_done
-from leadline.launchers import build, choose
-from leadline.launchers.wire import outcome_line, read_task
+from leadline.studies.launchers import choose
+from leadline.studies.launchers import choose__launchers_build as build
+from leadline.studies.launchers.base__launchers_wire import outcome_line, read_task
 
 
 def main(path, *words):

@@ -3,12 +3,12 @@
 import pytest
 
 from leadline.cli import main
-from leadline.compose import compose_many
+from leadline.config.compose import compose_many
+from leadline.config.shipped import studies
 from leadline.errors import UserError
-from leadline.places import studies
-from leadline.study import expand, name_runs, read
-from leadline.study.expand import placed
-from leadline.study.words import words_of
+from leadline.studies import expand, name_runs, read
+from leadline.studies.expand import placed
+from leadline.studies.overrides import words_of
 
 # What the spec says of the number of runs: arms x fractions x seeds x datasets.
 RUNS = {
@@ -29,7 +29,7 @@ TEN_SEEDS = {0, 1000, 2000, 3000, 4000, 5000, 10000, 2021, 2022, 2023}
 
 @pytest.fixture
 def own_words(request):
-    from leadline.study import schema
+    from leadline.studies import schema
 
     embedded = schema.Path(schema.__file__).parents[1] / "embedded" / "pbmc68k_reduced.h5ad"
     return [f"data.path={embedded}", "data.label=bulk_labels"]

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 from cells_files import make_counts, make_obs, write_h5ad
-from leadline import catalog, cli
-from leadline.catalog import paper
-from leadline.catalog.join import join
-from leadline.catalog.paper import PaperFile, PaperSet
-from leadline.cells import Scale
-from leadline.compose import compose, options
+from leadline import cli
+from leadline.config.compose import compose, options
+from leadline.data import datasets
+from leadline.data.cells import Scale
+from leadline.data.datasets import published
+from leadline.data.datasets.published import PaperFile, PaperSet
+from leadline.data.datasets.published__catalog_join import join
 from leadline.errors import UserError
 from small import small_cells
 
 
 def load(words, data_dir):
-    return catalog.load(compose(words).data, data_dir)
+    return datasets.load(compose(words).data, data_dir)
 
 
 def test_the_embedded_cells_are_the_papers_with_counts_recovered(tmp_path):
@@ -67,7 +68,7 @@ def small_paper(monkeypatch):
         )
         return dataclasses.replace(expected, files=files, reported_sizes=())
 
-    sets = paper.PAPER_SETS
+    sets = published.PAPER_SETS
     for name, sizes in (("zheng68k", [(60, 40, 3)]), ("pancreas", [(60, 40, 3), (30, 40, 3)])):
         monkeypatch.setitem(sets, name, shrink(sets[name], sizes))
     return sets
@@ -166,12 +167,12 @@ def test_a_missing_file_is_explained(tmp_path):
 
 def test_git_blob_is_what_git_says(tmp_path):
     (tmp_path / "hello").write_bytes(b"hello\n")
-    assert paper.git_blob(tmp_path / "hello") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    assert published.git_blob(tmp_path / "hello") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
 def test_every_dataset_of_the_paper_has_an_option_and_a_source():
-    assert set(paper.PAPER_SETS) <= set(options("data"))
-    for expected in paper.PAPER_SETS.values():
+    assert set(published.PAPER_SETS) <= set(options("data"))
+    for expected in published.PAPER_SETS.values():
         assert isinstance(expected, PaperSet) and expected.sources and expected.files
 
 
@@ -219,8 +220,8 @@ def test_doctor_compares_the_order_of_genes(small_paper, capsys, tmp_path, monke
 
 def test_doctor_does_not_read_a_huge_file_whole(small_paper, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("LEADLINE_DATA", str(tmp_path))
-    monkeypatch.setattr("leadline.doctor.CELLS_READ_WHOLE", 10)
-    monkeypatch.setattr("leadline.doctor.read", lambda *_: pytest.fail("was read whole"))
+    monkeypatch.setattr("leadline.cli.doctor.CELLS_READ_WHOLE", 10)
+    monkeypatch.setattr("leadline.cli.doctor.read", lambda *_: pytest.fail("was read whole"))
     write_set(tmp_path / "panglao", "panglao_human.h5ad", "celltype")
     code, shown = doctor(capsys, "panglao")
     assert code == cli.FAILED and "60 cells instead of 1,357,593" in shown

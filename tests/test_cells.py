@@ -22,9 +22,10 @@ from cells_files import (
     write_h5ad,
     zscores,
 )
-from leadline.cells import Scale, matrix_blocks, read_cells, stored
-from leadline.cells.columns import ids_of
-from leadline.cells.genes import kind_of_genes, match_keys
+from leadline.data.cells import Scale, matrix_blocks, read_cells
+from leadline.data.cells import matrix_blocks as stored
+from leadline.data.cells.genes import kind_of_genes, match_keys
+from leadline.data.cells.obs import ids_of
 
 
 @settings(max_examples=15, deadline=None)
@@ -248,13 +249,13 @@ def test_importing_cells_does_not_import_anndata() -> None:
     import sys
 
     code = (
-        "import sys, leadline.cells; sys.exit('anndata' in sys.modules or 'pandas' in sys.modules)"
+        "import sys, leadline.data.cells; sys.exit(bool({'anndata', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_our_own_writer_is_read_back(tmp_path: Path) -> None:
-    from leadline.cells.writer import H5adWriter
+    from leadline.data.cells.write import H5adWriter
 
     counts_CG = make_counts()
     with H5adWriter(tmp_path / "cells.h5ad", gene_symbols(), dtype=np.uint16) as writer:

@@ -17,7 +17,7 @@ from cells_files import (
     write_tenx_h5,
     zscores,
 )
-from leadline.cells import Scale, matrix_blocks, read_cells, require_scale
+from leadline.data.cells import Scale, matrix_blocks, read_cells, require_scale
 from leadline.errors import UserError
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cells_files import lognorm, make_counts, make_obs, write_h5ad, zscores
-from leadline.cells import Scale, read_cells
-from leadline.cells.scale import recognise
+from leadline.data.cells import Scale, read_cells
+from leadline.data.cells.scale import recognise
 
 SEEDS = st.integers(0, 2**32 - 1)
 DEPTHS = st.sampled_from([800, 3_000, 20_000])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cells_files import CELL_TYPES, make_counts, make_obs, write_tenx_folder, write_tenx_h5
-from leadline.cells import Scale, matrix_blocks, read_cells
+from leadline.data.cells import Scale, matrix_blocks, read_cells
 from leadline.errors import UserError
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from leadline.errors import UserError
-from leadline.models import checkpoints
+from leadline.models import weights
 
 
 class Small(nn.Module):
@@ -32,16 +32,16 @@ def test_a_full_match_is_loaded_counted_and_told_by_its_fingerprint(tmp_path):
     torch.manual_seed(1)
     source, target, other = Small(), Small(), Small()
     torch.save({"model_state_dict": source.state_dict(), "losses": 0.3}, tmp_path / "a.pth")
-    state = checkpoints.read(tmp_path / "a.pth")
-    audit = checkpoints.load(target, state, body=body)
+    state = weights.read(tmp_path / "a.pth")
+    audit = weights.load(target, state, body=body)
     assert torch.equal(target.layer.weight, source.layer.weight)
     facts = audit.facts()
     assert facts["matched"] == 5 and facts["share_of_parameters"] == 1.0
     assert facts["missing"] == facts["unexpected"] == [] and facts["wrong_shape"] == {}
-    assert checkpoints.load(other, state_of(source), body=body).fingerprint == audit.fingerprint
+    assert weights.load(other, state_of(source), body=body).fingerprint == audit.fingerprint
     changed = state_of(source)
     changed["layer.bias"][0] += 1e-6
-    assert checkpoints.load(other, changed, body=body).fingerprint != audit.fingerprint
+    assert weights.load(other, changed, body=body).fingerprint != audit.fingerprint
 
 
 @pytest.mark.parametrize("holder", [None, "network", "model_state_dict", "state_dict", "model"])
@@ -49,13 +49,13 @@ def test_a_full_match_is_loaded_counted_and_told_by_its_fingerprint(tmp_path):
 def test_every_wrapping_is_read(holder, wrapper, tmp_path):
     state = {wrapper + name: value for name, value in Small().state_dict().items()}
     torch.save(state if holder is None else {"epoch": 3, holder: state}, tmp_path / "a.pt")
-    assert set(checkpoints.read(tmp_path / "a.pt")) == set(Small().state_dict())
+    assert set(weights.read(tmp_path / "a.pt")) == set(Small().state_dict())
 
 
 def test_another_precision_is_converted():
     target, source = Small(), state_of(Small())
     source["layer.weight"] = source["layer.weight"].double()
-    checkpoints.load(target, source, body=body)
+    weights.load(target, source, body=body)
     assert target.layer.weight.dtype == torch.float32
     assert torch.equal(target.layer.weight, source["layer.weight"].float())
 
@@ -66,13 +66,13 @@ def test_missing_heads_keep_their_own_weights_and_heads_can_be_left():
     before = target.head.weight.clone()
     whole = state_of(source)
     without = {name: value for name, value in whole.items() if body(name)}
-    audit = checkpoints.load(target, without, body=body)
+    audit = weights.load(target, without, body=body)
     assert audit.missing == ("head.weight", "head.bias")
     assert audit.parameters_loaded == 24 and audit.parameters == 39
-    audit = checkpoints.load(target, whole, body=body, heads=False)
+    audit = weights.load(target, whole, body=body, heads=False)
     assert torch.equal(target.head.weight, before)
     assert audit.unexpected == audit.missing == ("head.weight", "head.bias")
-    checkpoints.load(target, whole, body=body)
+    weights.load(target, whole, body=body)
     assert torch.equal(target.head.weight, source.head.weight)
 
 
@@ -92,7 +92,7 @@ def test_anything_but_a_full_match_of_the_body_is_refused_and_nothing_is_loaded(
     before = state_of(target)
     change(source)
     with pytest.raises(UserError, match=said):
-        checkpoints.load(target, source, body=body)
+        weights.load(target, source, body=body)
     assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
 
 
@@ -100,10 +100,10 @@ def test_what_is_named_may_differ_and_a_misspelt_name_is_refused():
     source = state_of(Small())
     del source["layer.bias"]
     source["old.thing"] = torch.ones(1)
-    audit = checkpoints.load(Small(), source, body=body, allow=["layer.bias", "old"])
+    audit = weights.load(Small(), source, body=body, allow=["layer.bias", "old"])
     assert audit.missing == ("layer.bias",) and audit.unexpected == ("old.thing",)
     with pytest.raises(UserError, match="allow_missing must name weights .* got 'layre'"):
-        checkpoints.load(Small(), source, body=body, allow=["layre"])
+        weights.load(Small(), source, body=body, allow=["layre"])
 
 
 class RunsCode:
@@ -115,7 +115,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(tmp_path):
     mark = Path("/tmp/leadline_was_here")
     torch.save({"network": RunsCode()}, tmp_path / "evil.pt")
     with pytest.raises(UserError, match="got one that calls posix.system when it is opened"):
-        checkpoints.read(tmp_path / "evil.pt")
+        weights.read(tmp_path / "evil.pt")
     assert not mark.exists()
 
 
@@ -126,7 +126,7 @@ def test_numpy_numbers_in_a_published_file_are_let_in(tmp_path):
         "best": [np.ones(2)],
     }
     torch.save(content, tmp_path / "a.pth")
-    assert "layer.weight" in checkpoints.read(tmp_path / "a.pth")
+    assert "layer.weight" in weights.read(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.99])
@@ -135,7 +135,7 @@ def test_a_truncated_file_is_refused_in_one_line(kept, tmp_path):
     content = (tmp_path / "a.pt").read_bytes()
     (tmp_path / "a.pt").write_bytes(content[: int(kept * len(content))])
     with pytest.raises(UserError, match="must be a whole file of torch.save") as caught:
-        checkpoints.read(tmp_path / "a.pt")
+        weights.read(tmp_path / "a.pt")
     assert "\n" not in str(caught.value)
 
 
@@ -143,20 +143,20 @@ def test_a_truncated_file_is_refused_in_one_line(kept, tmp_path):
 def test_a_foreign_file_is_refused(content, tmp_path):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(UserError, match="must be a whole file of torch.save"):
-        checkpoints.read(tmp_path / "a.pt")
+        weights.read(tmp_path / "a.pt")
 
 
 def test_other_contents_are_named(tmp_path):
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "a.pt")
     with pytest.raises(UserError, match="with a dict of 'epoch', 'lr'"):
-        checkpoints.read(tmp_path / "a.pt")
+        weights.read(tmp_path / "a.pt")
     torch.save(torch.ones(3), tmp_path / "b.pt")
     with pytest.raises(UserError, match="with a Tensor"):
-        checkpoints.read(tmp_path / "b.pt")
+        weights.read(tmp_path / "b.pt")
     with pytest.raises(UserError, match="must exist: got no such file"):
-        checkpoints.read(tmp_path / "c.pt")
+        weights.read(tmp_path / "c.pt")
     with pytest.raises(UserError, match="name the file itself"):
-        checkpoints.read(tmp_path)
+        weights.read(tmp_path)
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
@@ -164,4 +164,4 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     state["layer.weight"][0, 0] = torch.nan
     torch.save(state, tmp_path / "a.pt")
     with pytest.raises(UserError, match="got layer.weight with infinite values or NaN"):
-        checkpoints.read(tmp_path / "a.pt")
+        weights.read(tmp_path / "a.pt")

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from leadline import cli, origins
-from leadline.models import scgpt_weights
-from leadline.models.scbert_network import Network, Shape, Way
-from leadline.models.scgpt_network import Network as ScgptNetwork
-from leadline.models.scgpt_network import Sizes
+from leadline import cli
+from leadline.models.scbert.network import Network, Shape, Way
+from leadline.models.scgpt import weights
+from leadline.models.scgpt.network import Network as ScgptNetwork
+from leadline.models.scgpt.network import Sizes
+from leadline.runs import starting_weights
 
 SMALL = Shape(positions=11, depth=2, width=8, heads=2, head_width=4)
 
@@ -42,7 +43,7 @@ def test_scberts_weights_are_recognised_as_published(positions, tmp_path, capsys
     assert "scBERT, 2 blocks of width 8, 2 heads, " in shown
     assert ("10 genes with gene2vec" if positions else "no gene2vec") in shown
     assert "; not the released size" in shown and "100.0% of the network's parameters" in shown
-    assert "; the body is whole" in shown and origins.digest(tmp_path / "a.pth") in shown
+    assert "; the body is whole" in shown and starting_weights.digest(tmp_path / "a.pth") in shown
 
 
 def test_another_head_is_no_fault_and_a_missing_weight_is(tmp_path, capsys):
@@ -62,7 +63,7 @@ def test_another_head_is_no_fault_and_a_missing_weight_is(tmp_path, capsys):
 
 
 def test_scgpts_weights_are_recognised_under_flash_names(tmp_path, capsys):
-    torch.save(scgpt_weights.in_flash_names(scgpt()), tmp_path / "best_model.pt")
+    torch.save(weights.in_flash_names(scgpt()), tmp_path / "best_model.pt")
     shown = doctor(capsys, tmp_path / "best_model.pt", expect=cli.GOOD)
     assert "scGPT, vocabulary 12, width 8, layers 2, hidden 8" in shown
     assert "the body is whole" in shown
@@ -70,7 +71,7 @@ def test_scgpts_weights_are_recognised_under_flash_names(tmp_path, capsys):
 
 def released_folder(folder):
     folder.mkdir(parents=True)
-    torch.save(scgpt_weights.in_flash_names(scgpt()), folder / "best_model.pt")
+    torch.save(weights.in_flash_names(scgpt()), folder / "best_model.pt")
     args = {"embsize": 8, "nheads": 2, "nlayers": 2, "d_hid": 8}
     (folder / "args.json").write_text(json.dumps(args))
     genes = [f"G{i}" for i in range(9)] + ["<pad>", "<cls>", "<eoc>"]

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leadline import claims, published
-from leadline.claims import Evidence, Verdict
-from leadline.claims.context import Context
-from leadline.claims.criteria import CRITERIA, evaluate_check
-from leadline.claims.families import cells_of
-from leadline.claims.findings import FINDINGS
-from leadline.claims.parameters import count
-from leadline.claims.parsing import parse
-from leadline.claims.schema import (
+from leadline.errors import UserError
+from leadline.papers import boiarsky, claims
+from leadline.papers.boiarsky.counts__claims_parameters import count
+from leadline.papers.boiarsky.findings import FINDINGS
+from leadline.papers.claims import Evidence, Verdict
+from leadline.papers.claims.evaluate__claims_criteria import CRITERIA, evaluate_check
+from leadline.papers.claims.result__claims_context import Context
+from leadline.papers.claims.schema import (
     Check,
     Claim,
     ClaimsFile,
@@ -29,12 +28,13 @@ from leadline.claims.schema import (
     Pairs,
     Setting,
 )
-from leadline.errors import UserError
-from leadline.tidy import COLUMNS
+from leadline.papers.claims.schema__claims_parsing import parse
+from leadline.report.compare.families import cells_of
+from leadline.report.frame import COLUMNS
 
 FILE = claims.load_claims()
 DISCREPANCIES = claims.load_discrepancies()
-EVIDENCE = Evidence.of(published.runs(), published.tables())
+EVIDENCE = Evidence.of(boiarsky.runs(), boiarsky.tables())
 RESULTS = {r.id: r for r in claims.evaluate(EVIDENCE, FILE, DISCREPANCIES)}
 
 
@@ -429,8 +429,8 @@ def test_missing_runs_leave_bounds_of_welch_p():
 
 def test_bounds_of_welch_hold_where_the_runs_are_known():
     """With runs at hand, Welch's p lies inside what Student's p alone would allow."""
-    from leadline.claims.evidence import Cell, Side
-    from leadline.claims.printed import from_printed_p
+    from leadline.report.compare.evidence import Cell, Side
+    from leadline.report.compare.printed import from_printed_p
     from leadline.stats import student, welch
 
     draw = np.random.default_rng(3)
@@ -454,9 +454,9 @@ def test_bounds_of_welch_hold_where_the_runs_are_known():
 
 
 def test_order_of_rows_and_names_of_seeds_do_not_move_a_verdict():
-    runs = published.runs().sample(frac=1, random_state=4)
+    runs = boiarsky.runs().sample(frac=1, random_state=4)
     runs["seed"] = runs["seed"].map(lambda seed: seed if pd.isna(seed) else 7 * seed + 3)
-    moved = claims.evaluate(Evidence.of(runs, published.tables()), FILE)
+    moved = claims.evaluate(Evidence.of(runs, boiarsky.tables()), FILE)
     assert {r.id: r.verdict for r in moved} == {r.id: r.verdict for r in RESULTS.values()}
     for result in moved:
         expected = RESULTS[result.id]
@@ -471,10 +471,10 @@ def test_a_frame_may_come_from_a_file(tmp_path):
 
 
 def test_evaluation_leaves_the_frames_alone():
-    runs, tables = published.runs(), published.tables()
+    runs, tables = boiarsky.runs(), boiarsky.tables()
     claims.evaluate(Evidence.of(runs, tables), FILE)
-    pd.testing.assert_frame_equal(runs, published.runs())
-    pd.testing.assert_frame_equal(tables, published.tables())
+    pd.testing.assert_frame_equal(runs, boiarsky.runs())
+    pd.testing.assert_frame_equal(tables, boiarsky.tables())
 
 
 # --- the data files ---------------------------------------------------------------------------
@@ -518,7 +518,7 @@ def test_every_published_number_is_recomputed_or_its_runs_are_not_public():
 
 
 def test_tolerances_mind_what_they_are_of():
-    from leadline.claims.evaluate import tolerance_of
+    from leadline.papers.claims.evaluate import tolerance_of
 
     claim = next(c for c in FILE.claims if c.id == "C12")
     assert tolerance_of(claim, "ms logreg/logreg macro_f1") == 0.005
@@ -630,7 +630,7 @@ def test_claims_that_do_not_fit_are_refused(change, message):
 
 
 def test_files_that_contradict_themselves_are_refused(monkeypatch):
-    from leadline.claims import schema
+    from leadline.papers.claims import schema
 
     whole = {"setting": {}, "families": {}, "claims": [GOOD_CLAIM, GOOD_CLAIM]}
     monkeypatch.setattr(schema, "read_yaml", lambda name: whole)

@@ -7,8 +7,8 @@ from dataclasses import fields, is_dataclass
 import pytest
 import yaml
 
-from leadline.compose import compose, options, shipped
 from leadline.config import PROTOCOL_CHOICES, SCHEMAS, science
+from leadline.config.compose import compose, options, shipped
 from leadline.errors import UserError, nearest
 
 
@@ -145,7 +145,7 @@ def test_nearest_words():
 
 
 def test_configuration_is_found_from_anywhere(tmp_path):
-    code = "from leadline.compose import compose; print(compose([]).model.name)"
+    code = "from leadline.config.compose import compose; print(compose([]).model.name)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -37,7 +37,7 @@ def copy(tmp_path):
             shutil.copytree(source, root / name, ignore=ignored)
         else:
             shutil.copy(source, root / name)
-    embedded = "src/leadline/embedded/pbmc68k_reduced.h5ad"
+    embedded = "src/leadline/data/datasets/embedded/pbmc68k_reduced.h5ad"
     shutil.copy(ROOT / embedded, root / embedded)
     (root / "tests").mkdir()
     for name in TESTS:

@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from leadline import cli, distributed, launch, record
-from leadline.compose import compose
+from leadline import cli, distributed
+from leadline.config.compose import compose
 from leadline.distributed import World, expand_counts, first_host, from_environment, share_of
 from leadline.errors import UserError
-from leadline.lock import started
-from leadline.preempt import Preempted
-from leadline.record import State
-from leadline.run import run
+from leadline.locks import started
+from leadline.processes import Preempted
+from leadline.runs import record
+from leadline.runs.record import State
+from leadline.runs.run import run
+from leadline.training import ranks as launch
 from networks import CollapsedScbert, Partly, TinyScbert, fit_and_predict, tiny_scgpt
 
 # What to fit → options of networks.classifier, and the cells.

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from leadline import cli, record
-from leadline.catalog.positions import digest
-from leadline.cells.positions import read_npz, read_obsm
+from leadline import cli
 from leadline.config import EmbeddingConfig
+from leadline.data.embeddings import read_npz, read_obsm
+from leadline.data.embeddings__catalog_positions import digest
 from leadline.errors import UserError
-from leadline.models.embedding import Probe
+from leadline.models.external.embedding import Probe
+from leadline.runs import record
 from small import saved, small_cells
 
 

@@ -15,10 +15,11 @@ import pytest
 
 from cells_broken import BROKEN
 from cells_files import make_counts, make_obs, write_h5ad
-from leadline import atomic, cli, lock, models, record, run
-from leadline.cells import Scale
+from leadline import cli, files, locks, models
+from leadline.data.cells import Scale
 from leadline.models import Fit
-from leadline.record import State
+from leadline.runs import record, run
+from leadline.runs.record import State
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -217,16 +218,17 @@ def test_a_run_that_another_process_computes_is_left_alone(cell_file, tmp_path, 
     words = own(cell_file, tmp_path / "runs", "model=majority")
     folder = folder_of(call(capsys, words))
     (folder / "DONE").unlink()
-    with lock.hold(folder):
+    with locks.hold(folder):
         shown = call(capsys, words, expect=cli.FAILED)
     assert f"process {os.getpid()} on" in shown.err and "works on" in shown.err
 
 
 KILLER = """
 import os, signal, sys
-from leadline import atomic
+from leadline import files as atomic
 from leadline.cli import main
-import leadline.run, leadline.catalog, leadline.models.controls, sklearn.model_selection, anndata
+import leadline.runs.run, leadline.data.datasets, leadline.models.controls
+import sklearn.model_selection, anndata
 
 def step():
     global left
@@ -272,7 +274,7 @@ def test_death_at_every_step_of_writing_never_spoils_a_record(cell_file, tmp_pat
     assert record.state(survivor) is State.DONE and record.verify(survivor) == []
     name = record.PREDICTIONS
     assert (survivor / name).read_bytes() == (undisturbed / name).read_bytes()
-    assert not list(survivor.glob(f"{atomic.TEMPORARY}*")) and not (survivor / lock.NAME).exists()
+    assert not list(survivor.glob(f"{files.TEMPORARY}*")) and not (survivor / locks.NAME).exists()
 
 
 @pytest.mark.slow

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from leadline.report import plots, write_report
+from leadline.report import study_figures, write_report
 from leadline.report.baseline import judge, places
-from leadline.report.compare import comparisons
-from leadline.report.enough import first_line
-from leadline.report.gather import gather
-from leadline.report.runs_to_tell import runs_to_tell
+from leadline.report.baseline__report_runs_to_tell import runs_to_tell
+from leadline.report.baseline_answer import first_line
+from leadline.report.compare.study import comparisons
+from leadline.report.study import gather
 from records import write_manifest, write_run
 
 MODELS = {"scbert_pretrained": "scbert", "scgpt_pretrained": "scgpt"}
@@ -173,7 +173,7 @@ def test_multiplicity_is_corrected_over_the_competitors_alone(tmp_path):
 
 
 def test_page_and_markdown_begin_with_the_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "draw_all", lambda *_: ([], {}))
+    monkeypatch.setattr(study_figures, "draw_all", lambda *_: ([], {}))
     lines(tmp_path, {"logreg": [0.9] * 3, "scbert": [0.7, 0.71, 0.7]}, seeds=(1, 2, 3))
     html = write_report(tmp_path, tmp_path / "out").read_text()
     assert '<p class="answer">Yes, logistic regression is enough for these cells: ' in html

@@ -10,8 +10,8 @@ import torch
 
 from leadline import cli
 from leadline.errors import UserError
-from leadline.models.favor import fast_attention
-from leadline.models.scgpt_attention import require_flash
+from leadline.models.scbert.attention import fast_attention
+from leadline.models.scgpt.attention__models_scgpt_attention import require_flash
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """

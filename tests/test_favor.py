@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.errors import UserError
-from leadline.models import favor, favor_exact
+from leadline.models.scbert import attention, attention_exact
 
 
 def problem(seed, batch, tokens, heads, width, dtype=torch.float64):
@@ -18,7 +18,7 @@ def problem(seed, batch, tokens, heads, width, dtype=torch.float64):
         (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
         for scale in (1.0, 1.3, 1.0)
     )
-    projection = favor.draw_projection(width, generator).to(dtype)
+    projection = attention.draw_projection(width, generator).to(dtype)
     weight = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
     return [q, k, v], projection, weight
 
@@ -52,10 +52,10 @@ def test_exact_is_the_formula_and_its_gradient_however_it_is_cut(
 ):
     words = problem(seed, batch, tokens, heads, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(favor_exact, "PIECE", piece)
-        patch.setattr(favor_exact, "PIECE_BACKWARDS", piece)
-        found = run(favor.exact, *words, stabiliser)
-    assert_close(found, run(favor.plain, *words, stabiliser), 1e-9)
+        patch.setattr(attention_exact, "PIECE", piece)
+        patch.setattr(attention_exact, "PIECE_BACKWARDS", piece)
+        found = run(attention.exact, *words, stabiliser)
+    assert_close(found, run(attention.plain, *words, stabiliser), 1e-9)
 
 
 def test_the_gradient_is_that_of_finite_differences():
@@ -63,7 +63,7 @@ def test_the_gradient_is_that_of_finite_differences():
     vectors = [x.requires_grad_() for x in vectors]
 
     def attend(q, k, v):
-        return favor.exact(q, k, v, projection, "batch")
+        return attention.exact(q, k, v, projection, "batch")
 
     assert torch.autograd.gradcheck(attend, vectors)
 
@@ -71,16 +71,16 @@ def test_the_gradient_is_that_of_finite_differences():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_peer_agrees_under_its_own_stabiliser(dtype):
     words = problem(2, 2, 150, 3, 16, dtype)
-    expected = run(favor.performer, *words, "head")
-    found = run(favor.exact, *words, "head")
+    expected = run(attention.performer, *words, "head")
+    found = run(attention.exact, *words, "head")
     assert_close(found, expected, 1e-10 if dtype == torch.float64 else 3e-5)
 
 
 def test_the_peer_knows_no_other_stabiliser_and_may_be_missing(monkeypatch):
     words = problem(2, 1, 5, 1, 4)
     with pytest.raises(UserError, match="of each cell and head only: got model.stabiliser=batch"):
-        run(favor.performer, *words, "batch")
-    favor.fast_attention.cache_clear()
+        run(attention.performer, *words, "batch")
+    attention.fast_attention.cache_clear()
     real = builtins.__import__
 
     def without(name, *rest, **named):
@@ -90,8 +90,8 @@ def test_the_peer_knows_no_other_stabiliser_and_may_be_missing(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r'pip install "leadline\[performer\]"'):
-        run(favor.performer, *words, "head")
-    favor.fast_attention.cache_clear()
+        run(attention.performer, *words, "head")
+    attention.fast_attention.cache_clear()
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_the_peer_knows_no_other_stabiliser_and_may_be_missing(monkeypatch):
 def test_compiled_agrees(stabiliser):
     words = problem(3, 2, 50, 2, 16)
     assert_close(
-        run(favor.compiled, *words, stabiliser), run(favor.plain, *words, stabiliser), 1e-9
+        run(attention.compiled, *words, stabiliser), run(attention.plain, *words, stabiliser), 1e-9
     )
 
 
@@ -109,19 +109,20 @@ def test_extreme_projections_stay_finite(stabiliser):
     """Far below and above what float32 can raise: the constant in the features carries it."""
     vectors, projection, weight = problem(4, 2, 20, 2, 16, torch.float32)
     vectors = [x * scale for x, scale in zip(vectors, (30.0, 30.0, 1.0), strict=True)]
-    found = run(favor.exact, vectors, projection, weight, stabiliser)
+    found = run(attention.exact, vectors, projection, weight, stabiliser)
     assert all(x.isfinite().all() for x in found)
     double = [x.double() for x in vectors]
-    expected = run(favor.plain, double, projection.double(), weight.double(), stabiliser)
+    expected = run(attention.plain, double, projection.double(), weight.double(), stabiliser)
     assert float((found[0] - expected[0]).abs().max()) < 1e-3
 
 
 def test_one_cell_depends_on_the_others_only_as_published():
     vectors, projection, _ = problem(5, 3, 30, 2, 8)
     for stabiliser, depends in (("batch", True), ("head", False)):
-        together = favor.exact(*vectors, projection, stabiliser)
+        together = attention.exact(*vectors, projection, stabiliser)
         alone = [
-            favor.exact(*(x[i : i + 1] for x in vectors), projection, stabiliser) for i in range(3)
+            attention.exact(*(x[i : i + 1] for x in vectors), projection, stabiliser)
+            for i in range(3)
         ]
         difference = float((together - torch.cat(alone)).abs().max())
         assert difference > 1e-6 if depends else difference < 1e-12
@@ -130,21 +131,21 @@ def test_one_cell_depends_on_the_others_only_as_published():
 def test_half_precision_is_computed_in_full():
     vectors, projection, weight = problem(6, 1, 20, 1, 8, torch.float32)
     halves = [x.to(torch.bfloat16) for x in vectors]
-    out = favor.exact(*halves, projection, "head")
-    expected = favor.exact(*(x.float() for x in halves), projection, "head")
+    out = attention.exact(*halves, projection, "head")
+    expected = attention.exact(*(x.float() for x in halves), projection, "head")
     assert out.dtype == torch.float32 and torch.equal(out, expected)
-    found = run(favor.exact, halves, projection, weight, "head")
+    found = run(attention.exact, halves, projection, weight, "head")
     assert found[1].dtype == torch.bfloat16
 
 
 def test_projections_are_orthogonal_in_blocks_and_long_as_normal_vectors():
-    drawn = favor.draw_projection(64, torch.Generator().manual_seed(1))
-    assert drawn.shape == (266, 64) == (favor.features_of(64), 64)
+    drawn = attention.draw_projection(64, torch.Generator().manual_seed(1))
+    assert drawn.shape == (266, 64) == (attention.features_of(64), 64)
     unit = drawn / drawn.norm(dim=1, keepdim=True)
     for block in unit.split(64):
         gram = block @ block.T
         assert torch.allclose(gram, torch.eye(len(block)), atol=1e-5)
     # The length of 64 independent normal numbers: sqrt(64) or a little less, deviation 0.7.
     assert 7.7 < float(drawn.norm(dim=1).mean()) < 8.2
-    again = favor.draw_projection(64, torch.Generator().manual_seed(1))
+    again = attention.draw_projection(64, torch.Generator().manual_seed(1))
     assert torch.equal(drawn, again)

@@ -14,14 +14,17 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from leadline import claims, figures, page, published, reproduce, stats, verdict_page
+from leadline import stats
 from leadline.errors import UserError
-from leadline.figures import marks, style
-from leadline.figures.judged import rows_of
-from leadline.tidy import COLUMNS
+from leadline.papers import boiarsky, claims, reproduce
+from leadline.papers import page as verdict_page
+from leadline.papers.claim_figure import rows_of
+from leadline.report import figures, page
+from leadline.report.figures import marks, style
+from leadline.report.frame import COLUMNS
 
-RUNS = published.runs()
-EVIDENCE = claims.Evidence.of(RUNS, published.tables())
+RUNS = boiarsky.runs()
+EVIDENCE = claims.Evidence.of(RUNS, boiarsky.tables())
 FILE = claims.load_claims()
 
 
@@ -70,7 +73,7 @@ def count(axes, kind, arm):
 
 
 def test_figure2_holds_every_run_its_intervals_and_named_tests(drawings):
-    rows = published.select(RUNS, artefact="Figure 2", split="validation")
+    rows = boiarsky.select(RUNS, artefact="Figure 2", split="validation")
     for metric, word in (("accuracy", "accuracy"), ("macro_f1", "macro-F1")):
         axes = panel(drawings["figure2"], f"PBMC: {word}")
         for arm in ("scbert/reference", "logreg/logreg"):
@@ -293,10 +296,10 @@ def test_reproduce_writes_figures_and_a_page_that_needs_nothing(tmp_path, capsys
 
 def test_without_out_nothing_is_drawn_and_pyplot_is_never_needed():
     program = (
-        "import sys; from leadline import reproduce\n"
+        "import sys; from leadline.papers import reproduce\n"
         "reproduce.judge('published')\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "from leadline import figures\n"
+        "from leadline.report import figures\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

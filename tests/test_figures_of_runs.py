@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from leadline import figures
 from leadline.errors import UserError
-from leadline.figures import style
-from leadline.figures.confusion import SCALE
-from leadline.figures.estimation import resampled
+from leadline.report import figures
+from leadline.report.figures import style
+from leadline.report.figures.confusion import SCALE
+from leadline.report.figures.estimation import resampled
 from leadline.stats import Interval
 from test_figures import EVIDENCE, count, frame, labelled
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from leadline import firewall
+from leadline.data.splits import leakage
+from leadline.data.splits.split import Split
 from leadline.errors import UserError
-from leadline.splits import Split
 from small import small_cells
 
 
@@ -18,7 +18,7 @@ def split_with(train, test, val=(), unlabelled=()):
 
 
 def enforce(cells, split, duplicates="drop", selection="none"):
-    return firewall.enforce(cells, split, duplicates=duplicates, selection=selection)
+    return leakage.enforce(cells, split, duplicates=duplicates, selection=selection)
 
 
 def with_row(cells, row, like):
@@ -63,9 +63,9 @@ def test_selecting_on_the_reported_set_is_said():
 def test_reported_cells_do_not_get_through_to_fit():
     cells = small_cells()
     reported = cells.take(np.array([5, 6]))
-    assert firewall.admit(cells.take(np.array([0, 1])), reported) is not None
+    assert leakage.admit(cells.take(np.array([0, 1])), reported) is not None
     with pytest.raises(AssertionError, match="1 reported cells on their way to fit"):
-        firewall.admit(cells.take(np.array([1, 5])), reported)
+        leakage.admit(cells.take(np.array([1, 5])), reported)
 
 
 def test_copies_of_reported_cells_are_taken_out_of_training():

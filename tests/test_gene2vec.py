@@ -8,8 +8,8 @@ from scipy import sparse
 
 from leadline import cli
 from leadline.errors import UserError
-from leadline.tokens import gene2vec
-from leadline.tokens.scbert import Tokens, tokenise
+from leadline.models import gene2vec__tokens_gene2vec as gene2vec
+from leadline.models.scbert.tokens import Tokens, tokenise
 from small import small_cells
 
 

@@ -7,12 +7,14 @@ import zlib
 import numpy as np
 import pytest
 
-from leadline import cli, record, results
+from leadline import cli
 from leadline.errors import UserError
-from leadline.import_wandb import Choice, curve, fields, flat, import_run, pairs
-from leadline.tracking import known_runs, offline
-from leadline.tracking.known import WandbRun
-from leadline.tracking.wandb_run import close_offline
+from leadline.runs import record, records
+from leadline.runs.tracking.wandb import import_runs__tracking_known_runs as known_runs
+from leadline.runs.tracking.wandb import offline
+from leadline.runs.tracking.wandb.import_runs import Choice, curve, fields, flat, import_run, pairs
+from leadline.runs.tracking.wandb.offline__tracking_known import WandbRun
+from leadline.runs.tracking.wandb.tracker import close_offline
 from wandb_at_home import at_home, quiet_home, server
 
 __all__ = ["at_home", "server"]
@@ -76,7 +78,7 @@ def test_offline_folders_become_records_once(theirs, tmp_path, capsys):
     shown = imported(theirs, tmp_path, capsys)
     assert shown.out == "6 imported, 1 not finished\n"
     runs_dir = tmp_path / "runs"
-    read = results.read_done(runs_dir)
+    read = records.read_done(runs_dir)
     assert len(read) == 6
     (facts,) = [facts for facts in read if facts["arm"] == "big" and facts["seed"] == 2]
     assert facts["metrics"] == {"test": {"accuracy": 0.93, "macro_f1": pytest.approx(0.83)}}
@@ -99,7 +101,7 @@ def test_offline_folders_become_records_once(theirs, tmp_path, capsys):
 
 def test_records_imported_get_statistics(theirs, tmp_path, capsys):
     imported(theirs, tmp_path, capsys)
-    frame = results.frame(results.read_done(tmp_path / "runs"))
+    frame = records.frame(records.read_done(tmp_path / "runs"))
     means = frame[frame.metric == "accuracy"].groupby("arm").value.mean()
     assert np.allclose(means, [0.93, 0.86])
     (folder,) = (tmp_path / "runs").glob("wandb-big1-*")
@@ -139,7 +141,7 @@ def test_other_options_need_a_word(theirs, tmp_path, capsys):
     assert "replace what was imported with --replace" in shown.err
     shown = imported(theirs, tmp_path, capsys, *other, "--replace")
     assert shown.out == "6 imported, 1 not finished\n"
-    assert {facts["arm"] for facts in results.read_done(tmp_path / "runs")} == {"same"}
+    assert {facts["arm"] for facts in records.read_done(tmp_path / "runs")} == {"same"}
 
 
 RUN = WandbRun(
@@ -176,7 +178,7 @@ def test_what_a_record_needs_is_asked_for(choice, message, tmp_path):
 
 def test_a_run_says_little_and_is_imported_all_the_same(tmp_path):
     assert import_run(RUN, tmp_path, changed(arm="config.a.b"), replace=False) == "imported"
-    (facts,) = results.read_done(tmp_path)
+    (facts,) = records.read_done(tmp_path)
     assert (facts["arm"], facts["model"], facts["seed"], facts["fraction"]) == ("1", "n", 3, 1.0)
     nothing = Choice(metrics={"accuracy": "word"})
     assert import_run(RUN, tmp_path, nothing, replace=False) == "without the metrics"

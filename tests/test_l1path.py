@@ -12,11 +12,11 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from leadline import compiled
 from leadline.errors import UserError
-from leadline.models import l1kernels
-from leadline.models.l1path import decision, fit_path, predict_proba
-from leadline.models.l1reference import duality_gap, gradient, objective
+from leadline.models import jit
+from leadline.models.logreg.l1 import kernels
+from leadline.models.logreg.l1.objective import duality_gap, gradient, objective
+from leadline.models.logreg.l1.path import decision, fit_path, predict_proba
 
 GRID = [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 1e3, 1e4]
 TIGHT = 1e-15  # out of reach: the path goes on until rounding stops it
@@ -315,11 +315,11 @@ def test_sparse_and_gram_models_find_the_same_optimum(monkeypatch):
     slope_W = rng.normal(0, 3, 30)
     ridge_W = np.full(30, 0.01)
     by_gram, by_columns = start_W.copy(), start_W.copy()
-    l1kernels.descend_gram(model_WW.copy(), slope_W.copy(), by_gram, 1.0, 1e-9, 500)
-    bent = l1kernels.bent_columns(
+    kernels.descend_gram(model_WW.copy(), slope_W.copy(), by_gram, 1.0, 1e-9, 500)
+    bent = kernels.bent_columns(
         *columns, np.arange(30), hessian_C, np.arange(200, dtype=np.int32), np.zeros(30)
     )
-    l1kernels.descend_columns(*bent, 200, ridge_W, slope_W.copy(), by_columns, 1.0, 1e-9, 2000)
+    kernels.descend_columns(*bent, 200, ridge_W, slope_W.copy(), by_columns, 1.0, 1e-9, 2000)
     # The columns of a model are float32.
     np.testing.assert_allclose(by_gram, by_columns, atol=1e-6)
 
@@ -329,13 +329,11 @@ def test_cells_left_out_of_a_model_keep_their_curvature_on_its_diagonal():
     csc = sparse.csc_array(X)
     hessian_C = np.random.default_rng(1).uniform(0.0, 0.25, 100)
     place_C = np.empty(100, np.int32)
-    kept = l1kernels.keep_curved(hessian_C, 0.5, place_C)
+    kept = kernels.keep_curved(hessian_C, 0.5, place_C)
     assert 0 < kept < 100
     spare_W = np.empty(12)
     columns = csc.data, csc.indices.astype(np.int32), csc.indptr.astype(np.int64)
-    data, rows, starts = l1kernels.bent_columns(
-        *columns, np.arange(12), hessian_C, place_C, spare_W
-    )
+    data, rows, starts = kernels.bent_columns(*columns, np.arange(12), hessian_C, place_C, spare_W)
     bent_MW = sparse.csc_array((data, rows, starts), shape=(kept, 12)).toarray()
     left_out = place_C < 0
     root_C1 = np.sqrt(hessian_C)[:, None]
@@ -344,12 +342,12 @@ def test_cells_left_out_of_a_model_keep_their_curvature_on_its_diagonal():
 
 
 def test_kernels_compile_where_nothing_can_be_cached(monkeypatch):
-    real = compiled.njit
+    real = jit.njit
 
     def read_only(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return real(**options)
 
-    monkeypatch.setattr(compiled, "njit", read_only)
-    assert compiled.compiled(lambda x: x + 1)(1) == 2
+    monkeypatch.setattr(jit, "njit", read_only)
+    assert jit.compiled(lambda x: x + 1)(1) == 2

@@ -15,14 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launching import is_done, science_of, task, tasks
-from leadline import config, cores, lock, preempt, run
-from leadline.compose import shipped
+from leadline import config, locks, processes
+from leadline import processes__cores as cores
+from leadline.config.compose import shipped
 from leadline.errors import UserError
-from leadline.launchers import Ending, Outcome, Task, build, choose
-from leadline.launchers import execute as executing
-from leadline.launchers.processes import Processes, shares_of_gpus
-from leadline.launchers.wire import outcome_line, read_outcome, read_task, task_line
-from leadline.launchers.worker import Worker
+from leadline.runs import run
+from leadline.studies.launchers import Ending, Outcome, Task, choose
+from leadline.studies.launchers import choose__launchers_build as build
+from leadline.studies.launchers import execute as executing
+from leadline.studies.launchers.base__launchers_wire import (
+    outcome_line,
+    read_outcome,
+    read_task,
+    task_line,
+)
+from leadline.studies.launchers.processes import Processes, shares_of_gpus
+from leadline.studies.launchers.processes__launchers_worker import Worker
 
 
 def joblib(*words):
@@ -110,18 +118,18 @@ def test_basic_computes_here_and_tells_what_became_of_each(tmp_path):
 
 def lock_held(task):
     task.folder.mkdir(parents=True)
-    return lock.hold(task.folder)
+    return locks.hold(task.folder)
 
 
 def patiently(stopping):
     """A run that begins, has the sweep stopped, and works on until it is told to end."""
 
     def compute(config):
-        with preempt.heeded() as notice, notice.deferring():
+        with processes.heeded() as notice, notice.deferring():
             stopping()
             while not notice.requested:
                 signal.sigtimedwait([], 0.01)
-        raise preempt.Preempted
+        raise processes.Preempted
 
     return compute
 
@@ -166,7 +174,7 @@ def test_a_sweeper_that_answers_sigterm_hears_it(tmp_path, monkeypatch, within):
         (run.RunFailed("x failed: MemoryError"), True, True),
         (run.RunFailed("x failed: rank 1 was killed (SIGKILL); the kernel does so"), True, True),
         (run.RunFailed("x failed: ValueError: loss is not finite"), False, False),
-        (lock.LockLost("it was taken over by another worker"), True, False),
+        (locks.LockLost("it was taken over by another worker"), True, False),
         (KeyError("a mistake of ours"), False, False),
     ],
 )
@@ -185,8 +193,8 @@ def test_a_failure_is_transient_where_another_attempt_may_succeed(
 def test_a_run_of_the_baseline_in_a_warm_worker_never_imports_torch(tmp_path):
     line = task_line(task(tmp_path, "model=logreg", "model.C=0.1", "data.fraction=0.2"))
     code = (
-        "import sys; from leadline.launchers.execute import execute;"
-        "from leadline.launchers.wire import read_task;"
+        "import sys; from leadline.studies.launchers.execute import execute;"
+        "from leadline.studies.launchers.base__launchers_wire import read_task;"
         f"outcome = execute(read_task({line!r}));"
         "print(outcome.state, 'torch' in sys.modules)"
     )
@@ -284,7 +292,7 @@ def test_a_stop_reaches_the_jobs_on_this_machine(tmp_path):
     with build(choose(["hydra/launcher=submitit_local"])[0]) as launcher:
         told = list(launcher.run([long], stop))
     assert [outcome.state for outcome in told] == [Ending.PREEMPTED]
-    assert not (long.folder / lock.NAME).exists()
+    assert not (long.folder / locks.NAME).exists()
 
 
 @pytest.mark.slow
@@ -307,8 +315,8 @@ def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path
 
 SWEEP = """
 import sys, threading
-from leadline.launchers import build, choose
-from leadline.launchers.wire import read_task
+from leadline.studies.launchers import build, choose
+from leadline.studies.launchers.base__launchers_wire import read_task
 
 def feed():
     yield read_task(sys.stdin.buffer.readline())
@@ -329,7 +337,7 @@ def test_workers_end_when_the_sweeper_is_killed(tmp_path):
         sweep.kill()
         assert select.select([worker], [], [], 60)[0]
         os.close(worker)
-    assert not list(tmp_path.rglob(lock.NAME))
+    assert not list(tmp_path.rglob(locks.NAME))
 
 
 def test_ranks_take_the_places_that_they_need():

@@ -7,11 +7,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from leadline import cli, record
-from leadline.columns import aligned
-from leadline.completion import words_of
-from leadline.compose import options
-from leadline.recorded import configuration, find_run
+from leadline import cli
+from leadline.cli.completion import words_of
+from leadline.cli.terminal import aligned
+from leadline.config.compose import options
+from leadline.runs import record
+from leadline.runs.records__recorded import configuration, find_run
 from small import saved, small_cells
 
 

@@ -14,16 +14,16 @@ from sklearn.model_selection import (
 )
 from sklearn.multiclass import OneVsRestClassifier
 
-from leadline.cells import Scale
-from leadline.compose import compose
 from leadline.config import LogregConfig
+from leadline.config.compose import compose
+from leadline.data.cells import Scale
 from leadline.errors import UserError
-from leadline.models import build
-from leadline.models.l1batch import fit_batch
-from leadline.models.l1path import decision
-from leadline.models.logreg import gpu
+from leadline.models import registry
+from leadline.models.logreg import solvers__models_logreg_gpu as gpu
 from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.choice import Choice
+from leadline.models.logreg.cross_validation__models_logreg_choice import Choice
+from leadline.models.logreg.l1.fista import fit_batch
+from leadline.models.logreg.l1.path import decision
 from leadline.models.logreg.solvers import solve
 from small import small_cells
 
@@ -38,7 +38,7 @@ def halves(**changes):
 
 
 def fitted(train, seed=1, cache=None, threads=1, **changes):
-    model = build(config(**changes), seed=seed, cache=cache, threads=threads)
+    model = registry(config(**changes), seed=seed, cache=cache, threads=threads)
     return model, model.fit(train, None)
 
 
@@ -80,9 +80,9 @@ def test_the_path_agrees_with_liblinear_where_that_converges():
 
 
 def embedded():
-    from leadline import catalog
+    from leadline.data import datasets
 
-    return catalog.load(compose([]).data, None)
+    return datasets.load(compose([]).data, None)
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_what_was_solved_is_not_solved_again(tmp_path, monkeypatch):
     def no_more(*_, **__):
         pytest.fail("solved again")
 
-    monkeypatch.setattr("leadline.models.logreg.problem.solve", no_more)
+    monkeypatch.setattr("leadline.models.logreg.cross_validation.solve", no_more)
     again, same = fitted(train, seed=2, cache=tmp_path)
     np.testing.assert_array_equal(again.predict_proba(test), fresh)
     assert same.facts == fit.facts
@@ -354,8 +354,8 @@ def test_a_batch_on_a_device_finds_the_same_optimum(monkeypatch):
     train, test = halves(sizes=(40, 40, 40), signal=1.6)
     settings = {"grid": [0.01, 0.1, 1.0, 10.0], "tolerance": 1e-7}
     plain, fit = fitted(train, **settings)
-    monkeypatch.setattr("leadline.models.logreg.gpu.fit_batch", on_cpu)
-    model = build(config(**settings), seed=1, device="a gpu")
+    monkeypatch.setattr("leadline.models.logreg.solvers__models_logreg_gpu.fit_batch", on_cpu)
+    model = registry(config(**settings), seed=1, device="a gpu")
     found = model.fit(train, None)
     ours, theirs = (one.facts["cross_validation"] for one in (fit, found))
     assert theirs["accuracy"] == pytest.approx(ours["accuracy"]) and all(theirs["converged"])

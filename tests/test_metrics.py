@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as peer
 
-from leadline import metrics
+from leadline.stats import metrics
 
 
 @st.composite

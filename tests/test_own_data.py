@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from leadline import cli
-from leadline.ablate import planned
-from leadline.study import expand, read
+from leadline.cli.ablate import planned
+from leadline.studies import expand, read
 from small import saved, small_cells
 
 
@@ -190,7 +190,7 @@ def test_work_follows_from_the_number_of_cells(tmp_path, monkeypatch):
     path = saved(small_cells((40, 30, 30), n_genes=60), tmp_path / "o.h5ad", label="cell_type")
     words = [f"data.path={path}", "data.label=cell_type"]
     # The package gives the function of that name, not the module.
-    expanding, done = sys.modules["leadline.study.expand"], []
+    expanding, done = sys.modules["leadline.studies.expand"], []
     for count in (299, 799, 2499, 7999, 49_999, 50_000):
         monkeypatch.setattr(expanding, "cells_in", lambda *_, n=count: n)
         plan = expand(read("own_data"), words)

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leadline import cli, own, record
-from leadline.compose import compose
+from leadline import cli
+from leadline.config import python_class
+from leadline.config.compose import compose
 from leadline.errors import UserError
-from leadline.models.own import checked, seeded
+from leadline.models.external.python_class import checked, seeded
+from leadline.runs import record
 from small import saved, small_cells
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +42,7 @@ def module(tmp_path, monkeypatch):
     """Write a module into the current folder, under a name that no other test uses."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    own.find.cache_clear()
+    python_class.find.cache_clear()
     written = []
 
     def write(text, name="my_model"):
@@ -50,7 +52,7 @@ def module(tmp_path, monkeypatch):
         return unique
 
     yield write
-    own.find.cache_clear()
+    python_class.find.cache_clear()
     for name in written:
         sys.modules.pop(name, None)
 
@@ -86,7 +88,7 @@ def test_other_options_and_another_source_make_another_run(module):
     ids = {run(name, *words)[0].name for words in ([], ["model.pretrained=false"], ["seed=2"])}
     assert len(ids) == 3
     Path(f"{name}.py").write_text(GOOD + "\n# changed\n")
-    own.find.cache_clear()
+    python_class.find.cache_clear()
     assert run(name)[0].name not in ids
 
 
@@ -211,8 +213,10 @@ def test_pretrained_false_needs_a_class_that_knows_it(module, capsys):
 
 def test_an_installed_package_gives_a_model_a_short_name(module, monkeypatch, capsys):
     name = module(GOOD)
-    point = EntryPoint(name="mine", value=f"{name}:Mine", group=own.GROUP)
-    monkeypatch.setattr(own, "entry_points", lambda group: [point] if group == own.GROUP else [])
+    point = EntryPoint(name="mine", value=f"{name}:Mine", group=python_class.GROUP)
+    monkeypatch.setattr(
+        python_class, "entry_points", lambda group: [point] if group == python_class.GROUP else []
+    )
     config = compose(["model=mine"])
     assert (config.model.name, config.model.target) == ("mine", f"{name}:Mine")
     assert cli.main(["list", "models"]) == cli.GOOD
@@ -243,7 +247,7 @@ def test_a_finished_run_names_new_cells(module, capsys):
     words = ["predict", "--run", folder.name, "--cells", "cells.h5ad", "--out", "labels.csv"]
     assert cli.main(words) == cli.GOOD
     Path(f"{name}.py").write_text(GOOD + "\n# changed\n")
-    own.find.cache_clear()
+    python_class.find.cache_clear()
     assert cli.main(words) == cli.MISTAKE
     assert "belongs to one version of its file" in capsys.readouterr().err
 
@@ -264,8 +268,8 @@ def test_a_class_takes_part_in_a_study(module, tmp_path, capsys):
 
 def test_quoted_words_mean_the_same(module):
     name = module(GOOD)
-    plain = own.translated([f"model=python:{name}.Mine"], [])
-    assert own.translated([f"model='python:{name}.Mine'"], []) == plain
+    plain = python_class.translated([f"model=python:{name}.Mine"], [])
+    assert python_class.translated([f"model='python:{name}.Mine'"], []) == plain
     assert plain[0] == "model=python" and f"model.target='{name}:Mine'" in plain
 
 

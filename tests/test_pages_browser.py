@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from browser import Browser, executable
-from leadline import reproduce
+from leadline.papers import reproduce
 from leadline.report import write_report
 from records import write_manifest, write_pretraining, write_run
 
@@ -45,8 +45,8 @@ def pages(tmp_path_factory):
 
 def real_study(runs):
     """Run every quick model on the embedded cells, as `leadline ablate own_data` would."""
-    from leadline.compose import compose
-    from leadline.run import run
+    from leadline.config.compose import compose
+    from leadline.runs.run import run
 
     models = ("logreg", "mlp", "nearest_centroid", "majority")
     made = []

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from leadline.cli import main
-from leadline.planning import duration
-from leadline.study.estimate import Basis, Estimator, Past, learn, probe, shape, work_of
-from leadline.study.naming import Run, name_runs
+from leadline.cli.plan import duration
+from leadline.studies.estimate import Basis, Estimator, Past, learn, probe, shape, work_of
+from leadline.studies.naming import Run, name_runs
 
 STUDY = {
     "question": "How long?",
@@ -68,7 +68,7 @@ def test_tables_for_people(words, capsys, monkeypatch):
     assert "12 runs, 12 to do" in told and "--probe measures ten steps" in told
     assert main(["plan", *words, "--watch"]) == 0
     assert "0 of 12 runs done" in capsys.readouterr().out
-    monkeypatch.setattr("leadline.planning.MOST_ROWS", 11)
+    monkeypatch.setattr("leadline.cli.plan.MOST_ROWS", 11)
     assert main(["plan", *words]) == 0
     told = capsys.readouterr()
     assert "12 runs" in told.out and "--json lists every run" in told.err
@@ -76,7 +76,7 @@ def test_tables_for_people(words, capsys, monkeypatch):
 
 @pytest.fixture
 def runs(study, tmp_path):
-    from leadline.study import expand, read
+    from leadline.studies import expand, read
 
     return name_runs(expand(read(study), [f"runs_dir={tmp_path}/runs", "seed=1"]))
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from leadline import cli, record
-from leadline.cells import Scale
-from leadline.models import likeness
-from leadline.predict import genes
+from leadline import cli
+from leadline.data.cells import Scale
+from leadline.data.cells import genes__predict_genes as genes
+from leadline.models import novelty
+from leadline.runs import record
 from small import saved, small_cells
 
 SIZES = (120, 100, 80)
@@ -198,11 +199,11 @@ def test_likeness_leaves_each_training_cell_out_of_its_own_mean():
     naive = []
     for centre in (np.zeros(len(cells.genes)), means.mean(axis=0)):
         seen = [nearest_without(i, dense, cells.labels_C, centre) for i in range(len(dense))]
-        naive.append(np.quantile(seen, likeness.TAIL / 2))
+        naive.append(np.quantile(seen, novelty.TAIL / 2))
     for matrix in (dense, cells.lognorm()):
-        found = likeness.learn(matrix, cells.labels_C)
+        found = novelty.learn(matrix, cells.labels_C)
         assert [found.floor, found.centred_floor] == pytest.approx(naive, abs=1e-5)
-    back = likeness.Likeness.of(found.arrays())
+    back = novelty.Likeness.of(found.arrays())
     np.testing.assert_allclose(back.means_HD, found.means_HD, rtol=1e-3)
     assert (back.floor, back.centred_floor) == (found.floor, found.centred_floor)
 
@@ -221,7 +222,7 @@ def nearest_without(i, dense, labels, centre):
 def test_cells_of_an_unknown_type_are_unlike():
     cells = small_cells((200, 200, 200), n_genes=100)
     known, new = np.flatnonzero(cells.labels_C < 2), np.flatnonzero(cells.labels_C == 2)
-    found = likeness.learn(cells.lognorm()[known], cells.labels_C[known])
+    found = novelty.learn(cells.lognorm()[known], cells.labels_C[known])
     assert found.unlike(cells.lognorm()[new]).mean() > 0.5
 
 
@@ -229,9 +230,9 @@ def test_likeness_holds_its_promise_on_fresh_cells():
     whole = small_cells((1500, 1500), n_genes=60)
     half = np.arange(len(whole)) % 2 == 0
     train, fresh = whole.take(np.flatnonzero(half)), whole.take(np.flatnonzero(~half))
-    unlike = likeness.learn(train.lognorm(), train.labels_C).unlike(fresh.lognorm())
+    unlike = novelty.learn(train.lognorm(), train.labels_C).unlike(fresh.lognorm())
     assert 0.002 < unlike.mean() < 0.03
-    assert not likeness.is_suspicious(unlike)
+    assert not novelty.is_suspicious(unlike)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_likeness_holds_its_promise_on_fresh_cells():
                                       (10, 100, True), (90, 1000, False)]
 )  # fmt: skip
 def test_a_warning_needs_many_cells_and_more_than_chance(unlike, cells, expected):
-    assert likeness.is_suspicious(np.arange(cells) < unlike) is expected
+    assert novelty.is_suspicious(np.arange(cells) < unlike) is expected
 
 
 def test_training_cells_that_moved_are_named(made, tmp_path, capsys):

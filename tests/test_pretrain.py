@@ -12,23 +12,13 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from killing import Killed, die_before
-from leadline import (
-    corpus,
-    distributed,
-    job,
-    metrics,
-    models,
-    origins,
-    pretrain,
-    record,
-    results,
-    trainer,
-)
-from leadline.compose import compose
+from leadline import distributed, models, training
 from leadline.config import TrainConfig
+from leadline.config.compose import compose
+from leadline.data.splits import pretraining_cells
 from leadline.errors import UserError
 from leadline.models.network import Moment
-from leadline.models.scbert_pretraining import (
+from leadline.models.scbert.pretraining import (
     MASK,
     HiddenBins,
     MaskedTokens,
@@ -37,10 +27,14 @@ from leadline.models.scbert_pretraining import (
     masks,
     modes,
 )
-from leadline.preempt import Notice
-from leadline.record import State
-from leadline.run import run
-from leadline.tokens.scbert import N_TOKENS, tokenise
+from leadline.models.scbert.tokens import N_TOKENS, tokenise
+from leadline.processes import Notice
+from leadline.runs import prepare, record, starting_weights
+from leadline.runs import records as results
+from leadline.runs.record import State
+from leadline.runs.run import run
+from leadline.runs.tasks import pretrain
+from leadline.stats import metrics
 from pretrainable import Fake
 from small import small_cells
 
@@ -240,11 +234,11 @@ def test_a_network_no_better_than_the_best_rule_is_warned_of(scores, warned):
 
 def pretrainer(collapsed=False, world=None, vault=None, notice=None, **train):
     settings = {"epochs": 3, "batch_size": 8, "threads": 1} | train
-    setting = trainer.Setting(
+    setting = training.Setting(
         train=TrainConfig(**settings),
         seed=3,
         world=world or distributed.World(),
-        vault=vault or trainer.Memory(),
+        vault=vault or training.Memory(),
         notice=notice or Notice(),
     )
     return pretrain.Pretrainer(Fake(collapsed), setting)
@@ -284,7 +278,7 @@ def test_pieces_of_a_batch_change_nothing():
 
 @pytest.mark.slow
 def test_two_ranks_do_what_one_does():
-    from leadline.launch import ranks
+    from leadline.training.ranks import ranks
 
     rows, scores = ranks(2, "cpu", pretrain_on_rank, {})
     expected_rows, expected = pretrain_on_rank()
@@ -348,7 +342,7 @@ def test_its_numbers_stand_in_the_frame_beside_those_of_other_tasks(made):
 
 
 def test_claims_about_masking_are_judged_by_such_records(made):
-    from leadline import claims
+    from leadline.papers import claims
 
     facts = record.read_facts(made) | {"dataset": "panglao", "model": "scbert"}
     records = [facts | {"arm": "reference"}, facts | {"arm": "no_gene2vec"}]
@@ -361,14 +355,14 @@ def test_claims_about_masking_are_judged_by_such_records(made):
 
 def test_the_corpus_holds_neither_reported_nor_selection_cells(made):
     config = compose(words(made.parent))
-    matter = job.name(config)
-    kept = corpus.read(made)
+    matter = prepare.name(config)
+    kept = pretraining_cells.read(made)
     for rows, inside in (
         (matter.split.train, True),
         (matter.split.test, False),
         (matter.split.val, False),
     ):
-        found = corpus.seen(kept, matter.cells.take(rows), copies=False)
+        found = pretraining_cells.seen(kept, matter.cells.take(rows), copies=False)
         assert found.all() if inside else not found.any()
 
 
@@ -434,7 +428,7 @@ class WithStart:
 
 
 def origin_of(word, folder, *more):
-    return origins.origins(started(word, folder, *more)).get("pretrained")
+    return starting_weights.origins(started(word, folder, *more)).get("pretrained")
 
 
 @pytest.mark.parametrize("word", ["false", "False", " FALSE "])
@@ -447,7 +441,7 @@ def test_a_run_is_named_by_its_id_or_by_the_path_of_its_record(made):
     assert by_id == by_path
     assert by_id.identity == made.name
     assert by_id.path == made / "checkpoints" / "pretrained.pt"
-    origins.require_ready(by_id, started(made.name, made.parent))
+    starting_weights.require_ready(by_id, started(made.name, made.parent))
 
 
 def test_a_file_is_known_by_its_content_and_never_by_its_path(tmp_path):
@@ -467,12 +461,12 @@ def test_a_file_is_known_by_its_content_and_never_by_its_path(tmp_path):
 def test_a_run_that_is_not_done_is_refused_with_the_command_that_makes_it(made, tmp_path):
     origin = origin_of(made.name, tmp_path)
     with pytest.raises(UserError, match=r"missing .*model=mlp data=pbmc68k_reduced seed=1"):
-        origins.require_ready(origin, started(made.name, tmp_path))
+        starting_weights.require_ready(origin, started(made.name, tmp_path))
     folder = tmp_path / made.name
     folder.mkdir()
     (folder / "config.yaml").write_text((made / "config.yaml").read_text())
     with pytest.raises(UserError, match=r"interrupted .*seed=1 train.epochs=2"):
-        origins.require_ready(origin, started(made.name, tmp_path))
+        starting_weights.require_ready(origin, started(made.name, tmp_path))
 
 
 def test_weights_that_were_changed_are_refused(made, tmp_path):
@@ -481,20 +475,22 @@ def test_weights_that_were_changed_are_refused(made, tmp_path):
     with open(folder / "checkpoints" / "pretrained.pt", "ab") as file:
         file.write(b"!")
     with pytest.raises(UserError, match="weights of a finished run must not change"):
-        origins.require_ready(origin, started(folder.name, tmp_path))
+        starting_weights.require_ready(origin, started(folder.name, tmp_path))
     (folder / "checkpoints" / "pretrained.pt").unlink()
     with pytest.raises(UserError, match="is not there"):
-        origins.require_ready(origin, started(folder.name, tmp_path))
+        starting_weights.require_ready(origin, started(folder.name, tmp_path))
 
 
 def test_a_run_of_another_task_or_model_is_refused(made, tmp_path):
     folder = run(compose(["model=majority", f"runs_dir={tmp_path}"]))
     with pytest.raises(UserError, match="task=classify model=majority"):
-        origins.require_ready(origin_of(folder.name, tmp_path), started(folder.name, tmp_path))
+        starting_weights.require_ready(
+            origin_of(folder.name, tmp_path), started(folder.name, tmp_path)
+        )
     other = started(made.name, made.parent)
     other.model.name = "scgpt"
     with pytest.raises(UserError, match="must name a run of task=pretrain model=scgpt"):
-        origins.require_ready(origin_of(made.name, made.parent), other)
+        starting_weights.require_ready(origin_of(made.name, made.parent), other)
 
 
 def test_a_word_that_is_nothing_is_refused_with_the_nearest(made):
@@ -506,7 +502,7 @@ def test_published_weights_that_are_not_there_say_where_to_get_them(tmp_path):
     config = started("published", tmp_path, f"data_dir={tmp_path}")
     config.model.name = "scbert"
     with pytest.raises(UserError, match="panglao_pretrain.pth: got nothing there; get https"):
-        origins.origins(config)
+        starting_weights.origins(config)
 
 
 def test_a_published_list_of_genes_serves_gene2vec_too(tmp_path):
@@ -519,12 +515,12 @@ def test_a_network_of_another_size_is_refused(made):
     config, origin = started(made.name, made.parent), origin_of(made.name, made.parent)
     stored = made / "config.yaml"
     assert "hidden" in stored.read_text()
-    origins.require_size(origin, config)
+    starting_weights.require_size(origin, config)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(origins, "SIZES", ("hidden",))
+        patched.setattr(starting_weights, "SIZES", ("hidden",))
         config.model.hidden = [7]
         with pytest.raises(UserError, match=r"hidden=\[7\] instead of \[256\]; add model.hidden"):
-            origins.require_size(origin, config)
+            starting_weights.require_size(origin, config)
 
 
 @pytest.mark.slow
@@ -557,12 +553,12 @@ def test_scbert_starts_from_a_pretraining_of_its_own(gene2vec, tmp_path):
 
 def test_a_pretraining_that_saw_the_reported_cells_is_refused(made):
     origin = origin_of(made.name, made.parent)
-    here = job.name(compose(["model=mlp"]))
+    here = prepare.name(compose(["model=mlp"]))
     reported = here.cells.take(here.split.test)
-    origins.require_unseen(origin, reported, started(made.name, made.parent))
-    elsewhere = job.name(compose(["model=mlp", "protocol.split_seed=1"]))
+    starting_weights.require_unseen(origin, reported, started(made.name, made.parent))
+    elsewhere = prepare.name(compose(["model=mlp", "protocol.split_seed=1"]))
     with pytest.raises(UserError, match=r"99 of 140 reported cells in the corpus of mlp-pre"):
-        origins.require_unseen(
+        starting_weights.require_unseen(
             origin,
             elsewhere.cells.take(elsewhere.split.test),
             started(made.name, made.parent),
@@ -581,27 +577,27 @@ def renamed(cells, ids):
 
 def test_cells_are_known_by_id_and_by_what_they_express():
     cells = small_cells(sizes=(20, 30), n_genes=200)
-    kept = corpus.describe(cells)
-    assert corpus.seen(kept, cells, copies=False).all()
+    kept = pretraining_cells.describe(cells)
+    assert pretraining_cells.seen(kept, cells, copies=False).all()
     # On another scale, with the genes in another order, they are the same cells.
     order = np.random.default_rng(0).permutation(200)
     turned = small_cells(
         sizes=(20, 30), n_genes=200, matrix_CG=cells.matrix_CG[:, order], genes=cells.genes[order]
     )
-    assert corpus.seen(kept, turned, copies=False).all()
+    assert pretraining_cells.seen(kept, turned, copies=False).all()
     # The same barcodes in another experiment are other cells.
     other = small_cells(sizes=(20, 30), n_genes=200, seed=9)
-    assert not corpus.seen(kept, other, copies=True).any()
+    assert not pretraining_cells.seen(kept, other, copies=True).any()
     # The same cells under other names are copies.
     copies = renamed(cells, [f"other{i}" for i in range(50)])
-    assert corpus.seen(kept, copies, copies=True).all()
-    assert not corpus.seen(kept, copies, copies=False).any()
+    assert pretraining_cells.seen(kept, copies, copies=True).all()
+    assert not pretraining_cells.seen(kept, copies, copies=False).any()
 
 
 def test_with_other_genes_the_ids_decide():
     cells = small_cells(sizes=(20, 30), n_genes=200)
     fewer = small_cells(sizes=(20, 30), n_genes=100, matrix_CG=cells.matrix_CG[:, :100])
-    assert corpus.seen(corpus.describe(cells), fewer, copies=False).all()
+    assert pretraining_cells.seen(pretraining_cells.describe(cells), fewer, copies=False).all()
 
 
 # ---- settings that do not go together
@@ -628,7 +624,7 @@ def test_cells_with_too_few_genes_are_set_aside(label, tmp_path):
         config = compose(
             [f"task={task}", "model=mlp", f"data.label={label}", "data.min_genes=200", *hard]
         )
-        matter = job.name(config)
+        matter = prepare.name(config)
         held = np.diff(matter.cells.matrix_CG.indptr)
         split = matter.split
         assert held[split.dropped].max() < 200
@@ -637,14 +633,14 @@ def test_cells_with_too_few_genes_are_set_aside(label, tmp_path):
         assert len(used) + len(split.dropped) == 700
         assert f"set aside: {len(split.dropped)} cells" in " ".join(split.warnings)
     with pytest.raises(UserError, match="none of 700 expresses 1,000"):
-        job.name(compose(["data.min_genes=1000"]))
+        prepare.name(compose(["data.min_genes=1000"]))
 
 
 def test_labels_and_what_only_they_decide_do_not_name_a_pretraining(tmp_path):
     first, second = (
-        job.name(compose(words(tmp_path, *more))).run_id
+        prepare.name(compose(words(tmp_path, *more))).run_id
         for more in ([], ["protocol.metric_labels=all", "protocol.class_weights=train"])
     )
     assert first == second
-    other = job.name(compose(words(tmp_path, "train.lr=0.1"))).run_id
+    other = prepare.name(compose(words(tmp_path, "train.lr=0.1"))).run_id
     assert other != first

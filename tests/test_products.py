@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.models import products
-from leadline.models.products import linear, product
+from leadline.models import linear as products
+from leadline.models.linear import linear, product
 
 SIZES = st.integers(1, 40)
 

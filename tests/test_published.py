@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leadline import published
 from leadline.errors import UserError
-from leadline.tidy import COLUMNS
+from leadline.papers import boiarsky
+from leadline.report.frame import COLUMNS
 
 
 @pytest.fixture(scope="module")
 def runs():
-    return published.runs()
+    return boiarsky.runs()
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return published.tables()
+    return boiarsky.tables()
 
 
 def raw(name):
-    text = files("leadline.published").joinpath(name).read_text(encoding="utf-8")
+    text = files("leadline.papers.boiarsky").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -43,7 +43,7 @@ def test_values_are_those_of_the_file(runs):
 
 def test_figures_carry_their_reading_error_and_prints_their_rounding(runs):
     kinds = [row["precision"] for row in raw("published_runs.csv")]
-    widths = published.half_widths(runs)
+    widths = boiarsky.half_widths(runs)
     expected = {
         "full": 0.0,
         "exact": 0.0,
@@ -63,20 +63,20 @@ def test_figures_carry_their_reading_error_and_prints_their_rounding(runs):
 
 
 def test_rounding_of_printed_numbers_depends_on_their_digits(runs):
-    masked = published.select(runs, artefact="Table 3", arm="no_gene2vec")
+    masked = boiarsky.select(runs, artefact="Table 3", arm="no_gene2vec")
     by_metric = dict(zip(masked["metric"], masked["precision"], strict=True))
     assert by_metric["masking_accuracy"] == pytest.approx(5e-5)
     assert by_metric["heuristic_accuracy_most_common_bin"] == "full"
-    fraction = published.select(runs, metric="fraction_in_[0,1)")
+    fraction = boiarsky.select(runs, metric="fraction_in_[0,1)")
     assert fraction["precision"].item() == pytest.approx(5e-10)
 
 
 def test_seeds_are_printed_ones_only(runs):
-    reference = published.select(runs, artefact="Table 2", arm="reference", metric="accuracy")
+    reference = boiarsky.select(runs, artefact="Table 2", arm="reference", metric="accuracy")
     assert reference["seed"].dropna().tolist() == [1000, 2000, 3000, 4000, 2021, 2022, 2023]
     assert reference["seed"].isna().sum() == 3
     assert reference["note"].str.contains("inferred").sum() == 3
-    few_shot = published.select(runs, artefact="Figure 2", fraction=0.1, metric="accuracy")
+    few_shot = boiarsky.select(runs, artefact="Figure 2", fraction=0.1, metric="accuracy")
     validation = few_shot[few_shot["split"] == "validation"]
     assert sorted(validation["seed"]) == [0, 0, 1, 1, 2, 2]
 
@@ -102,7 +102,7 @@ def test_digitised_means_agree_with_the_printed_ones(runs, tables):
             & tables["artefact"].str.startswith("Figure 3")
         ]
         printed = same["mean"].item()
-        width = published.half_widths(group)
+        width = boiarsky.half_widths(group)
         assert abs(group["value"].mean() - printed) <= width.mean() + 1e-9, (dataset, metric)
         checked += 1
     assert checked >= 40
@@ -116,33 +116,33 @@ def test_splits_say_what_the_number_was_computed_on(runs):
 
 
 def test_tables_hold_printed_and_recomputed_numbers(tables):
-    row = published.select(
+    row = boiarsky.select(
         tables, artefact="Table 2", arm="reference vs no_gene2vec", metric="accuracy"
     ).squeeze()
     assert row["printed"] == "3.67e-3" and row["p_value"] == 0.0036744992642910456
     assert (row["n_a"], row["n_b"]) == (10, 10) and np.isnan(row["value"])
-    mean = published.select(tables, artefact="Table 2", arm="no_gene2vec", metric="macro_f1")
+    mean = boiarsky.select(tables, artefact="Table 2", arm="no_gene2vec", metric="macro_f1")
     assert mean["value"].item() == mean["mean"].item() == 0.5945706463907828
 
 
 def test_frames_are_fresh_copies():
-    frame = published.runs()
+    frame = boiarsky.runs()
     frame["value"] = 0.0
-    assert published.runs()["value"].iloc[0] != 0.0
+    assert boiarsky.runs()["value"].iloc[0] != 0.0
 
 
 def test_select_keeps_its_input_and_names_what_is_unknown(runs):
     before = runs.copy()
-    chosen = published.select(runs, artefact="Table 1", metric="accuracy")
+    chosen = boiarsky.select(runs, artefact="Table 1", metric="accuracy")
     chosen["value"] = -1.0
     pd.testing.assert_frame_equal(runs, before)
     with pytest.raises(UserError, match="did you mean accuracy"):
-        published.select(runs, metric="acuracy")
+        boiarsky.select(runs, metric="acuracy")
     with pytest.raises(UserError, match="must name a column"):
-        published.select(runs, metrics="accuracy")
-    assert published.select(runs, model="scgpt", dataset="zheng68k").empty
+        boiarsky.select(runs, metrics="accuracy")
+    assert boiarsky.select(runs, model="scgpt", dataset="zheng68k").empty
 
 
 def test_select_works_on_our_own_results_too():
     own = pd.DataFrame({"artefact": [None, "Table 1; Table 2"], "metric": ["accuracy"] * 2})
-    assert published.select(own, artefact="Table 2").index.tolist() == [1]
+    assert boiarsky.select(own, artefact="Table 2").index.tolist() == [1]

@@ -13,12 +13,14 @@ from types import SimpleNamespace
 import pytest
 
 from launching import is_done, tasks
-from leadline import lock, record
+from leadline import locks
 from leadline.errors import UserError
-from leadline.launchers import Ending, Outcome, build, choose
-from leadline.launchers.ray_cluster import Seat, judged
-from leadline.launchers.wire import read_outcome, task_line
-from leadline.launchers.worker import Worker
+from leadline.runs import record
+from leadline.studies.launchers import Ending, Outcome, choose
+from leadline.studies.launchers import choose__launchers_build as build
+from leadline.studies.launchers.base__launchers_wire import read_outcome, task_line
+from leadline.studies.launchers.processes__launchers_worker import Worker
+from leadline.studies.launchers.ray_cluster import Seat, judged
 
 HERE = Path(__file__).parent
 
@@ -97,7 +99,7 @@ def kill_both_kinds(runs, ended):
     for task, who in ((actors, parent), (workers, lambda pid: pid)):
         owner = None
         while owner is None and not ended.wait(0.05):
-            owner = (lock.read(task.folder / lock.NAME) or {}).get("pid")
+            owner = (locks.read(task.folder / locks.NAME) or {}).get("pid")
             if owner is not None and not (task.folder / "checkpoints" / "last.pt").exists():
                 owner = None
         if owner is not None:
@@ -129,7 +131,7 @@ def test_killed_workers_are_all_that_is_left_to_do(on_ray, tmp_path):
 
     to_do, told = sweep(on_ray, listed)
     assert to_do == 2 and {outcome.state for outcome in told.values()} == {Ending.DONE}
-    assert all(map(is_done, long)) and not list(runs_dir.rglob(lock.NAME))
+    assert all(map(is_done, long)) and not list(runs_dir.rglob(locks.NAME))
     assert {record.read_facts(task.folder)["cost"]["attempts"] for task in long} == {2}
 
 
@@ -155,7 +157,7 @@ def test_a_stop_checkpoints_and_a_killed_sweeper_leaves_nothing_running(on_ray, 
 def watched(task):
     """Wait until a run is at work on its first epochs; give a handle of its process."""
     while True:
-        owner = lock.read(task.folder / lock.NAME)
+        owner = locks.read(task.folder / locks.NAME)
         if owner and (task.folder / "checkpoints" / "last.pt").exists():
             with contextlib.suppress(ProcessLookupError):
                 return os.pidfd_open(owner["pid"])

@@ -40,7 +40,9 @@ def place(tmp_path, monkeypatch):
     cells = small_cells((60, 60, 60))
     saved(cells, tmp_path / "cells.h5ad", label="cell_type", batch=np.repeat(["a", "b"], 90))
     # New cells of the embedded set's kind, without labels.
-    shutil.copy(ROOT / "src/leadline/embedded/pbmc68k_reduced.h5ad", tmp_path / "new.h5ad")
+    shutil.copy(
+        ROOT / "src/leadline/data/datasets/embedded/pbmc68k_reduced.h5ad", tmp_path / "new.h5ad"
+    )
     text = (ROOT / "docs/own_model.md").read_text()
     (tmp_path / "my_model.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
     scripts = tmp_path / "bin"

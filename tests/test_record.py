@@ -6,9 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from leadline import atomic, lock, record
+from leadline import files, locks
 from leadline.errors import UserError
-from leadline.record import Predictions, State
+from leadline.runs import record
+from leadline.runs.record import Predictions, State
 
 
 def some_predictions():
@@ -36,7 +37,7 @@ def test_states_from_missing_to_done(tmp_path):
         assert record.state(folder) is State.RUNNING
         opened.finish()
     assert record.state(folder) is State.DONE
-    assert not (folder / lock.NAME).exists()
+    assert not (folder / locks.NAME).exists()
 
 
 def test_a_failure_is_kept_until_the_next_attempt(tmp_path):
@@ -83,7 +84,7 @@ def test_a_changed_file_is_noticed(tmp_path):
 
 
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
-    leftover = tmp_path / f"{atomic.TEMPORARY}123"
+    leftover = tmp_path / f"{files.TEMPORARY}123"
     leftover.write_text("half a file")
     with record.open_record(tmp_path):
         assert not leftover.exists()
@@ -92,29 +93,29 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
 def test_whoever_lost_the_lock_cannot_finish(tmp_path):
     with record.open_record(tmp_path) as opened:
         write_all(opened)
-        (tmp_path / lock.NAME).write_text(json.dumps({"token": "another"}))
-        with pytest.raises(lock.LockLost):
+        (tmp_path / locks.NAME).write_text(json.dumps({"token": "another"}))
+        with pytest.raises(locks.LockLost):
             opened.finish()
     assert not (tmp_path / record.DONE).exists()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    atomic.write_text(path, "old")
+    files.write_text(path, "old")
 
     def full_disk(handle):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
-        atomic.write_text(path, "new")
+        files.write_text(path, "new")
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
 
 def test_numbers_that_json_does_not_know_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        atomic.write_json(tmp_path / "x.json", {"value": float("nan")})
+        files.write_json(tmp_path / "x.json", {"value": float("nan")})
     assert not (tmp_path / "x.json").exists()
 
 
@@ -136,9 +137,9 @@ def test_a_lock_left_by_a_worker_killed_after_the_end_is_tidied(tmp_path):
     with record.open_record(tmp_path) as opened:
         write_all(opened)
         opened.finish()
-    stale = {"token": "x", "host": lock.identity(1)["host"], "pid": 1, "started": "gone/1"}
-    (tmp_path / lock.NAME).write_text(json.dumps(stale))
-    (tmp_path / f"{atomic.TEMPORARY}1").write_text("half")
+    stale = {"token": "x", "host": locks.identity(1)["host"], "pid": 1, "started": "gone/1"}
+    (tmp_path / locks.NAME).write_text(json.dumps(stale))
+    (tmp_path / f"{files.TEMPORARY}1").write_text("half")
     record.tidy(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "DONE",

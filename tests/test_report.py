@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from leadline import cli, record, results
+from leadline import cli
 from leadline.errors import UserError
-from leadline.figures.cost import spelled, ticks
-from leadline.report import material, plots, write_report
+from leadline.report import figure_data, study_figures, write_report
 from leadline.report.answer import answer
-from leadline.report.compare import comparisons, flags_of
-from leadline.report.enough import first_line
-from leadline.report.gather import gather
-from leadline.report.mcnemar import mcnemar_table
-from leadline.report.tables import differences_table
+from leadline.report.baseline_answer import first_line
+from leadline.report.compare.study import comparisons, flags_of
+from leadline.report.figures.cost import spelled, ticks
+from leadline.report.study import gather
+from leadline.report.study_tables import differences_table
+from leadline.report.study_tables__report_mcnemar import mcnemar_table
+from leadline.runs import record
+from leadline.runs import records as results
 from records import CLASSES, write_manifest, write_pretraining, write_run
 
 NASTY = "<script>alert(1)</script>"
@@ -38,7 +40,7 @@ def drawn():
 def quick(request, monkeypatch):
     """Leave figures out where a test does not ask for them: each takes half a second."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(plots, "draw_all", lambda *_: ([], {}))
+        monkeypatch.setattr(study_figures, "draw_all", lambda *_: ([], {}))
 
 
 class Text(HTMLParser):
@@ -452,7 +454,7 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
     write_manifest(tmp_path, "f", against, made, artefacts=["Figure 4", "Figure 5", "Table 1"],
                    published="Figure 2")  # fmt: skip
     (study,) = gather(tmp_path, [], 0.01)
-    drawn, skipped = plots.draw_all(study, comparisons(study), tmp_path, False)
+    drawn, skipped = study_figures.draw_all(study, comparisons(study), tmp_path, False)
     assert not skipped
     by_name = {each.wide.name: each for each in drawn}
     assert set(by_name) == {
@@ -462,7 +464,7 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
     assert by_name["confusion"].fixed and not by_name["runs"].fixed
     assert "scBERT, published at 100 %" in by_name["few_shot"].wide.description
     assert by_name["figure4"].wide.title.startswith("Figure 4")
-    assert [table.name for table in plots.paper_tables(study)] == ["table1"]
+    assert [table.name for table in study_figures.paper_tables(study)] == ["table1"]
     for each in drawn:
         assert each.narrow.figure.get_figwidth() < each.wide.figure.get_figwidth()
         assert len(each.wide.description) > 40
@@ -473,14 +475,14 @@ def test_confusions_add_up_and_learning_curves_know_their_modes(tmp_path):
         write_run(tmp_path, seed=seed, accuracy=0.6 if seed < 4 else 0.8 + seed / 1000, epochs=3)
     write_run(tmp_path, seed=9, accuracy=0.35, epochs=3, warnings=["collapsed: every cell is 'B'"])
     records = results.read_done(tmp_path)
-    counts, names = material.confusions(records, tmp_path)
+    counts, names = figure_data.confusions(records, tmp_path)
     assert counts["scbert/reference"].sum() == 9 * 200 and names == list(CLASSES)
     right = counts["scbert/reference"].trace() / (9 * 200)
     assert right == pytest.approx(np.mean([f["metrics"]["test"]["accuracy"] for f in records]))
-    modes = {curve.seed: curve.mode for curve in material.curves(records, tmp_path)}
+    modes = {curve.seed: curve.mode for curve in figure_data.curves(records, tmp_path)}
     assert modes == {**dict.fromkeys((1, 2, 3), "low"), **dict.fromkeys(range(4, 9), "high"),
                      9: "collapsed"}  # fmt: skip
-    runs = material.reliabilities(records, tmp_path)["scbert/reference"]
+    runs = figure_data.reliabilities(records, tmp_path)["scbert/reference"]
     assert len(runs) == 9 and all(each.share.sum() == pytest.approx(1) for each in runs)
 
 

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from leadline import atomic, claims, published, record, reproduce
-from leadline.claims.evidence import Cell
+from leadline import files as atomic
 from leadline.errors import UserError
-from leadline.tidy import COLUMNS
+from leadline.papers import boiarsky, claims, reproduce
+from leadline.report.compare.evidence import Cell
+from leadline.report.frame import COLUMNS
+from leadline.runs import record
 
-RUNS, TABLES = published.runs(), published.tables()
+RUNS, TABLES = boiarsky.runs(), boiarsky.tables()
 EVIDENCE = claims.Evidence.of(RUNS, TABLES)
 SETTING = claims.load_claims().setting
 
@@ -67,7 +69,11 @@ EXCEPTIONS = {
 
 def printed_numbers():
     """Give every printed number of the artefacts with the text that was printed."""
-    text = files("leadline.published").joinpath("published_tables.csv").read_text(encoding="utf-8")
+    text = (
+        files("leadline.papers.boiarsky")
+        .joinpath("published_tables.csv")
+        .read_text(encoding="utf-8")
+    )
     for raw, row in zip(csv.DictReader(text.splitlines()), TABLES.to_dict("records"), strict=True):
         for artefact in set(ARTEFACTS) & set(row["artefact"].split("; ")):
             for column in ("mean", "ci95", "p_value"):
@@ -250,11 +256,11 @@ def test_mistakes_are_told(words, message, tmp_path):
 
 def test_it_is_fast_and_needs_no_heavy_library():
     program = (
-        "import argparse, sys; from leadline import reproduce\n"
+        "import argparse, sys; from leadline.papers import reproduce\n"
         "light = [m for m in ('numpy', 'pandas', 'scipy') if m in sys.modules]\n"
         "p = argparse.ArgumentParser(); reproduce.add_arguments(p)\n"
         "reproduce.reproduce(p.parse_args(['--json']))\n"
-        "heavy = 'torch sklearn anndata hydra h5py numba matplotlib leadline.cells'.split()\n"
+        "heavy = 'torch sklearn anndata hydra h5py numba matplotlib leadline.data.cells'.split()\n"
         "found = light + [m for m in heavy if m in sys.modules]\n"
         "sys.exit(str(found) if found else 0)\n"
     )

@@ -13,18 +13,23 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline import metrics, parity, protocols, record
-from leadline.compose import compose
-from leadline.config import ScbertConfig, TrainConfig
+from leadline.config import ScbertConfig, TrainConfig, resolve
+from leadline.config.compose import compose
 from leadline.errors import UserError
-from leadline.models import build_network, checkpoints, scbert, scbert_network, scbert_parity
+from leadline.files__npz import arrays_of
+from leadline.models import build_network, parity
+from leadline.models import weights as checkpoints
 from leadline.models.network import Moment, Start
-from leadline.models.scbert import Scbert
-from leadline.models.scbert_head import Head
-from leadline.models.scbert_network import Network, Shape, Way
-from leadline.npz import arrays_of
-from leadline.run import run
-from leadline.tokens.scbert import MASK
+from leadline.models.scbert import model as scbert
+from leadline.models.scbert import network as scbert_network
+from leadline.models.scbert import parity as scbert_parity
+from leadline.models.scbert.model import Scbert
+from leadline.models.scbert.network import Network, Shape, Way
+from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.models.scbert.tokens import MASK
+from leadline.runs import record
+from leadline.runs.run import run
+from leadline.stats import metrics
 from networks import classifier, halves
 from scbert_networks import (
     FOLDER,
@@ -412,9 +417,9 @@ def test_micro_batches_do_not_change_a_fit_under_the_corrected_stabiliser():
     ],
 )
 def test_the_protocol_says_which_stabiliser_unless_the_model_does(words, expected):
-    config = protocols.resolve(compose(["model=scbert", *words]), selects=True)
+    config = resolve.resolve(compose(["model=scbert", *words]), selects=True)
     assert config.model.stabiliser == expected
-    assert "stabiliser" not in protocols.identity(config, selects=True)["protocol"]
+    assert "stabiliser" not in resolve.identity(config, selects=True)["protocol"]
 
 
 @pytest.mark.parametrize(

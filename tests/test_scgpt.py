@@ -14,22 +14,24 @@ import torch
 from scipy import sparse
 from torch.nn.functional import cross_entropy
 
-from leadline import models, origins, parity, record
-from leadline.compose import compose
+from leadline import models
 from leadline.config import SCGPT_SIZES, ScgptConfig, TrainConfig
+from leadline.config.compose import compose
 from leadline.errors import UserError
-from leadline.models import scgpt_attention as attention
-from leadline.models import scgpt_dropped as dropped
-from leadline.models import scgpt_ways as ways
+from leadline.models import parity
 from leadline.models.dropout import aim
 from leadline.models.network import Moment, Start
-from leadline.models.scgpt import Scgpt
-from leadline.models.scgpt_layout import Layout
-from leadline.models.scgpt_network import FROZEN, Network, Sizes, keep_from_changing
-from leadline.models.scgpt_parity import outputs
-from leadline.models.scgpt_weights import in_flash_names, in_our_names
-from leadline.run import run
-from leadline.tokens import vocabulary
+from leadline.models.scgpt import attention as dropped
+from leadline.models.scgpt import attention__models_scgpt_attention as attention
+from leadline.models.scgpt import attention__models_scgpt_ways as ways
+from leadline.models.scgpt import vocabulary
+from leadline.models.scgpt.layout import Layout
+from leadline.models.scgpt.model import Scgpt
+from leadline.models.scgpt.network import FROZEN, Network, Sizes, keep_from_changing
+from leadline.models.scgpt.parity import outputs
+from leadline.models.scgpt.weights import in_flash_names, in_our_names
+from leadline.runs import record, starting_weights
+from leadline.runs.run import run
 from networks import classifier, halves
 from small import small_cells
 
@@ -476,7 +478,9 @@ def test_a_vocabulary_by_path_enters_a_runs_name_by_its_content(tmp_path):
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text('{"A": 0}')
         config = compose(["model=scgpt", f"model.vocabulary={tmp_path / name}"])
-        found.append(origins.identities(config, origins.origins(config))["vocabulary"])
+        found.append(
+            starting_weights.identities(config, starting_weights.origins(config))["vocabulary"]
+        )
     assert found[0] == found[1] and found[0].startswith("sha256:")
 
 

@@ -14,12 +14,14 @@ import pytest
 
 import slurm_here
 from launching import tasks
-from leadline import lock, preempt, record
+from leadline import locks, processes
 from leadline.errors import UserError
-from leadline.launchers import Ending, Outcome, Task, errand, queue
-from leadline.launchers import slurm as slurm_launcher
-from leadline.launchers.slurm import groups, shape
-from leadline.launchers.wire import read_outcome, task_line
+from leadline.runs import record
+from leadline.studies.launchers import Ending, Outcome, Task, submitit_job
+from leadline.studies.launchers import slurm as slurm_launcher
+from leadline.studies.launchers import slurm__launchers_queue as queue
+from leadline.studies.launchers.base__launchers_wire import read_outcome, task_line
+from leadline.studies.launchers.slurm import groups, shape
 
 HERE = Path(__file__).parent
 WORDS = ("hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=0.5")
@@ -87,7 +89,7 @@ def asked(tmp_path, monkeypatch):
 
 def interrupted_by(number):
     def execute(task):
-        with contextlib.suppress(preempt.Preempted), preempt.heeded():
+        with contextlib.suppress(processes.Preempted), processes.heeded():
             signal.raise_signal(number)
         return Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
 
@@ -96,27 +98,27 @@ def interrupted_by(number):
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
 def test_a_preempted_job_asks_to_be_queued_again(number, asked, monkeypatch):
-    monkeypatch.setattr(errand, "execute", interrupted_by(number))
+    monkeypatch.setattr(submitit_job, "execute", interrupted_by(number))
     with pytest.raises(SystemExit) as ended:
-        errand.perform((task_line(a_task()), task_line(a_task("y"))))
-    assert ended.value.code == preempt.REQUEUE and asked().endswith("requeue 41\n")
+        submitit_job.perform((task_line(a_task()), task_line(a_task("y"))))
+    assert ended.value.code == processes.REQUEUE and asked().endswith("requeue 41\n")
 
 
 def test_a_signal_between_two_runs_is_heard_too(asked, monkeypatch):
     def execute(task):
         signal.raise_signal(signal.SIGUSR2)
 
-    monkeypatch.setattr(errand, "execute", execute)
+    monkeypatch.setattr(submitit_job, "execute", execute)
     with pytest.raises(SystemExit) as ended:
-        errand.perform((task_line(a_task()),))
-    assert ended.value.code == preempt.REQUEUE and asked() == "requeue 41\n"
+        submitit_job.perform((task_line(a_task()),))
+    assert ended.value.code == processes.REQUEUE and asked() == "requeue 41\n"
 
 
 def test_a_cancelled_job_stays_cancelled(asked, tmp_path, monkeypatch):
     (tmp_path / "state").write_text("JobId=41 JobState=COMPLETING Reason=None")
-    monkeypatch.setattr(errand, "execute", interrupted_by(signal.SIGTERM))
+    monkeypatch.setattr(submitit_job, "execute", interrupted_by(signal.SIGTERM))
     with pytest.raises(SystemExit):
-        errand.perform((task_line(a_task()),))
+        submitit_job.perform((task_line(a_task()),))
     assert "requeue" not in asked()
 
 
@@ -127,22 +129,22 @@ def test_only_the_first_rank_asks(asked, monkeypatch):
         "SLURM_LOCALID": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    assert errand.leave(warned=True) == preempt.REQUEUE and asked() == ""
+    assert submitit_job.leave(warned=True) == processes.REQUEUE and asked() == ""
 
 
 def test_a_job_of_the_local_controller_ends_with_its_code(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert errand.leave(warned=True) == errand.LOCAL_REQUEUE
-    assert errand.leave(warned=False) == preempt.REQUEUE
+    assert submitit_job.leave(warned=True) == submitit_job.LOCAL_REQUEUE
+    assert submitit_job.leave(warned=False) == processes.REQUEUE
 
 
 def test_a_requeued_job_waits_for_the_lock_of_its_earlier_life(monkeypatch):
     busy, done = (Outcome(run_id="x", state=state) for state in (Ending.BUSY, Ending.DONE))
     told = iter([busy, busy, done])
-    monkeypatch.setattr(errand, "execute", lambda task: next(told))
-    monkeypatch.setattr(errand, "GLANCE_SECONDS", 0.0)
-    assert errand.patient(a_task(), {}).state is Ending.BUSY
-    assert errand.patient(a_task(), {"SLURM_RESTART_COUNT": "1"}).state is Ending.DONE
+    monkeypatch.setattr(submitit_job, "execute", lambda task: next(told))
+    monkeypatch.setattr(submitit_job, "GLANCE_SECONDS", 0.0)
+    assert submitit_job.patient(a_task(), {}).state is Ending.BUSY
+    assert submitit_job.patient(a_task(), {"SLURM_RESTART_COUNT": "1"}).state is Ending.DONE
 
 
 # The real one ------------------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def until(condition, seconds=300):
 
 def owner_of(folder):
     """Give the process that works on a run."""
-    owner = lock.read(folder / lock.NAME)
+    owner = locks.read(folder / locks.NAME)
     return owner and owner.get("pid")
 
 
@@ -280,7 +282,7 @@ def test_a_cancelled_and_a_killed_job_are_all_that_is_left_to_do(slurm, tmp_path
     assert second.returncode == 0, told
     assert "12 runs, 2 done now, 10 already there, 0 failed; 0 to do" in told
     assert sealed == [(folder / "DONE").stat().st_mtime_ns for folder in done]
-    assert not list(study.runs_dir.rglob(lock.NAME))
+    assert not list(study.runs_dir.rglob(locks.NAME))
     # The cancelled one went on from its checkpoint.
     assert record.read_facts(cancelled)["cost"]["attempts"] == 2
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 
 from leadline.config import ProtocolConfig
-from leadline.draws import draw_labelled, draw_nested
+from leadline.data.splits.draws import draw_labelled, draw_nested
+from leadline.data.splits.split import make_split
 from leadline.errors import UserError
-from leadline.splits import make_split
 from small import small_cells
 
 

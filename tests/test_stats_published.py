@@ -6,11 +6,16 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from leadline import published, stats
+from leadline import stats
+from leadline.papers import boiarsky
 
-RUNS = published.runs()
-TABLES = published.tables()
-with files("leadline.published").joinpath("published_tables.csv").open(encoding="utf-8") as handle:
+RUNS = boiarsky.runs()
+TABLES = boiarsky.tables()
+with (
+    files("leadline.papers.boiarsky")
+    .joinpath("published_tables.csv")
+    .open(encoding="utf-8") as handle
+):
     RAW_TABLES = list(csv.DictReader(handle))
 ARTEFACTS_OF_RUNS = {"Table 1 (test not published)": "Table 1"}
 FRACTIONS, METRICS = (0.1, 0.25, 0.5, 0.75), ("accuracy", "macro_f1")
@@ -22,7 +27,7 @@ def rng():
 
 def arm(name, metric, artefact="Table 2", dataset="zheng68k", model="scbert", fraction=1.0):
     wanted = {"arm": name, "metric": metric, "artefact": artefact, "dataset": dataset}
-    frame = published.select(RUNS, model=model, fraction=fraction, **wanted)
+    frame = boiarsky.select(RUNS, model=model, fraction=fraction, **wanted)
     return frame[frame["split"].isin(["validation", "test"])]
 
 
@@ -64,7 +69,7 @@ def test_the_four_comparisons(other, metric, printed, student, welch, paired, bo
     drawn = stats.bootstrap_difference_interval(values(a), values(b), rng(), resamples=100_000)
     # Half a unit of the printed digits and the Monte Carlo error of a bootstrap of some thousand.
     assert (drawn.low, drawn.high) == pytest.approx(bootstrap, abs=5e-4 + 5e-4)
-    row = published.select(
+    row = boiarsky.select(
         TABLES, artefact="Table 2", arm=f"reference vs {other}", metric=metric
     ).squeeze()
     assert row["p_value"] == pytest.approx(printed, rel=2e-3)
@@ -74,9 +79,9 @@ def test_the_four_comparisons(other, metric, printed, student, welch, paired, bo
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "acc_hard", "f1_hard"])
 def test_rounding_explains_the_hard_class_p_values_and_not_the_others(other, metric):
     a, b = arm("reference", metric), arm(other, metric)
-    widths = published.half_widths(a), published.half_widths(b)
+    widths = boiarsky.half_widths(a), boiarsky.half_widths(b)
     bounds = stats.p_bounds(values(a), widths[0], values(b), widths[1])
-    row = published.select(TABLES, artefact="Table 2", arm=f"reference vs {other}", metric=metric)
+    row = boiarsky.select(TABLES, artefact="Table 2", arm=f"reference vs {other}", metric=metric)
     assert bounds.contains(row["p_value"].item()) == metric.endswith("_hard")
 
 
@@ -195,12 +200,12 @@ def test_the_collapse_of_scgpt_is_found_from_accuracy_and_f1(dataset, classes, n
     assert (level is not None) == (collapsed > 0)
     if level is None:
         return
-    widths = published.half_widths(accuracy)
+    widths = boiarsky.half_widths(accuracy)
     marks = stats.collapsed_by_value(values(accuracy), [level], widths)
     flag = stats.collapsed_runs(values(accuracy), marks)
     assert flag.numbers["collapsed"] == collapsed and flag.numbers["rate"] == collapsed / 10
     assert flag.numbers["mean_without"] > flag.numbers["mean"]
-    printed = published.select(
+    printed = boiarsky.select(
         TABLES, artefact="Supp. Figure 6", dataset=dataset, arm=name, metric="accuracy"
     )
     assert flag.numbers["mean"] == pytest.approx(printed["mean"].item(), abs=5e-4)
@@ -257,7 +262,7 @@ def test_masked_accuracy_without_gene2vec_is_that_of_the_heuristic():
 
 
 def summary(artefact, dataset, model, name, metric):
-    row = published.select(
+    row = boiarsky.select(
         TABLES,
         artefact=artefact,
         dataset=dataset,
@@ -272,7 +277,7 @@ def summary(artefact, dataset, model, name, metric):
 def printed_mean(row, model, name):
     artefact = row["artefact"].split("; ")[0]
     keys = {"artefact": artefact, "dataset": row["dataset"], "fraction": row["fraction"]}
-    found = published.select(TABLES, model=model, arm=name, metric=row["metric"], **keys)
+    found = boiarsky.select(TABLES, model=model, arm=name, metric=row["metric"], **keys)
     return found["mean"].item()
 
 
@@ -280,7 +285,7 @@ def recompute(row):
     """Recompute the numbers of one row of the tables; empty where no runs or summaries exist."""
     artefact, name, model, metric = row["artefact"], row["arm"], row["model"], row["metric"]
     if artefact == "Table 1 (test not published)":
-        reference = published.select(
+        reference = boiarsky.select(
             TABLES, artefact="Table 1", model="logreg", arm="logreg", metric=metric
         )["mean"].item()
         outcome = stats.one_sample(values(arm("reference", metric, "Table 1")), reference)
@@ -368,8 +373,8 @@ def test_how_many_numbers_of_the_tables_were_recomputed():
 @pytest.mark.parametrize("name", ["reference", "no_gene2vec", "no_pretraining"])
 def test_authors_means_and_intervals_of_table_2(name, metric):
     frame = arm(name, metric)
-    widths = published.half_widths(frame)
-    row = published.select(TABLES, artefact="Table 2", arm=name, metric=metric).squeeze()
+    widths = boiarsky.half_widths(frame)
+    row = boiarsky.select(TABLES, artefact="Table 2", arm=name, metric=metric).squeeze()
     bounds = stats.mean_bounds(values(frame), widths)
     assert bounds.low - 1e-12 <= row["mean"] <= bounds.high + 1e-12
     ours = stats.paper_interval(values(frame)).half_width
@@ -382,10 +387,8 @@ def test_authors_means_and_intervals_of_table_2(name, metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_authors_p_values_of_figure_2_lie_within_the_rounding(fraction, metric):
     a, b = few_shot(fraction, metric)
-    bounds = stats.p_bounds(
-        values(a), published.half_widths(a), values(b), published.half_widths(b)
-    )
-    row = published.select(
+    bounds = stats.p_bounds(values(a), boiarsky.half_widths(a), values(b), boiarsky.half_widths(b))
+    row = boiarsky.select(
         TABLES, artefact="Figure 2", arm="reference vs logreg", metric=metric, fraction=fraction
     )
     assert bounds.contains(row["p_value"].item())
@@ -399,7 +402,7 @@ def test_authors_p_values_of_figure_3_lie_within_the_reading_error():
         a = arm("reference", *where, "scgpt", row["fraction"])
         b = arm("logreg", *where, "logreg", row["fraction"])
         if len(a) == len(b) == 10:
-            widths = published.half_widths(a), published.half_widths(b)
+            widths = boiarsky.half_widths(a), boiarsky.half_widths(b)
             assert stats.p_bounds(values(a), widths[0], values(b), widths[1]).contains(
                 row["p_value"]
             )

@@ -10,12 +10,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline import results
-from leadline.compose import compose, compose_many, parse, values_of
+from leadline.config.compose import compose, compose_many, parse, values_of
 from leadline.errors import UserError
-from leadline.record import State
-from leadline.study import expand, manifest, name_runs, read
-from leadline.study.words import words_of, written
+from leadline.runs import records
+from leadline.runs.record import State
+from leadline.studies import expand, manifest, name_runs, read
+from leadline.studies.overrides import words_of, written
 
 SMALL = {
     "question": "Is it better than guessing?",
@@ -234,7 +234,7 @@ def test_a_study_must_exist():
 
 
 def test_runs_are_named_as_leadline_run_names_them(write, tmp_path):
-    from leadline.job import name
+    from leadline.runs.prepare import name
 
     runs = name_runs(expand(read(write(SMALL)), [f"runs_dir={tmp_path}/runs"]))
     assert [run.run_id for run in runs] == [
@@ -248,7 +248,7 @@ def test_runs_are_named_as_leadline_run_names_them(write, tmp_path):
 
 def test_known_names_need_neither_torch_nor_the_data(write, tmp_path):
     code = (
-        "import sys; from leadline.study import *; runs = name_runs(expand(read(sys.argv[1])));"
+        "import sys; from leadline.studies import *; runs = name_runs(expand(read(sys.argv[1])));"
         "print(*[r.run_id for r in runs]); print(*{'torch','sklearn','anndata'} & set(sys.modules))"
     )
     path = write(NETWORKS)
@@ -263,7 +263,7 @@ def test_known_names_need_neither_torch_nor_the_data(write, tmp_path):
 
 
 def test_a_file_that_was_changed_is_read_again(tmp_path, write, monkeypatch):
-    from leadline.study import naming
+    from leadline.studies import naming
 
     asked = []
     in_full = naming.name_in_full
@@ -344,7 +344,7 @@ def test_the_manifest_says_what_a_report_needs(write, tmp_path):
     compare = {"family": "f", "tests": ["welch"], "metrics": ["accuracy"]}
     plan = expand(read(write(SMALL, compare=compare)), [f"runs_dir={tmp_path}/runs"])
     manifest.write(plan, name_runs(plan), tmp_path / "runs")
-    found = results.studies(tmp_path / "runs")
+    found = records.studies(tmp_path / "runs")
     assert list(found) == ["small"]
     told = found["small"]
     assert told["compare"] == compare and told["reference"] == "reference"
@@ -355,21 +355,21 @@ def test_the_manifest_says_what_a_report_needs(write, tmp_path):
 
 
 def test_read_done_speaks_of_the_study_that_is_asked_for(write, tmp_path):
-    from leadline.run import run
+    from leadline.runs.run import run
 
     runs_dir = tmp_path / "runs"
     plan = expand(read(write(SMALL)), [f"runs_dir={runs_dir}"])
     runs = name_runs(plan)
     manifest.write(plan, runs, runs_dir)
     run(compose([f"runs_dir={runs_dir}", "model=majority", "arm=other", "study=other"]))
-    (facts,) = results.read_done(runs_dir, study="small")
+    (facts,) = records.read_done(runs_dir, study="small")
     assert (facts["study"], facts["arm"]) == ("small", "majority")
-    assert results.read_done(runs_dir)[0]["study"] == "other"
+    assert records.read_done(runs_dir)[0]["study"] == "other"
     with pytest.raises(UserError, match="got 'smal'; did you mean small?"):
-        results.read_done(runs_dir, study="smal")
+        records.read_done(runs_dir, study="smal")
     (runs_dir / "studies" / "small.json").write_text("{")
     with pytest.raises(UserError, match="manifest of a study must be JSON"):
-        results.studies(runs_dir)
+        records.studies(runs_dir)
 
 
 def test_settings_follow_from_the_number_of_cells(write):

@@ -12,18 +12,18 @@ from contextlib import AbstractContextManager
 import pytest
 import yaml
 
-from leadline import record
-from leadline.ablate import Stop, ablate, understand
 from leadline.cli import main
-from leadline.compose import compose
+from leadline.cli.ablate import Stop, ablate, understand
+from leadline.config.compose import compose
 from leadline.errors import UserError
-from leadline.launchers import Ending, Outcome
-from leadline.launchers.basic import Basic
-from leadline.lock import NAME, hold
-from leadline.record import DONE, FAILED, State
-from leadline.run import run as compute
-from leadline.study import expand, name_runs, read
-from leadline.sweep import Fate, sweep
+from leadline.locks import NAME, hold
+from leadline.runs import record
+from leadline.runs.record import DONE, FAILED, State
+from leadline.runs.run import run as compute
+from leadline.studies import expand, name_runs, read
+from leadline.studies.launchers import Ending, Outcome
+from leadline.studies.launchers.in_process import Basic
+from leadline.studies.sweep import Fate, sweep
 
 ARMS = {"reference": {"model": "nearest_centroid"}, "majority": {"model": "majority"}}
 STUDY = {"question": "Better than guessing?", "arms": ARMS, "grid": {"seed": [1, 2]}}
@@ -183,7 +183,7 @@ def test_preempted_runs_go_on_and_are_left_in_the_end(planned):
 
 
 def test_what_others_make_is_waited_for(planned, monkeypatch):
-    monkeypatch.setattr("leadline.sweep.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("leadline.studies.sweep.SECONDS_BETWEEN_LOOKS", 0.0)
     runs = planned()
     for run in runs:
         run.folder.mkdir(parents=True)
@@ -220,7 +220,7 @@ def test_what_others_make_is_waited_for(planned, monkeypatch):
 
 
 def test_a_busy_run_is_looked_at_again(planned, monkeypatch):
-    monkeypatch.setattr("leadline.sweep.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("leadline.studies.sweep.SECONDS_BETWEEN_LOOKS", 0.0)
     runs = planned()
     launcher = Scripted({runs[0].run_id: [busy, busy]})
     assert fates(swept(runs, launcher)) == [Fate.DONE] * 4

@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 
+from leadline.data.datasets.synthetic import RECIPE, write_ms_like, write_zheng_like
+from leadline.data.datasets.synthetic.sampling import GeneTables, deal_classes
+from leadline.data.datasets.synthetic.zheng import SIZES
 from leadline.errors import UserError
-from leadline.synthetic import RECIPE, write_ms_like, write_zheng_like
-from leadline.synthetic.sampling import GeneTables, deal_classes
-from leadline.synthetic.zheng import SIZES
 
 SMALL_MS = {"n_train": 700, "n_test": 600, "n_genes": 80, "n_classes": 5}
 

@@ -10,12 +10,13 @@ from importlib.resources import files
 import pandas as pd
 import pytest
 
-from leadline import claims, published, tables
-from leadline.tables import Table
-from leadline.tidy import COLUMNS
+from leadline.papers import boiarsky, claims
+from leadline.report import tables
+from leadline.report.frame import COLUMNS
+from leadline.report.tables import Table
 
 FILE = claims.load_claims()
-EVIDENCE = claims.Evidence.of(published.runs(), published.tables())
+EVIDENCE = claims.Evidence.of(boiarsky.runs(), boiarsky.tables())
 PAPER = {table.name: table for table in tables.paper_tables(EVIDENCE, FILE.setting)}
 OURS = {table.name: table for table in tables.our_tables(EVIDENCE, FILE)}
 NASTY = (
@@ -24,7 +25,11 @@ NASTY = (
 
 
 def raw_tables():
-    text = files("leadline.published").joinpath("published_tables.csv").read_text(encoding="utf-8")
+    text = (
+        files("leadline.papers.boiarsky")
+        .joinpath("published_tables.csv")
+        .read_text(encoding="utf-8")
+    )
     return list(csv.DictReader(text.splitlines()))
 
 

@@ -11,9 +11,12 @@ import threading
 import numpy as np
 import pytest
 
-from leadline import atomic, lock
-from leadline.cells import Scale
-from leadline.tokens import kept, scbert, scgpt, store
+from leadline import files, locks
+from leadline.data import store
+from leadline.data import store__tokens_kept as kept
+from leadline.data.cells import Scale
+from leadline.models.scbert import tokens
+from leadline.models.scgpt import tokens as scgpt
 from small import small_cells
 
 MADE = {"bins": np.arange(12, dtype=np.uint8), "empty": np.zeros(0, np.int32)}
@@ -72,7 +75,7 @@ ASK = """
 import sys
 import numpy as np
 from pathlib import Path
-from leadline.tokens import store
+from leadline.models.scbert.tokens__tokens import store
 
 def make():
     print("making", flush=True)
@@ -103,7 +106,7 @@ def test_when_the_maker_is_killed_one_who_waits_takes_over(tmp_path):
             told, _ = second.communicate("\n")
             assert told == "66\n"
     assert same(store.arrays(tmp_path, "key", never))
-    assert not list(tmp_path.rglob(f"{atomic.TEMPORARY}*")) + list(tmp_path.rglob(lock.NAME))
+    assert not list(tmp_path.rglob(f"{files.TEMPORARY}*")) + list(tmp_path.rglob(locks.NAME))
 
 
 @pytest.mark.parametrize("harm", ["shorten", "remove", "half a table", "another key"])
@@ -129,7 +132,7 @@ def test_a_full_disk_costs_time_but_no_run(tmp_path, monkeypatch, capsys):
     def full(path, fill):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic, "write_with", full)
+    monkeypatch.setattr(files, "write_with", full)
     found = store.arrays(tmp_path, "key", made)
     assert same(found) and not found["bins"].flags.writeable
     assert "tokens are not kept" in capsys.readouterr().err
@@ -179,9 +182,9 @@ def test_kept_tokens_of_scbert_are_those_that_are_made(
 ):
     cells = small_cells()
     reference = cells.genes[::-1][:30] if shuffled else None
-    plain = scbert.tokenise(cells, reference, total=total)
+    plain = tokens.tokenise(cells, reference, total=total)
     first = kept.scbert_tokens(tmp_path, cells, reference, total=total)
-    monkeypatch.setattr(scbert, "tokenise", never)
+    monkeypatch.setattr(tokens, "tokenise", never)
     rows = np.array([3, 0, 7])
     for found in (first, kept.scbert_tokens(tmp_path, cells, reference, total=total)):
         assert (found.matrix_CL != plain.matrix_CL).nnz == 0

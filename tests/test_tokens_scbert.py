@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from leadline.cells import Scale
+from leadline.data.cells import Scale
 from leadline.errors import UserError
-from leadline.tokens import scbert
-from leadline.tokens.scbert import (
+from leadline.models.scbert import tokens as scbert
+from leadline.models.scbert.tokens import (
     ACCEPTED,
     HIGHEST_BIN,
     N_TOKENS,

@@ -11,9 +11,9 @@ from scipy import sparse
 
 from leadline.errors import UserError
 from leadline.models.network import Moment
-from leadline.models.scgpt_source import Rules, TokenSource
-from leadline.tokens import scgpt, vocabulary
-from leadline.tokens.vocabulary import Vocabulary
+from leadline.models.scgpt import tokens, vocabulary
+from leadline.models.scgpt.batches import Rules, TokenSource
+from leadline.models.scgpt.vocabulary import Vocabulary
 from small import small_cells
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,9 +47,9 @@ def as_original(row, n_bins, uniform):
 def test_bins_and_edges_are_those_of_the_original(binning, seed):
     matrix = sparse.csr_array(binning["rows"])
     for n_bins, name in ((51, "binned"), (11, "binned11"), (51, "binned_f64rows")):
-        binned = scgpt.bin_cells(matrix, n_bins, np.random.RandomState(seed))
+        binned = tokens.bin_cells(matrix, n_bins, np.random.RandomState(seed))
         np.testing.assert_array_equal(binned.toarray(), binning[f"{name}_seed{seed}"])
-    np.testing.assert_array_equal(scgpt.cell_edges(matrix, 51), binning[f"edges_seed{seed}"])
+    np.testing.assert_array_equal(tokens.cell_edges(matrix, 51), binning[f"edges_seed{seed}"])
 
 
 @st.composite
@@ -71,20 +71,20 @@ def cells(draw):
 @given(row=cells(), n_bins=st.integers(3, 256), seed=st.integers(0, 99))
 def test_any_cell_is_binned_as_the_original_bins_it(row, n_bins, seed):
     matrix = sparse.csr_array(row[None, :])
-    binned = scgpt.bin_cells(matrix, n_bins, np.random.RandomState(seed)).toarray()[0]
-    middle = scgpt.bin_cells(matrix, n_bins).toarray()[0]
+    binned = tokens.bin_cells(matrix, n_bins, np.random.RandomState(seed)).toarray()[0]
+    middle = tokens.bin_cells(matrix, n_bins).toarray()[0]
     if not row.any():
         assert not binned.any() and not middle.any()
         return
     uniform = np.random.RandomState(seed).random_sample(len(row))
     expected, edges = as_original(row, n_bins, uniform)
     np.testing.assert_array_equal(binned, expected)
-    np.testing.assert_array_equal(scgpt.cell_edges(matrix, n_bins)[0, 1:], edges)
+    np.testing.assert_array_equal(tokens.cell_edges(matrix, n_bins)[0, 1:], edges)
     np.testing.assert_array_equal(middle, as_original(row, n_bins, np.full(len(row), 0.5))[0])
     assert (binned[row > 0] >= 1).all() and binned.max() <= n_bins - 1
     # Twice everything is the same cell; and equal values are equal tokens unless drawn.
     np.testing.assert_array_equal(
-        scgpt.bin_cells(sparse.csr_array(2 * row[None, :]), n_bins).toarray()[0], middle
+        tokens.bin_cells(sparse.csr_array(2 * row[None, :]), n_bins).toarray()[0], middle
     )
     for value in np.unique(row):
         assert len(set(middle[row == value].tolist())) == 1
@@ -98,14 +98,14 @@ def test_dividing_by_the_total_changes_no_bin():
         ((matrix.data * 1e4 / total).astype(np.float32), matrix.indices, matrix.indptr),
         shape=matrix.shape,
     )
-    one, other = (scgpt.bin_cells(m, 51, np.random.RandomState(0)) for m in (matrix, scaled))
+    one, other = (tokens.bin_cells(m, 51, np.random.RandomState(0)) for m in (matrix, scaled))
     np.testing.assert_array_equal(one.data, other.data)
 
 
 def test_negative_numbers_are_refused():
     matrix = sparse.csr_array(np.array([[1.0, -2.5, 3.0]], np.float32))
     with pytest.raises(UserError, match="zero means not seen: got stored values down to -2.5"):
-        scgpt.bin_ranges(matrix, 51)
+        tokens.bin_ranges(matrix, 51)
 
 
 # ---- tokens in the original's form
@@ -119,10 +119,10 @@ def test_padded_tokens_are_those_of_the_original(tokenizer):
         "z": {"max_length": 99, "all_genes": True},
         "trunc20_seed7": {"max_length": 20, "rng": np.random.RandomState(7)},
     }.items():
-        ids, values = scgpt.padded_tokens(binned, tokenizer["gene_ids"], **words, **options)
+        ids, values = tokens.padded_tokens(binned, tokenizer["gene_ids"], **words, **options)
         np.testing.assert_array_equal(ids, tokenizer[f"{name}_genes"], name)
         np.testing.assert_array_equal(values, tokenizer[f"{name}_values"], name)
-    masked = scgpt.mask_as_original(tokenizer["nz_values"], 0.4, np.random.RandomState(11))
+    masked = tokens.mask_as_original(tokenizer["nz_values"], 0.4, np.random.RandomState(11))
     np.testing.assert_array_equal(masked, tokenizer["mask04_seed11"])
 
 
@@ -139,7 +139,7 @@ def cells_of(batch):
     """Give each cell's (gene ids, values), `<cls>` first."""
     ends = np.cumsum(batch["lengths"].numpy())[:-1]
     ids = batch["ids"].numpy()[batch["gene"].numpy()]
-    values = batch["level"].numpy() + scgpt.MASK_VALUE
+    values = batch["level"].numpy() + tokens.MASK_VALUE
     return list(zip(np.split(ids, ends), np.split(values, ends), strict=True))
 
 
@@ -148,8 +148,8 @@ def test_packed_tokens_hold_what_padded_ones_do(all_genes):
     matrix = small_cells(n_genes=60).matrix_CG
     rows = np.array([5, 0, 17])
     source = source_of(matrix, all_genes=all_genes)
-    ids, values = scgpt.padded_tokens(
-        sparse.csr_array(scgpt.bin_cells(matrix, 51)[rows]),
+    ids, values = tokens.padded_tokens(
+        sparse.csr_array(tokens.bin_cells(matrix, 51)[rows]),
         np.arange(60) + 100,
         cls_id=500,
         pad_id=-1,
@@ -182,7 +182,7 @@ def test_draws_follow_from_seed_and_row_alone(changes):
 
 def test_random_ties_stay_between_the_lowest_and_the_highest_bin():
     matrix = small_cells(n_genes=60).matrix_CG
-    low, high = scgpt.bin_ranges(matrix, 51)
+    low, high = tokens.bin_ranges(matrix, 51)
     batch = source_of(matrix, ties="random").batch(np.arange(60), NOW)
     drawn = np.concatenate([values[1:] for _, values in cells_of(batch)])
     assert (drawn >= np.minimum(low + 1, high)).all() and (drawn <= high).all()

@@ -7,14 +7,14 @@ import pytest
 import yaml
 
 from killing import Killed, die_before
-from leadline import record, tracking
-from leadline.compose import compose
+from leadline.config.compose import compose
+from leadline.config.shipped import options, shipped
 from leadline.errors import UserError
-from leadline.places import options, shipped
-from leadline.run import run
-from leadline.tracking.base import tags_of
-from leadline.tracking.table import CsvTracker
-from leadline.tracking.tensorboard import told_before
+from leadline.runs import record, tracking
+from leadline.runs.run import run
+from leadline.runs.tracking.base import tags_of
+from leadline.runs.tracking.csv_table import CsvTracker
+from leadline.runs.tracking.tensorboard import told_before
 
 WORDS = ["model=mlp", "model.hidden=[32]", "seed=3", "train.epochs=4", "train.threads=1"]
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from leadline import dashboard
 from leadline.errors import UserError
-from leadline.record import read_facts
-from leadline.run import run
-from leadline.tracking import mirror
+from leadline.runs.record import read_facts
+from leadline.runs.run import run
+from leadline.runs.tracking.wandb import dashboard, upload
 from test_tracking import WORDS
 from test_tracking_wandb import MINE, configured, read_back
 from wandb_at_home import at_home, server
@@ -51,7 +50,7 @@ def test_every_panel_shows_what_runs_tell(at_home, tmp_path):
                 named |= set(axis if isinstance(axis, list) else [axis] if axis else [])
     # A run on a GPU has these too; this one has no selection set of its own to plot against.
     assert named - known == set()
-    assert mirror.COLUMNS[0] == "cell"
+    assert upload.COLUMNS[0] == "cell"
 
 
 def test_the_view_is_made_and_saved(server):

@@ -15,11 +15,12 @@ import pytest
 import yaml
 
 from killing import Killed
-from leadline import cli, lock, record
-from leadline.compose import compose
-from leadline.run import run
-from leadline.sync import Wish, sync, sync_study
-from leadline.tracking import marks, mirror, offline, wandb_sdk
+from leadline import cli, locks
+from leadline.config.compose import compose
+from leadline.runs import record
+from leadline.runs.run import run
+from leadline.runs.tracking.wandb import offline, sdk, upload, uploaded
+from leadline.runs.tracking.wandb.sync import Wish, sync, sync_study
 from test_tracking import WORDS, killed_and_gone_on
 from wandb_at_home import KEY, at_home, server
 
@@ -64,7 +65,7 @@ def test_without_a_key_the_record_is_mirrored_into_one_offline_folder(at_home, t
     config = yaml.safe_load((folder / "config.yaml").read_text())
     check_told(record.read_facts(folder), config, told)
     assert told.finished and f"predictions-{folder.name}" in told.artifacts
-    rows = list(mirror.epochs(folder))
+    rows = list(upload.epochs(folder))
     assert losses(told.history) == [values["train_loss"] for _, values in rows]
     assert record.verify(folder) == []
     assert "warning" not in capsys.readouterr().err
@@ -92,24 +93,24 @@ def test_killed_while_the_folder_was_written_it_is_written_again(at_home, tmp_pa
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(mirror, "summary", dying)
+        patched.setattr(upload, "summary", dying)
         with pytest.raises(Killed):
             run(config)
     folder = run(config)
     assert read_back(folder).summary["test/accuracy"] > 0
-    assert marks.read(folder)["offline"]
+    assert uploaded.read(folder)["offline"]
 
 
 def test_what_the_artifact_holds(at_home, tmp_path):
     folder = run(configured(tmp_path, *QUICK))
     parts, classes = record.read_predictions(folder)
     said = parts["test"]
-    counts = mirror.confusion(said, classes)
+    counts = upload.confusion(said, classes)
     assert counts.sum() == len(said.ids) == 140
     assert counts.trace() == (said.truth_C == said.predicted_C).sum()
     waiting = folder / "wandb" / "data"
     cells = json.loads((waiting / "test_cells.table.json").read_text())
-    assert cells["columns"] == list(mirror.COLUMNS) and cells["nrows"] == 140
+    assert cells["columns"] == list(upload.COLUMNS) and cells["nrows"] == 140
     first = cells["data"][0]
     assert first[:2] == [said.ids[0], classes[said.truth_C[0]]]
     table = json.loads((waiting / "test_confusion.table.json").read_text())
@@ -125,7 +126,7 @@ def test_of_a_huge_confusion_matrix_the_zeros_are_left_out(at_home):
         predicted_C=label_C[::-1].copy(),
         proba_CK=np.eye(101, dtype=np.float16),
     )
-    table = mirror.confusion_table(said, classes)
+    table = upload.confusion_table(said, classes)
     assert len(table.data) == 101 and table.data[0] == ["type 0", "type 100", 1]
 
 
@@ -153,15 +154,15 @@ def test_killed_and_gone_on_the_server_has_each_epoch_once(server, tmp_path, mon
     (told,) = server.runs.values()
     assert told.exits == [1, 0]
     assert [row["_step"] for row in told.history] == STEPS
-    assert losses(told.history) == [row["train_loss"] for _, row in mirror.epochs(folder)]
+    assert losses(told.history) == [row["train_loss"] for _, row in upload.epochs(folder)]
 
 
 KILLER = """
 import os, signal, subprocess, sys
-from leadline.compose import compose
-from leadline.run import run
-from leadline.sync import Wish, sync, sync_study
-from leadline.trainer.step import Stepper
+from leadline.config.compose import compose
+from leadline.runs.run import run
+from leadline.runs.tracking.wandb.sync import Wish, sync, sync_study
+from leadline.training.step import Stepper
 
 take, left = Stepper.take, [int(sys.argv[1])]
 
@@ -193,7 +194,7 @@ def test_killed_for_good_and_gone_on_the_server_has_each_epoch_once(server, tmp_
     assert told.exits != [0]
     folder = run(compose(words))
     assert [row["_step"] for row in told.history] == STEPS
-    assert losses(told.history) == [row["train_loss"] for _, row in mirror.epochs(folder)]
+    assert losses(told.history) == [row["train_loss"] for _, row in upload.epochs(folder)]
 
 
 def gone(pid, seconds=60):
@@ -213,9 +214,9 @@ def test_a_network_that_is_down_is_said_once_and_sync_uploads_later_and_once(
 ):
     with monkeypatch.context() as patched:
         patched.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-        wandb_sdk.restart()
+        sdk.restart()
         folder = run(configured(tmp_path, *WORDS, *MINE, "tracker.timeout_seconds=1"))
-        wandb_sdk.restart()
+        sdk.restart()
     said = capsys.readouterr().err
     assert said.count("warning: tracker=wandb") == 1
     assert "nobody answers at http://127.0.0.1:9; leadline sync uploads later" in said
@@ -240,19 +241,19 @@ def test_a_server_that_refuses_a_run_is_said_once(server, tmp_path, capsys):
 
 def test_behind_a_proxy_wandb_is_asked_itself(at_home, monkeypatch):
     with pytest.raises(ConnectionError, match="nobody answers"):
-        wandb_sdk.require_answer(1.0)
+        sdk.require_answer(1.0)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    wandb_sdk.require_answer(1.0)
+    sdk.require_answer(1.0)
 
 
 def test_a_server_that_loses_an_upload_is_found_out_and_sync_completes_it(
     server, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("leadline.tracking.wandb_run.PAUSES", ())
+    monkeypatch.setattr("leadline.runs.tracking.wandb.tracker.PAUSES", ())
     server.broken = {"file_stream"}
     folder = run(configured(tmp_path, *QUICK))
     assert "has not arrived as a whole; leadline sync completes it" in capsys.readouterr().err
-    assert record.state(folder) is record.State.DONE and not marks.read(folder)["synced"]
+    assert record.state(folder) is record.State.DONE and not uploaded.read(folder)["synced"]
     server.broken = set()
     assert cli.main(["sync", "--runs", str(tmp_path / "runs")]) == 0
     (told,) = server.runs.values()
@@ -265,7 +266,7 @@ def test_a_wandb_that_is_broken_is_said_once_and_stops_nothing(
     def broken():
         raise ImportError("libwandb is not what it was")
 
-    monkeypatch.setattr(wandb_sdk, "sdk", broken)
+    monkeypatch.setattr(sdk, "sdk", broken)
     folder = run(configured(tmp_path, *WORDS, *MINE))
     said = "warning: tracker=wandb does not work, the run goes on without it: ImportError: libwandb"
     assert capsys.readouterr().err.count(said) == 1
@@ -274,7 +275,7 @@ def test_a_wandb_that_is_broken_is_said_once_and_stops_nothing(
 
 def test_wandbs_own_process_may_die(server, tmp_path, monkeypatch, capsys):
     """Killed after two epochs: the run ends well, and the next one has wandb again."""
-    open_run, died = wandb_sdk.open_run, []
+    open_run, died = sdk.open_run, []
 
     def doomed(*arguments, **named):
         opened = open_run(*arguments, **named)
@@ -294,7 +295,7 @@ def test_wandbs_own_process_may_die(server, tmp_path, monkeypatch, capsys):
         return opened
 
     with monkeypatch.context() as patched:
-        patched.setattr(wandb_sdk, "open_run", doomed)
+        patched.setattr(sdk, "open_run", doomed)
         folder = run(configured(tmp_path, *WORDS, *MINE))
     assert died == [-signal.SIGKILL] and record.state(folder) is record.State.DONE
     assert capsys.readouterr().err.count("warning: tracker=wandb") == 1
@@ -320,7 +321,7 @@ def test_no_key_is_ever_written(server, tmp_path):
 def test_wandbs_own_switch_is_obeyed(mode, made, server, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", mode)
     folder = run(configured(tmp_path, *QUICK))
-    wandb_sdk.restart()
+    sdk.restart()
     assert server.paths == []
     assert bool(list((folder / "wandb").glob("offline-run-*"))) == made
 
@@ -340,21 +341,21 @@ def test_sync_needs_a_key_unless_it_only_looks(at_home, tmp_path, capsys):
 
 def test_sync_goes_on_after_one_that_fails(server, tmp_path, monkeypatch, capsys):
     runs = [run(configured(tmp_path, "model=majority", f"seed={seed}")) for seed in (1, 2)]
-    tell = mirror.tell_record
+    tell = upload.tell_record
 
     def failing(opened, folder, *, after):
         if folder == runs[0]:
             raise OSError("disk on fire")
         return tell(opened, folder, after=after)
 
-    monkeypatch.setattr(mirror, "tell_record", failing)
+    monkeypatch.setattr(upload, "tell_record", failing)
     words = ["sync", "--runs", str(runs[0].parent), "--project", "other", "--entity", "lab"]
     assert cli.main(words) == cli.FAILED
     shown = capsys.readouterr()
     assert shown.out == "1 uploaded, 1 failed\n"
     assert f"{runs[0].name} could not be uploaded: OSError: disk on fire" in shown.err
     assert server.runs[runs[1].name].fields["project"] == "other"
-    with lock.hold(runs[0]):
+    with locks.hold(runs[0]):
         assert cli.main(words) == cli.FAILED
 
 

@@ -12,22 +12,23 @@ import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline import job, protocols, record, trainer
-from leadline.compose import compose, shipped
-from leadline.config import MlpConfig, TrainConfig
+from leadline import training
+from leadline.config import MlpConfig, TrainConfig, resolve
+from leadline.config.compose import compose, shipped
 from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.models.dropout import CellDropout, aim, keep, words_of
 from leadline.models.mlp import Mlp
 from leadline.models.network import Moment
-from leadline.run import run
-from leadline.trainer import fit as fitting
-from leadline.trainer import guards
-from leadline.trainer.objectives import Classification, class_weights
-from leadline.trainer.order import batch_of, order_of, steps_of
-from leadline.trainer.precision import determinism
-from leadline.trainer.schedules import rate_of_epoch, rate_of_step
-from leadline.trainer.step import Stepper
+from leadline.runs import prepare, record
+from leadline.runs.run import run
+from leadline.training import fit as fitting
+from leadline.training import step__trainer_guards as guards
+from leadline.training.fit__trainer_order import batch_of, order_of, steps_of
+from leadline.training.fit__trainer_schedules import rate_of_epoch, rate_of_step
+from leadline.training.objectives import Classification, class_weights
+from leadline.training.step import Stepper
+from leadline.training.step__trainer_precision import determinism
 from networks import Drawing, Mixing, Partly, classifier, fit_and_predict, halves
 from small import small_cells
 
@@ -276,7 +277,7 @@ class Poisoned(Mlp):
 def test_a_loss_that_is_no_number_stops_with_the_cells_and_the_last_good_epoch():
     train = small_cells(sizes=(40, 30, 20)).take(np.arange(1, 90, 2))
     learner = classifier(Poisoned())
-    with pytest.raises(trainer.NumbersWrong) as caught:
+    with pytest.raises(training.NumbersWrong) as caught:
         learner.fit(train, None)
     message = str(caught.value)
     assert "the loss is nan in epoch 1" in message and "last good epoch: none" in message
@@ -286,9 +287,11 @@ def test_a_loss_that_is_no_number_stops_with_the_cells_and_the_last_good_epoch()
 
 def test_infinite_gradients_stop_too_and_many_cells_are_cut_short():
     ids = np.array([f"c{i}" for i in range(40)])
-    with pytest.raises(trainer.NumbersWrong, match="the gradient norm is inf in epoch 3, step 2; "):
+    with pytest.raises(
+        training.NumbersWrong, match="the gradient norm is inf in epoch 3, step 2; "
+    ):
         guards.check_finite(1.0, np.inf, epoch=3, step=1, ids=ids, last_good=2)
-    with pytest.raises(trainer.NumbersWrong, match="last good epoch: epoch 2.*c31 and 8 more$"):
+    with pytest.raises(training.NumbersWrong, match="last good epoch: epoch 2.*c31 and 8 more$"):
         guards.check_finite(np.nan, 1.0, epoch=3, step=1, ids=ids, last_good=2)
     guards.check_finite(1.0, 1.0, epoch=3, step=1, ids=ids, last_good=2)
 
@@ -515,7 +518,7 @@ def test_a_masked_objective_is_fitted_over_positions_whatever_the_micro_batches(
         setting = classifier(micro_batch=micro_batch, select_by="loss", lr=0.02).setting
         torch.manual_seed(0)
         network = nn.Linear(40, 40)
-        fit = trainer.Fit(
+        fit = training.Fit(
             Masked(), network, MaskedCells(train), MaskedCells(test), setting, ids=train.ids
         )
         fits.append(fit.run())
@@ -536,7 +539,7 @@ def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
 
     def named(selects, part="train", **changes):
         config = replace(plain, **{part: replace(getattr(plain, part), **changes)})
-        return protocols.identity(protocols.resolve(config, selects=selects), selects=selects)
+        return resolve.identity(resolve.resolve(config, selects=selects), selects=selects)
 
     science = [{"lr": 0.1}, {"epochs": 3}, {"amp": "bf16"}, {"batch_size": 64}, {"freeze": "paper"}]
     operational = [
@@ -602,7 +605,7 @@ def test_presets_show_every_setting():
 )
 def test_what_published_training_is(model, expected):
     switches = ("select_by", "class_weights", "order")
-    assert tuple(protocols.published_training(name, model) for name in switches) == expected
+    assert tuple(resolve.published_training(name, model) for name in switches) == expected
 
 
 def test_the_network_comes_near_logistic_regression_on_the_embedded_cells(tmp_path):
@@ -633,9 +636,9 @@ def test_a_network_that_names_one_class_is_flagged_as_collapsed():
 
 
 def test_several_processes_for_a_baseline_are_refused(monkeypatch):
-    monkeypatch.setattr(job.distributed, "from_environment", lambda: World(rank=1, size=2))
+    monkeypatch.setattr(prepare.distributed, "from_environment", lambda: World(rank=1, size=2))
     with pytest.raises(UserError, match="model=majority is computed by one process: got 2"):
-        job.prepare(compose(["model=majority"]))
+        prepare.prepare(compose(["model=majority"]))
 
 
 # torch's compiler uses parts of torch that torch itself calls deprecated.

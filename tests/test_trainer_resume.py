@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from killing import Killed, die_before
-from leadline import cli, preempt, record, trainer
-from leadline.compose import compose
-from leadline.preempt import Notice, Preempted
-from leadline.record import State, Vault
-from leadline.run import run
-from leadline.trainer.step import Stepper
+from leadline import cli, processes, training
+from leadline.config.compose import compose
+from leadline.processes import Notice, Preempted
+from leadline.runs import record
+from leadline.runs.record import State, Vault
+from leadline.runs.run import run
+from leadline.training.step import Stepper
 from networks import Drawing, classifier, halves
 
 
@@ -42,10 +43,10 @@ def test_killed_before_any_step_and_gone_on_to_the_same_bits(model, minutes, tmp
     def learner(vault):
         return classifier(model() if model else None, vault=vault, checkpoint_minutes=minutes)
 
-    undisturbed = learner(trainer.Memory())
+    undisturbed = learner(training.Memory())
     expected = undisturbed.fit(train, test)
     for step in (1, 2, 6, 7, 11, 18):
-        vault = trainer.Memory()
+        vault = training.Memory()
         with pytest.MonkeyPatch.context() as patched:
             die_before(patched, step)
             with pytest.raises(Killed):
@@ -63,7 +64,7 @@ def test_sigterm_saves_within_the_epoch_and_three_stops_change_nothing():
     train, test = halves()
     undisturbed = classifier()
     expected = undisturbed.fit(train, test)
-    vault, told = trainer.Memory(), []
+    vault, told = training.Memory(), []
     for step in (3, 5, 2):
         notice = Notice()
         with pytest.MonkeyPatch.context() as patched:
@@ -78,7 +79,7 @@ def test_sigterm_saves_within_the_epoch_and_three_stops_change_nothing():
 
 def test_a_finished_fit_only_predicts_again():
     train, test = halves()
-    vault, told = trainer.Memory(), []
+    vault, told = training.Memory(), []
     first = classifier(vault=vault)
     first.fit(train, test)
     second = classifier(vault=vault, told=told)
@@ -89,7 +90,7 @@ def test_a_finished_fit_only_predicts_again():
 
 def test_a_checkpoint_of_another_version_is_left_aside():
     train, test = halves()
-    vault, told = trainer.Memory(), []
+    vault, told = training.Memory(), []
     classifier(vault=vault).fit(train, test)
     stored = torch.load(vault.open("last.pt"), weights_only=True)
     vault.write("last.pt", lambda file: torch.save(stored | {"format": 0}, file))
@@ -180,7 +181,7 @@ def test_sigterm_ends_with_the_code_that_schedulers_requeue_on(tmp_path, capsys)
             return take(self, *arguments)
 
         patched.setattr(Stepper, "take", signalled)
-        assert cli.main(words) == cli.REQUEUE == preempt.REQUEUE == 75
+        assert cli.main(words) == cli.REQUEUE == processes.REQUEUE == 75
     (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("mlp"))
     assert record.state(folder) is State.INTERRUPTED
     assert "the same command goes on" in (folder / "log.txt").read_text()
@@ -190,9 +191,9 @@ def test_sigterm_ends_with_the_code_that_schedulers_requeue_on(tmp_path, capsys)
 
 
 def test_sigterm_outside_training_stops_at_once():
-    with pytest.raises(Preempted), preempt.heeded():
+    with pytest.raises(Preempted), processes.heeded():
         os.kill(os.getpid(), signal.SIGTERM)
-    with preempt.heeded() as notice, notice.deferring():
+    with processes.heeded() as notice, notice.deferring():
         os.kill(os.getpid(), signal.SIGTERM)
     assert notice.requested
 
@@ -234,7 +235,7 @@ def test_ten_signals_at_random_moments(number, tmp_path):
                 process.stderr.read()
                 code = process.wait()
                 hits += code != 0
-            assert code in (-signal.SIGKILL, preempt.REQUEUE, 0)
+            assert code in (-signal.SIGKILL, processes.REQUEUE, 0)
         for folder in (tmp_path / "b").glob("mlp*"):
             if record.state(folder) is State.DONE:
                 same(folder, undisturbed)

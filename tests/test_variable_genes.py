@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leadline.cells import keep_variable
-from leadline.compose import compose
 from leadline.config import science
+from leadline.config.compose import compose
+from leadline.data.cells import keep_variable
 from leadline.errors import UserError
-from leadline.job import prepare
+from leadline.runs.prepare import prepare
 from small import saved, small_cells
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from leadline.cells import writer as writer_module
-from leadline.cells.writer import H5adWriter
+from leadline.data.cells import write as writer_module
+from leadline.data.cells.write import H5adWriter
 from leadline.errors import UserError
 
 GENES = [f"G{gene}" for gene in range(30)]

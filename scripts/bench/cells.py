@@ -12,10 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from leadline.cells import read_cells
-from leadline.compose import compose
-from leadline.job import split_cells
-from leadline.synthetic import write_zheng_like
+from leadline.config.compose import compose
+from leadline.data.cells import read_cells
+from leadline.data.datasets.synthetic import write_zheng_like
+from leadline.runs.prepare import split_cells
 
 
 def make(path, n_cells):

@@ -27,8 +27,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 
-from leadline.models.l1path import decision, fit_path
-from leadline.models.l1reference import objective
+from leadline.models.logreg.l1.objective import objective
+from leadline.models.logreg.l1.path import decision, fit_path
 
 GRID = [1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4]
 

@@ -20,13 +20,13 @@ from problems import sclerosis_like
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline.cells import Cells, Scale
 from leadline.config import ScgptConfig
+from leadline.data.cells import Cells, Scale
 from leadline.models.dropout import aim
 from leadline.models.network import Moment
-from leadline.models.scgpt import Scgpt
-from leadline.models.scgpt_network import ValueDecoder
-from leadline.tokens import scgpt as tokens
+from leadline.models.scgpt import tokens
+from leadline.models.scgpt.model import Scgpt
+from leadline.models.scgpt.network import ValueDecoder
 
 BINS, PAD, NOW = 51, 0, Moment(seed=1, epoch=1)
 TARGETS = {"binning": 20, "tokenising": 10, "evaluation": 1.5, "training": 1.3, "memory": 1.0}

@@ -17,7 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-from leadline.launchers import Task, build, choose
+from leadline.studies.launchers import Task, choose
+from leadline.studies.launchers import choose__launchers_build as build
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from leadline.cells import Cells, Scale
+from leadline.data.cells import Cells, Scale
 from leadline.models.network import Moment
-from leadline.models.scbert_pretraining import MaskedTokens
-from leadline.tokens.scbert import tokenise
+from leadline.models.scbert.pretraining import MaskedTokens
+from leadline.models.scbert.tokens import tokenise
 
 MOMENT = Moment(seed=1, epoch=1)
 

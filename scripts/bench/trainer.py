@@ -21,14 +21,14 @@ from scipy import sparse
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from leadline import trainer
-from leadline.cells import Cells, Scale
+from leadline import training
 from leadline.config import MlpConfig, TrainConfig
+from leadline.data.cells import Cells, Scale
 from leadline.models.dropout import CellDropout, aim, keep
 from leadline.models.mlp import Mlp
 from leadline.models.network import Moment
-from leadline.record import Vault
-from leadline.trainer.order import batch_of, order_of, steps_of
+from leadline.runs.record import Vault
+from leadline.training.fit__trainer_order import batch_of, order_of, steps_of
 
 
 def some_cells(n_cells, n_genes, density=0.1, n_classes=10):
@@ -83,7 +83,7 @@ class Discards:
 
 def ours(model, cells, config):
     """Train with the trainer."""
-    learner = trainer.Classifier(model, trainer.Setting(train=config, seed=1, vault=Discards()))
+    learner = training.Classifier(model, training.Setting(train=config, seed=1, vault=Discards()))
     learner.fit(cells, None)
     return learner.network
 
@@ -92,9 +92,9 @@ def checkpoint_seconds(model, cells, config):
     """Give the size and the seconds of one checkpoint on disk."""
     with tempfile.TemporaryDirectory() as folder:
         vault = Vault(Path(folder))
-        setting = trainer.Setting(train=config, seed=1, vault=vault)
-        learner = trainer.Fit(
-            trainer.Classification(model, np.ones(len(cells.classes)), labels="truth"),
+        setting = training.Setting(train=config, seed=1, vault=vault)
+        learner = training.Fit(
+            training.Classification(model, np.ones(len(cells.classes)), labels="truth"),
             model.build(cells),
             model.encode(cells),
             None,

@@ -39,7 +39,7 @@ class LeadlineSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Make every run of the product of the arguments; leave with the exit code."""
-        from leadline.ablate import vary
+        from leadline.cli.ablate import vary
 
         # Hydra has no other way to pass on that some runs failed.
         raise SystemExit(vary([*arguments, *self.words]))

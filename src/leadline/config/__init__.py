@@ -12,7 +12,7 @@ from leadline.config.data import (
     PublishedData,
     ZhengLikeData,
 )
-from leadline.config.guests import EmbeddingConfig, PythonConfig
+from leadline.config.external import EmbeddingConfig, PythonConfig
 from leadline.config.launchers import (
     LAUNCHERS,
     BasicLauncher,
@@ -32,14 +32,10 @@ from leadline.config.models import (
     NearestCentroidConfig,
     StratifiedConfig,
 )
-from leadline.config.pretraining import BinnedConfig, Gene2vecConfig
 from leadline.config.protocol import PROTOCOL_CHOICES, TRAINING_SWITCHES, ProtocolConfig
-from leadline.config.run import (
-    SCHEMAS,
-    RunConfig,
-    science,
-)
+from leadline.config.run import SCHEMAS, RunConfig, science
 from leadline.config.scbert import SCBERT_SIZES, ScbertConfig
+from leadline.config.scbert__config_pretraining import BinnedConfig, Gene2vecConfig
 from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
 from leadline.config.tracker import (
     CsvTrackerConfig,

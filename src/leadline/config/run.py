@@ -14,7 +14,7 @@ from leadline.config.data import (
     PublishedData,
     ZhengLikeData,
 )
-from leadline.config.guests import EmbeddingConfig, PythonConfig
+from leadline.config.external import EmbeddingConfig, PythonConfig
 from leadline.config.models import (
     KnnPcaConfig,
     LogregConfig,
@@ -24,9 +24,9 @@ from leadline.config.models import (
     NearestCentroidConfig,
     StratifiedConfig,
 )
-from leadline.config.pretraining import Gene2vecConfig
 from leadline.config.protocol import ProtocolConfig
 from leadline.config.scbert import ScbertConfig
+from leadline.config.scbert__config_pretraining import Gene2vecConfig
 from leadline.config.scgpt import ScgptConfig
 from leadline.config.tracker import (
     CsvTrackerConfig,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from leadline.config.checks import choice, operational, within
-from leadline.config.pretraining import BinnedConfig
+from leadline.config.scbert__config_pretraining import BinnedConfig
 from leadline.errors import UserError
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from leadline.models.base import Fit, Model
-from leadline.models.build import BASELINES, build, build_network, learns_by_epochs
+from leadline.models.registry import BASELINES, build, build_network, learns_by_epochs
 
 if TYPE_CHECKING:
     # Imports torch, which takes a second that baselines need not spend.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.cells import Cells, Scale
+from leadline.data.cells import Cells, Scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import softmax
 
-from leadline.cells import Cells, Scale
 from leadline.config import KnnPcaConfig, NearestCentroidConfig
+from leadline.data.cells import Cells, Scale
 from leadline.models.base import Fit
-from leadline.models.expression import EXPRESSION, expression
+from leadline.models.base__models_expression import EXPRESSION, expression
 
 ANY_SCALE = frozenset(Scale)
 

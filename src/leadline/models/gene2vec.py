@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.cells import Cells
 from leadline.config import Gene2vecConfig
-from leadline.tokens import gene2vec
-from leadline.tokens.scbert import ACCEPTED, Tokens, read_genes, tokenise
+from leadline.data.cells import Cells
+from leadline.models import gene2vec__tokens_gene2vec as gene2vec
+from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, tokenise
 
 # Pairs among so many genes, those that are expressed in most cells, are enough to compare tables.
 GENES_COMPARED = 2000

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from leadline.cells import Cells
 from leadline.config import MlpConfig
+from leadline.data.cells import Cells
+from leadline.models.base__models_expression import EXPRESSION, expression
 from leadline.models.dropout import CellDropout
-from leadline.models.expression import EXPRESSION, expression
 from leadline.models.network import Batch, Moment, TorchModel, as_tensor
 
 # Beyond this many deviations a value says no more; a rare gene would otherwise shout.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from leadline.cells import Cells, Scale
+from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError, nearest
 
 Batch = dict[str, Tensor]

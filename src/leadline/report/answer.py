@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leadline.report.compare import Comparison, leading
-from leadline.report.gather import Study
-from leadline.report.sides import sides_of
+from leadline.report.compare.arms import sides_of
+from leadline.report.compare.study import Comparison, leading
+from leadline.report.study import Study
 
 # Scores between 0 and 1 are told in points, as people do.
 IN_POINTS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "balanced_accuracy",

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from leadline import stats
-from leadline.report.compare import ALPHA, LOWER_IS_BETTER, Comparison
-from leadline.report.gather import Study
-from leadline.report.sides import Side, sides_of
+from leadline.report.compare.arms import Side, sides_of
+from leadline.report.compare.study import ALPHA, LOWER_IS_BETTER, Comparison
+from leadline.report.study import Study
 
 BASELINE = "logreg"
 # Neither is what anybody means by asking whether a simple model is enough.

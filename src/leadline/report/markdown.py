@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from leadline import tables
-from leadline.tables import Table
+from leadline.report import tables
+from leadline.report.tables import Table
 
 if TYPE_CHECKING:
     from leadline.report.write import Chapter

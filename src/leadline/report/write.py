@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadline import atomic, figures, page, tables
-from leadline.report import markdown, pages, plots
-from leadline.report import tables as made
-from leadline.report.compare import Comparison, comparisons
-from leadline.report.enough import first_line
-from leadline.report.gather import Study, gather
-from leadline.report.mcnemar import mcnemar_table
-from leadline.tables import Table
+from leadline import files as atomic
+from leadline.report import figures, html_page, markdown, page, study_figures, tables
+from leadline.report import study_tables as made
+from leadline.report.baseline_answer import first_line
+from leadline.report.compare.study import Comparison, comparisons
+from leadline.report.study import Study, gather
+from leadline.report.study_tables__report_mcnemar import mcnemar_table
+from leadline.report.tables import Table
 
 MARGIN = 0.01
 LOOSE = "runs"
@@ -30,7 +30,7 @@ class Chapter:
     answer: str
     comparisons: tuple[Comparison, ...]
     tables: tuple[Table, ...]
-    drawings: tuple[plots.Drawn, ...]
+    drawings: tuple[study_figures.Drawn, ...]
     skipped: dict[str, str]
 
     def table(self, name: str) -> Table:
@@ -72,13 +72,13 @@ def write_report(
         (out / name).parent.mkdir(exist_ok=True)
         atomic.write_text(out / name, text)
     parts = [(chapter, _figures(chapter, out)) for chapter in chapters]
-    atomic.write_text(out / "index.html", pages.build(parts, commands, runs_dir))
+    atomic.write_text(out / "index.html", html_page.build(parts, commands, runs_dir))
     return out / "index.html"
 
 
 def _chapter(study: Study, runs_dir: Path, out: Path, published: bool) -> Chapter:
     found = comparisons(study)
-    drawings, skipped = plots.draw_all(study, found, runs_dir, published)
+    drawings, skipped = study_figures.draw_all(study, found, runs_dir, published)
     return Chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
@@ -96,7 +96,7 @@ def _chapter(study: Study, runs_dir: Path, out: Path, published: bool) -> Chapte
                 made.flags_table(study, found),
                 made.differences_table(study),
                 made.costs_table(study),
-                *plots.paper_tables(study),
+                *study_figures.paper_tables(study),
             )
             if table.rows
         ),

@@ -10,18 +10,6 @@ from leadline.stats.collapse import (
     constant_macro_f1,
 )
 from leadline.stats.compare import Arm, Comparison, compare
-from leadline.stats.comparisons import (
-    Outcome,
-    Summary,
-    one_sample,
-    paired_t,
-    student,
-    student_from_summaries,
-    summarise,
-    summary_from_paper,
-    welch,
-    welch_from_summaries,
-)
 from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
@@ -58,6 +46,18 @@ from leadline.stats.precision import (
     interval_with_precision,
     mean_bounds,
     p_bounds,
+)
+from leadline.stats.t_tests import (
+    Outcome,
+    Summary,
+    one_sample,
+    paired_t,
+    student,
+    student_from_summaries,
+    summarise,
+    summary_from_paper,
+    welch,
+    welch_from_summaries,
 )
 
 __all__ = [

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from leadline.errors import UserError
 from leadline.stats.collapse import collapsed_by_value
-from leadline.stats.comparisons import Outcome, paired_t, student, welch
 from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
@@ -33,6 +32,7 @@ from leadline.stats.inputs import Floats, half_widths, pair_by_seed, scores, two
 from leadline.stats.intervals import Interval, bootstrap_difference_interval
 from leadline.stats.power import smallest_detectable
 from leadline.stats.precision import Bounds, difference_bounds, p_bounds
+from leadline.stats.t_tests import Outcome, paired_t, student, welch
 
 Seeds = Sequence[Hashable | None]
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import scipy.optimize
 import scipy.stats
 
-from leadline.stats.comparisons import student
 from leadline.stats.inputs import probability, scores
 from leadline.stats.intervals import Interval
-from leadline.stats.noncentral import noncentral_t_cdf
+from leadline.stats.power__stats_noncentral import noncentral_t_cdf
+from leadline.stats.t_tests import student
 
 EDGE = 1e-9
 

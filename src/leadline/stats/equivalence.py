@@ -8,9 +8,9 @@ import numpy.typing as npt
 import scipy.stats
 
 from leadline.errors import UserError
-from leadline.stats.comparisons import Outcome, paired_t, t_interval, welch
 from leadline.stats.inputs import probability
 from leadline.stats.intervals import Interval
+from leadline.stats.t_tests import Outcome, paired_t, t_interval, welch
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from leadline.stats.comparisons import Outcome
 from leadline.stats.inputs import Array, Floats, differences, two_arms
+from leadline.stats.t_tests import Outcome
 
 MAX_ARRANGEMENTS = 200_000
 MONTE_CARLO_DRAWS = 20_000

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.comparisons import Outcome
 from leadline.stats.inputs import Array, Floats, is_constant, scores
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES, batch_test, find_modes, order_test
 from leadline.stats.precision import Bounds
+from leadline.stats.t_tests import Outcome
 
 Severity = Literal["note", "warning", "severe"]
 FEWEST_RUNS = 5

@@ -15,7 +15,7 @@ import scipy.stats
 
 from leadline.errors import UserError
 from leadline.stats.inputs import differences, probability, two_arms
-from leadline.stats.noncentral import noncentral_t_cdf
+from leadline.stats.power__stats_noncentral import noncentral_t_cdf
 
 MOST_RUNS = 100_000
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline import atomic
+from leadline import files
 
 # Part of every key: raise it when a solver gives other numbers for the same problem.
 VERSION = 1
@@ -45,7 +45,7 @@ class Cache:
         """Keep arrays under this key; two writers at once write the same."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            atomic.write_arrays(self.folder / f"{key}.npz", arrays)
+            files.write_arrays(self.folder / f"{key}.npz", arrays)
 
 
 def key_of(problem: str, rows: NDArray[np.int64], settings: Mapping[str, Any]) -> str:

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.cells import Cells
 from leadline.config import LogregConfig
+from leadline.data.cells import Cells
 from leadline.errors import UserError
 from leadline.models.base import Fit
-from leadline.models.expression import EXPRESSION, expression
-from leadline.models.l1path import PathFit, predict_proba
-from leadline.models.logreg import kept
+from leadline.models.base__models_expression import EXPRESSION, expression
+from leadline.models.logreg import model__models_logreg_kept as kept
 from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.problem import Problem
+from leadline.models.logreg.cross_validation import Problem
+from leadline.models.logreg.l1.path import PathFit, predict_proba
 
 TOP_GENES = 50
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.config import LogregConfig
-from leadline.models.l1path import PathFit, fit_path
-from leadline.models.l1reference import duality_gap, gradient, objective
+from leadline.models.logreg.l1.objective import duality_gap, gradient, objective
+from leadline.models.logreg.l1.path import PathFit, fit_path
 
 Rows = NDArray[np.int64]
 

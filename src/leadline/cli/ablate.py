@@ -1,0 +1,156 @@
+"""`leadline ablate`: one study, made and reported; the same words go on after any interruption."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from leadline.cli.live_table import live
+from leadline.cli.sweep_summary import conclude
+from leadline.config import LauncherConfig, compose
+from leadline.errors import UserError
+from leadline.processes import REQUEUE
+from leadline.progress import say
+from leadline.studies import Plan, Run, expand, manifest, name_runs, read, varied
+from leadline.studies.check_data import require_suited
+from leadline.studies.launchers.choose import choose
+from leadline.studies.launchers.choose__launchers_build import build
+from leadline.studies.overrides import words_of
+from leadline.studies.sweep import Fate, sweep
+
+GOOD, FAILED = 0, 1
+DEFAULT_RETRIES = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the words of a command line ask for, beside the study's name."""
+
+    launcher: LauncherConfig
+    retries: int
+    overrides: tuple[str, ...]
+
+
+class Stop:
+    """Whether, and by which signal, a sweep was asked to stop."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal: int | None = None
+
+    def answer(self, number: int, frame: FrameType | None) -> None:
+        """Take note of the first signal; a second Ctrl-C stops at once."""
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.event.set()
+
+
+def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
+    """Make what is missing of a study, whatever the launcher; give the exit code."""
+    asked = understand(words)
+    plan, runs = planned(name, asked.overrides)
+    manifest.write(plan, runs, Path(runs[0].config.runs_dir))
+    again = shlex.join(["leadline", "ablate", name, *words])
+    return make(plan, runs, asked, again, watched=watched)
+
+
+def multirun(words: Sequence[str]) -> int:
+    """Let Hydra hand the words of `leadline run --multirun` to leadline's own plugin."""
+    _, others = choose(words)
+    settings = [word for word in others if word.partition("=")[0] != "retries"]
+    # Hydra's own words for a mistake fill a screen: find it before.
+    compose.compose_many([words_of(wish.settings) for wish in varied(settings).runs])
+    return compose.multirun(settings, [word for word in words if word not in settings])
+
+
+def vary(words: Sequence[str]) -> int:
+    """Make every run of the product of values that words give; Hydra's multirun."""
+    asked = understand(words)
+    plan = varied(asked.overrides)
+    again = shlex.join(["leadline", "run", "--multirun", *words])
+    return make(plan, name_runs(plan), asked, again)
+
+
+def make(
+    plan: Plan, runs: Sequence[Run], asked: Asked, again: str, *, watched: bool = False
+) -> int:
+    """Sweep over named runs and tell how it ended; give the exit code."""
+    # Lines would tear the table.
+    silent = watched and sys.stderr.isatty()
+    with heeding() as stop:
+        with live(plan, runs) if watched else nullcontext():
+            ends = sweep(
+                runs,
+                build(asked.launcher),
+                stop=stop.event,
+                retries=asked.retries,
+                tell=(lambda text: None) if silent else say,
+            )
+        conclude(plan, ends, stopped=stop.event.is_set(), again=again)
+        if plan.study.report and not stop.event.is_set():
+            show_page(plan, Path(runs[0].config.runs_dir))
+    if stop.signal == signal.SIGTERM:
+        return REQUEUE
+    return GOOD if all(end.fate in (Fate.HAD, Fate.DONE) for end in ends) else FAILED
+
+
+def show_page(plan: Plan, runs_dir: Path) -> None:
+    """Write the study's report beside its runs; print its answer and where the page lies."""
+    from leadline.report import headline, write_report
+
+    try:
+        page = write_report(runs_dir, runs_dir.parent / "report", [plan.study.name])
+    except UserError as error:
+        say(f"no report: {error}")
+        return
+    print(headline(page)[1])
+    print(page)
+
+
+def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:
+    """Read a study, and name its runs under the words of the command line."""
+    plan = expand(read(name), overrides)
+    require_suited(plan)
+    return plan, name_runs(plan)
+
+
+def understand(words: Sequence[str]) -> Asked:
+    """Tell words about the sweep from words about its runs."""
+    launcher, others = choose(words)
+    said = [word for word in others if word.partition("=")[0] == "retries"]
+    overrides = tuple(word for word in others if word not in said)
+    if len(said) > 1:
+        raise UserError(
+            "each setting may be given once", got=" and ".join(said), remedy="leave one out"
+        )
+    value = said[0].partition("=")[2] if said else str(DEFAULT_RETRIES)
+    if not (value.isascii() and value.isdigit()):
+        raise UserError(
+            "retries must be a whole number from 0 on", got=repr(said[0]), remedy="try retries=2"
+        )
+    return Asked(launcher=launcher, retries=int(value), overrides=overrides)
+
+
+@contextmanager
+def heeding() -> Iterator[Stop]:
+    """Answer Ctrl-C and SIGTERM by starting nothing new, for as long as this lasts."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop.answer)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -1,0 +1,221 @@
+"""What is there, what is wrong, what to do: the installation, datasets, files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from leadline.config import FileData, PublishedData
+from leadline.config.compose import compose, options, shipped
+from leadline.data.cells import Cells, Outline, describe_file, outline
+from leadline.data.datasets.load import read
+from leadline.data.datasets.published import (
+    PAPER_SETS,
+    PaperFile,
+    PaperSet,
+    differences,
+    folder_of,
+    git_blob,
+)
+from leadline.data.splits.split import make_split
+from leadline.errors import UserError, nearest
+from leadline.runs.provenance import PACKAGES, version
+
+# Labels and values of larger files are not looked at: Panglao alone would take 10 GiB.
+CELLS_READ_WHOLE = 200_000
+# Models with released weights, and how files of weights end; checkup.py reads them, with torch.
+RELEASED = ("scbert", "scgpt")
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at, whether it is as it should be, and what was seen or is to be done."""
+
+    good: bool
+    text: str
+
+
+def examine(names: Sequence[str]) -> bool:
+    """Print what there is to say of each name; tell whether all of it can be used."""
+    findings = [finding for name in names for finding in of_name(name)] or of_installation()
+    for finding in findings:
+        print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.text}")
+    return all(finding.good for finding in findings)
+
+
+def of_name(name: str) -> list[Finding]:
+    """Look at a dataset of the paper, another dataset, or a file."""
+    if name in PAPER_SETS:
+        config = compose([f"data={name}"])
+        assert isinstance(config.data, PublishedData)
+        return of_paper_set(config.data, Path(config.data_dir))
+    if name in RELEASED:
+        return weights_of_model(name)
+    if name in options("data") and (path := own_file(name)) is not None:
+        return of_file(path)
+    if name in options("data"):
+        return [Finding(True, f"{name}: comes with leadline or is made by it; nothing to fetch")]
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UserError(
+            "doctor looks at datasets, released models and files",
+            got=f"{name!r}, which is neither",
+            remedy=nearest(name, [*options("data"), *RELEASED]),
+        )
+    if path.suffix in WEIGHTS or (path / "args.json").is_file():
+        return of_weights(path)
+    return of_file(path)
+
+
+def own_file(name: str) -> Path | None:
+    """Give the file behind a named dataset that is anybody's file."""
+    data = compose([f"data={name}"]).data
+    is_file = isinstance(data, FileData) and data.path is not None
+    return Path(str(data.path)).expanduser() if is_file else None
+
+
+def weights_of_model(name: str) -> list[Finding]:
+    """Look at what was released of a model."""
+    from leadline.cli import doctor_weights
+
+    lines = doctor_weights.of_model(name, Path(compose([]).data_dir))
+    return [Finding(good, text) for good, text in lines]
+
+
+def of_weights(path: Path) -> list[Finding]:
+    """Look at a file of weights, or a released folder."""
+    from leadline.cli import doctor_weights
+
+    try:
+        lines = doctor_weights.of_folder(path) if path.is_dir() else doctor_weights.of_file(path)
+    except UserError as error:
+        return [Finding(False, f"{path}: {error}")]
+    return [Finding(good, text) for good, text in lines]
+
+
+def of_installation() -> list[Finding]:
+    """Look at Python, the packages, the machine and the folders."""
+    found = [Finding(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")]
+    for package in PACKAGES:
+        there = version(package)
+        found.append(Finding(there is not None, f"{package} {there or 'is missing: install it'}"))
+    config = compose([])
+    data_dir = Path(config.data_dir).expanduser()
+    existing = next(place for place in (data_dir, *data_dir.parents) if place.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    found += [
+        Finding(True, f"{os.cpu_count()} cores, {memory_gib():.0f} GiB memory"),
+        Finding(True, f"configuration in {shipped('conf')}"),
+        Finding(
+            os.access(existing, os.W_OK),
+            f"datasets in {data_dir} ({free:.0f} GiB free); LEADLINE_DATA or data_dir= change it",
+        ),
+    ]
+    for name in PAPER_SETS:
+        folder = folder_of(name, None, data_dir)
+        missing = [
+            file.name for file in PAPER_SETS[name].files if not (folder / file.name).exists()
+        ]
+        state = "not fetched" if missing else "fetched"
+        found.append(Finding(True, f"{name}: {state}; `leadline doctor {name}` says more"))
+    for name in RELEASED:
+        state = "there" if (data_dir / "checkpoints" / name).is_dir() else "not fetched"
+        text = f"released weights of {name}: {state}; `leadline doctor {name}` says more"
+        found.append(Finding(True, text))
+    return found
+
+
+def memory_gib() -> float:
+    """Give the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def of_paper_set(data: PublishedData, data_dir: Path) -> list[Finding]:
+    """Look at the files of one of the paper's datasets."""
+    expected = PAPER_SETS[data.name]
+    folder = folder_of(data.name, data.path, data_dir)
+    found = [Finding(True, f"{data.name}: {expected.title}; {expected.held_out}")]
+    for file in expected.files:
+        path = folder / file.name
+        packed = folder / file.packed if file.packed else None
+        if packed is not None and packed.exists():
+            found.append(of_packed(packed, file))
+        if path.exists():
+            found += of_paper_file(data, path, file, expected, data_dir)
+        elif packed is not None and packed.exists():
+            found.append(Finding(False, f"{path} is missing: run gunzip --keep {packed}"))
+        else:
+            size = f"{file.cells:,} cells x {file.genes:,} genes"
+            found.append(
+                Finding(False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}")
+            )
+    return found
+
+
+def of_packed(path: Path, file: PaperFile) -> Finding:
+    """Compare a packed file with the digest under which the authors committed it."""
+    same = git_blob(path) == file.git_blob
+    verdict = "is the authors' file" if same else "differs from the authors' file: fetch it again"
+    return Finding(same, f"{path} {verdict} (git blob {file.git_blob})")
+
+
+def of_paper_file(
+    data: PublishedData, path: Path, file: PaperFile, expected: PaperSet, data_dir: Path
+) -> list[Finding]:
+    """Compare a file with what is known of the paper's; one that is too large is not read whole."""
+    try:
+        seen = outline(path)
+        wrong = differences(file, cells=seen.n_cells, genes=len(seen.genes))
+        size = f"{seen.n_cells:,} cells x {len(seen.genes):,} genes"
+        found = [Finding(not wrong, f"{path}: {size}" + "".join(f"; {text}" for text in wrong))]
+        if expected.genes_as is not None:
+            found += of_gene_order(seen, expected.genes_as, data_dir)
+        if seen.n_cells > CELLS_READ_WHOLE:
+            return found
+        cells = read(data, path)
+    except UserError as error:
+        return [Finding(False, f"{path}: {error}")]
+    n_classes = len(cells.classes)
+    right = file.classes is None or n_classes == file.classes
+    found.append(Finding(right, f"  {n_classes} classes in {data.label!r}"))
+    found += [Finding(True, f"  {note}") for note in cells.notes]
+    if expected.reported_sizes and right and not wrong:
+        found.append(of_reported_sizes(cells, data, expected))
+    return found
+
+
+def of_gene_order(seen: Outline, other: str, data_dir: Path) -> list[Finding]:
+    """Compare the order of genes with that of another dataset, if that one is there."""
+    path = folder_of(other, None, data_dir) / PAPER_SETS[other].files[0].name
+    if not path.exists():
+        return [Finding(True, f"  order of genes: not compared, {path} is not there")]
+    same = np.array_equal(seen.genes, outline(path).genes)
+    return [Finding(same, f"  genes {'are' if same else 'are not'} those of {other}, in its order")]
+
+
+def of_reported_sizes(cells: Cells, data: PublishedData, expected: PaperSet) -> Finding:
+    """Draw the published split and compare its class sizes with the printed ones."""
+    config = compose([f"data={data.name}", "protocol=paper_code"])
+    split = make_split(cells, config.protocol, seed=0, fraction=1.0, label=str(data.label))
+    assert cells.labels_C is not None
+    labels = cells.labels_C[split.test].tolist()
+    sizes = tuple(labels.count(k) for k in range(len(cells.classes)))
+    return Finding(
+        sizes == expected.reported_sizes,
+        f"  reported cells by class {sizes}, printed by the authors {expected.reported_sizes}",
+    )
+
+
+def of_file(path: Path) -> list[Finding]:
+    """Say what a file holds, and which columns could be labels."""
+    try:
+        return [Finding(True, f"{path}: {line}") for line in describe_file(path)]
+    except UserError as error:
+        return [Finding(False, f"{path}: {error}")]

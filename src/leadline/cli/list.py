@@ -1,0 +1,80 @@
+"""`leadline list`: what there is to choose from, and what was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leadline.cli.terminal import aligned
+from leadline.config.python_class import installed
+from leadline.config.shipped import about, options, shipped, studies
+from leadline.errors import UserError
+from leadline.runs import record
+from leadline.runs.record import State
+
+TOPICS = ("models", "datasets", "studies", "runs")
+
+
+def listed(topic: str | None, runs_dir: Path) -> list[str]:
+    """Give the lines about one topic, or about all of them."""
+    if topic is not None:
+        return LISTS[topic](runs_dir)
+    lines = []
+    for name in TOPICS:
+        found = LISTS[name](runs_dir) if name != "runs" or runs_dir.is_dir() else ["  none yet"]
+        lines += [f"{name}:", *(f"  {line.strip()}" for line in found), ""]
+    return lines[:-1]
+
+
+def models(runs_dir: Path) -> list[str]:
+    """Name the models: ours, and those of installed packages."""
+    own = [(f"{point.name}", f"from an installed package: {point.value}") for point in installed()]
+    return aligned([*described("model"), *own])
+
+
+def datasets(runs_dir: Path) -> list[str]:
+    """Name the datasets."""
+    return aligned(described("data"))
+
+
+def described(group: str) -> list[tuple[str, str]]:
+    """Give each option of a group with what its file says of itself."""
+    return [(name, about(shipped("conf") / group / f"{name}.yaml")) for name in options(group)]
+
+
+def questions(runs_dir: Path) -> list[str]:
+    """Name the studies with the question that each asks."""
+    rows = []
+    for name in studies():
+        content = yaml.safe_load((shipped("ablations") / f"{name}.yaml").read_text("utf-8")) or {}
+        rows.append((name, " ".join(str(content.get("question", "")).split())))
+    return aligned(rows) or ["none"]
+
+
+def runs(runs_dir: Path) -> list[str]:
+    """Name the runs of a folder: how far each got, and what came of it."""
+    if not runs_dir.is_dir():
+        raise UserError(
+            "--runs must be a folder of records",
+            got=repr(str(runs_dir)),
+            remedy="make records first, for example with leadline run model=logreg",
+        )
+    folders = sorted(path.parent for path in runs_dir.glob(f"*/{record.CONFIG}"))
+    rows = [(folder.name, *of_run(folder)) for folder in folders]
+    return aligned([("run", "state", "accuracy", "macro F1", "study"), *rows]) if rows else ["none"]
+
+
+def of_run(folder: Path) -> tuple[str, str, str, str]:
+    """Give a run's state, its accuracy and macro F1 if there are any, and its study."""
+    state = record.state(folder)
+    if state is not State.DONE:
+        return str(state), "", "", ""
+    facts: dict[str, Any] = record.read_facts(folder)
+    scores = facts["metrics"].get("test", {})
+    shown = (f"{scores[key]:.4f}" if key in scores else "" for key in ("accuracy", "macro_f1"))
+    return str(state), *shown, facts.get("study") or ""  # type: ignore[return-value]
+
+
+LISTS = {"models": models, "datasets": datasets, "studies": questions, "runs": runs}

@@ -1,0 +1,122 @@
+"""What a person is told when a sweep ends: what was made, what failed and why, how to go on."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from leadline.runs import record
+from leadline.runs.record import State
+from leadline.studies import Plan, Run
+from leadline.studies.sweep import End, Fate
+
+# The score that a table has room for: of reported cells, by task.
+SHOWN = {"classify": "accuracy", "pretrain": "masking_accuracy"}
+MOST_REASONS = 12
+WIDTH_OF_A_FILE = 160
+
+
+def conclude(plan: Plan, ends: Sequence[End], *, stopped: bool, again: str) -> None:
+    """Print the table of a sweep, the reasons of failures, and what is to be done next."""
+    console = paper()
+    console.print(table(plan, ends))
+    failed = [end for end in ends if end.fate is Fate.FAILED]
+    for line in reasons(failed):
+        console.print(escape(line))
+    counts = Counter(end.fate for end in ends)
+    todo = counts[Fate.FAILED] + counts[Fate.LEFT]
+    console.print(
+        f"{plan.study.name or 'sweep'}: {len(ends)} runs, {counts[Fate.DONE]} done now, "
+        f"{counts[Fate.HAD]} already there, {counts[Fate.FAILED]} failed; {todo} to do"
+    )
+    if stopped and todo:
+        console.print(f"stopped; what ran has a checkpoint. Go on with:\n  {escape(again)}")
+    elif failed:
+        console.print(f"to try again:\n  {escape(again)}")
+
+
+def paper() -> Console:
+    """Give where tables are printed: as wide as the terminal, or as a file has room."""
+    wide = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    return Console(highlight=False, soft_wrap=True, width=wide)
+
+
+def table(plan: Plan, ends: Sequence[End]) -> Table:
+    """Lay out, by arm and point of the grid, how runs ended, and the scores of those done."""
+    shown = Table(title=plan.study.question, title_justify="left", title_style="bold")
+    shown.add_column("arm")
+    grouped = by_arm(ends)
+    if any(point for _, point in grouped):
+        shown.add_column("at")
+    for heading in ("done", "already there", "failed", "left", "score (mean ± sd)"):
+        shown.add_column(heading, justify="right")
+    for where, own in grouped.items():
+        counts = Counter(end.fate for end in own)
+        numbers = [counts[fate] for fate in (Fate.DONE, Fate.HAD, Fate.FAILED, Fate.LEFT)]
+        scores = score_of([end.run for end in own])
+        place = [escape(word) for word in where][: len(shown.columns) - 5]
+        shown.add_row(*place, *(str(number) if number else "" for number in numbers), scores)
+    return shown
+
+
+def by_arm(ends: Sequence[End]) -> dict[tuple[str, str], list[End]]:
+    """Sort runs by the arm that they serve and where; a pretraining run has a name of its own."""
+    found: dict[tuple[str, str], list[End]] = {}
+    for end in ends:
+        for arm in end.run.arms or (end.run.label,):
+            found.setdefault((arm, end.run.point), []).append(end)
+    return found
+
+
+def score_of(runs: Sequence[Run]) -> str:
+    """Give mean and deviation of the score of those runs that are done."""
+    facts = [done_facts(run) for run in runs]
+    scores = [
+        value
+        for run, fact in zip(runs, facts, strict=True)
+        if (value := main_score(run, fact)) is not None
+    ]
+    if not scores:
+        return ""
+    name = SHOWN[runs[0].config.task].replace("_", " ")
+    spread = f" ± {stdev(scores):.4f}" if len(scores) > 1 else ""
+    return f"{name} {mean(scores):.4f}{spread}"
+
+
+def done_facts(run: Run) -> dict[str, Any] | None:
+    """Read the record of a run, if it is done."""
+    if run.name is None or run.state() is not State.DONE:
+        return None
+    return record.read_facts(run.folder)
+
+
+def main_score(run: Run, facts: dict[str, Any] | None) -> float | None:
+    """Give the score of the reported cells that a table shows."""
+    if facts is None:
+        return None
+    value = facts["metrics"]["test"].get(SHOWN[run.config.task])
+    return None if value is None else float(value)
+
+
+def reasons(failed: Sequence[End]) -> list[str]:
+    """Say why runs failed, each reason once, with the runs that it stopped."""
+    by_reason: dict[str, list[End]] = {}
+    for end in failed:
+        name = end.run.run_id if end.run.name is not None else ""
+        text = end.message.replace(f"{name} failed: ", "") if name else end.message
+        by_reason.setdefault(text.replace(name, "it") if name else text, []).append(end)
+    lines = []
+    for text, ends in list(by_reason.items())[:MOST_REASONS]:
+        arms = ", ".join(dict.fromkeys(end.run.label for end in ends))
+        first = f", {ends[0].run.run_id} first" if ends[0].run.name is not None else ""
+        lines.append(f"failed in {arms} ({len(ends)} runs{first}): {text}")
+    if len(by_reason) > MOST_REASONS:
+        lines.append(f"and {len(by_reason) - MOST_REASONS} more reasons")
+    return lines

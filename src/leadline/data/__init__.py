@@ -1,0 +1,1 @@
+"""From files to cells, splits and batches."""

@@ -1,0 +1,72 @@
+"""Cells that several runs of one process share, with their fingerprint and their splits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from leadline.config import DataConfig, science
+from leadline.data import datasets
+from leadline.data.cells import Cells
+from leadline.data.splits.split import Split
+
+# A study works on one dataset, or on a few in turn; each may fill gigabytes.
+DATASETS_KEPT = 2
+
+
+class Shelf:
+    """One dataset in memory and what was found out about it; nobody changes any of it."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self._splits: dict[str, Split] = {}
+        self._fewer: dict[str, Cells] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Give the cells' SHA-256."""
+        return self.cells.fingerprint()
+
+    def split(self, key: str, make: Callable[[], Split]) -> Split:
+        """Give the split of this key, made on first use."""
+        if key not in self._splits:
+            self._splits[key] = make()
+        return self._splits[key]
+
+    def fewer_genes(self, key: str, make: Callable[[], Cells]) -> Cells:
+        """Give the cells with some of their genes, chosen on first use; the last choice is kept."""
+        if key not in self._fewer:
+            self._fewer = {key: make()}
+        return self._fewer[key]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where cells come from; equal sources hold equal cells."""
+
+    key: str
+    data: DataConfig = field(compare=False)
+    data_dir: Path = field(compare=False)
+
+
+def take(data: DataConfig, data_dir: Path) -> Shelf:
+    """Give the cells that a configuration names, read once for all runs of this process."""
+    return _load(Source(source_key(data, data_dir), data, data_dir))
+
+
+def source_key(data: DataConfig, data_dir: Path) -> str:
+    """Describe what is read, so that a file which was changed since counts as another one."""
+    stamps = []
+    for path in datasets.files(data, data_dir):
+        stat = path.stat() if path.exists() else None
+        stamps.append([str(path.resolve()), stat and stat.st_size, stat and stat.st_mtime_ns])
+    columns = {key: value for key, value in science(data).items() if key != "fraction"}
+    return json.dumps([type(data).__name__, columns, stamps], sort_keys=True)
+
+
+@lru_cache(maxsize=DATASETS_KEPT)
+def _load(source: Source) -> Shelf:
+    return Shelf(datasets.load(source.data, source.data_dir))

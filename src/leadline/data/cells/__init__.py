@@ -1,0 +1,28 @@
+"""Cells: a matrix of expression with genes, labels and batches, whatever file it came from.
+
+Shapes: C cells, G genes, K classes.
+"""
+
+from leadline.data.cells.cells import Cells, Scale
+from leadline.data.cells.checks import require_scale
+from leadline.data.cells.read import matrix_blocks, read_cells
+from leadline.data.cells.read__cells_describe import (
+    Outline,
+    could_be_labels,
+    describe_file,
+    outline,
+)
+from leadline.data.cells.variable_genes import keep_variable
+
+__all__ = [
+    "Cells",
+    "Outline",
+    "Scale",
+    "could_be_labels",
+    "describe_file",
+    "keep_variable",
+    "matrix_blocks",
+    "outline",
+    "read_cells",
+    "require_scale",
+]

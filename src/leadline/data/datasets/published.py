@@ -1,0 +1,158 @@
+"""What the files of the paper look like, where they come from, and how to tell a wrong one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline.data.cells import Cells
+from leadline.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperFile:
+    """One file: its names, and what must be true of its contents.
+
+    `git_blob` is the SHA-1 that `git hash-object` gives for the file as distributed.
+    """
+
+    name: str
+    cells: int
+    genes: int
+    classes: int | None = None
+    packed: str | None = None
+    git_blob: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperSet:
+    """One dataset: its files (training first) and where users get them.
+
+    `genes_as` names the dataset whose genes, in whose order, it must have.
+    """
+
+    title: str
+    files: tuple[PaperFile, ...]
+    sources: tuple[str, ...]
+    held_out: str
+    genes_as: str | None = None
+    reported_sizes: tuple[int, ...] = ()
+
+
+_SCGPT_COPY = (
+    "an archived copy of all three sets is on figshare, article 24954519 (file 43939560), "
+    "folder scGPT_processed_datasets/Fig2_Annotation"
+)
+
+PAPER_SETS = {
+    "zheng68k": PaperSet(
+        title="PBMC of Zheng et al. 2017, as scBERT prepared it",
+        files=(
+            PaperFile(
+                name="Zheng68K.h5ad",
+                cells=68_450,
+                genes=16_906,
+                classes=11,
+                packed="Zheng68K.h5ad.gz",
+                git_blob="4bfd6a9e98c94c4b5063fbe2f52d73cf21e739e2",
+            ),
+        ),
+        sources=(
+            "data/Zheng68K.h5ad.gz in the GitHub repository clinicalml/sc-foundation-eval; unpack "
+            "with gunzip",
+        ),
+        held_out="20 % of each class, seed 2022: 54,760 cells train, 13,690 are reported on",
+        genes_as="panglao",
+        # Printed in the authors' notebook, in the order of the sorted class names.
+        reported_sizes=(570, 1175, 48, 20, 1237, 374, 612, 1755, 4151, 3329, 419),
+    ),
+    "panglao": PaperSet(
+        title="PanglaoDB human, the pretraining corpus",
+        files=(PaperFile(name="panglao_human.h5ad", cells=1_357_593, genes=16_906),),
+        sources=("Google Drive file 1fNZbKx6LPeoS0hbVYJFI8jlDlNctZxlU, linked in scBERT's README",),
+        held_out="5 % at random, seed 2021: 67,880 cells",
+    ),
+    "ms": PaperSet(
+        title="multiple sclerosis",
+        files=(
+            PaperFile(name="c_data.h5ad", cells=7_844, genes=3_000),
+            PaperFile(name="filtered_ms_adata.h5ad", cells=13_468, genes=3_000),
+        ),
+        sources=("Google Drive folder 1Qd42YNabzyr2pWt9xoY4cVMTAxsNBt4v", _SCGPT_COPY),
+        held_out="nine healthy donors train, twelve patients are reported on",
+    ),
+    "pancreas": PaperSet(
+        title="human pancreas",
+        files=(
+            PaperFile(name="demo_train.h5ad", cells=10_600, genes=3_000, classes=13),
+            PaperFile(name="demo_test.h5ad", cells=4_218, genes=3_000, classes=11),
+        ),
+        sources=("Google Drive folder 1s9XjcSiPC-FYV3VeHrEa7SeZetrthQVV", _SCGPT_COPY),
+        held_out="two studies train, three are reported on",
+    ),
+    "myeloid": PaperSet(
+        title="tumour-infiltrating myeloid cells",
+        files=(
+            PaperFile(name="reference_adata.h5ad", cells=9_748, genes=3_000),
+            PaperFile(name="query_adata.h5ad", cells=3_430, genes=3_000, classes=11),
+        ),
+        sources=("Google Drive folder 1VbpApQufZq8efFGakW3y8QDDpY9MBoDS", _SCGPT_COPY),
+        held_out="six cancer types train, three are reported on",
+    ),
+}
+
+
+def folder_of(name: str, path: str | None, data_dir: Path) -> Path:
+    """Give the folder in which the files of a dataset are looked for."""
+    return Path(path).expanduser() if path else data_dir.expanduser() / name
+
+
+def locate(name: str, path: str | None, data_dir: Path) -> list[Path]:
+    """Find the files of a dataset, or say where users get them."""
+    folder = folder_of(name, path, data_dir)
+    files = [folder / file.name for file in PAPER_SETS[name].files]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"data={name} needs {', '.join(file.name for file in files)} in {folder}",
+            got=f"no {', '.join(missing)}",
+            remedy=f"`leadline doctor {name}` says where to get it; data.path= names a folder",
+        )
+    return files
+
+
+def differences(
+    file: PaperFile, *, cells: int, genes: int, classes: int | None = None
+) -> list[str]:
+    """Say in which ways the sizes found are not those of the paper's file."""
+    found = []
+    if cells != file.cells:
+        found.append(f"{cells:,} cells instead of {file.cells:,}")
+    if genes != file.genes:
+        found.append(f"{genes:,} genes instead of {file.genes:,}")
+    if classes is not None and file.classes is not None and classes != file.classes:
+        found.append(f"{classes} classes instead of {file.classes}")
+    return found
+
+
+def check(cells: Cells, file: PaperFile) -> None:
+    """Refuse a file that carries the paper's name but other contents."""
+    found = differences(file, cells=len(cells), genes=len(cells.genes), classes=len(cells.classes))
+    if found:
+        raise UserError(
+            f"{file.name} must be the paper's file",
+            got=", ".join(found),
+            remedy="fetch it again, or run your own version under its own name with data=h5ad "
+            "data.path=",
+        )
+
+
+def git_blob(path: Path) -> str:
+    """Give the SHA-1 under which git would store a file."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    digest.update(f"blob {path.stat().st_size}\0".encode())
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Which cells train, select, are reported."""

@@ -1,0 +1,1 @@
+"""L1 logistic regression, solved exactly."""

@@ -1,0 +1,189 @@
+"""scGPT's values: per-cell quantile bins, draws that truncate and mask, and padded tokens.
+
+A cell's values are compared with quantiles of its own non-zero values. Dividing a cell by its
+total, as the original does first, moves values and quantiles alike and so changes no bin.
+
+Legend: C cells, G genes, N stored values, Q edges of a cell, T tokens, B cells of a batch,
+L padded length.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from leadline.errors import UserError
+
+PAD_VALUE, MASK_VALUE = -2, -1
+# Bins are kept in one byte.
+MOST_BINS = 256
+# So many are sorted while they stay in the processor's cache.
+CELLS_AT_A_TIME = 64
+
+
+def bin_ranges(
+    matrix_CG: sparse.csr_array, n_bins: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Give the lowest and the highest bin that each stored value may take.
+
+    They differ where a value equals several edges, as counts do; `settle` then chooses.
+    """
+    low_N = np.empty(matrix_CG.nnz, np.uint8)
+    high_N = np.empty(matrix_CG.nnz, np.uint8)
+    fill(matrix_CG, n_bins, low_N, high_N, np.empty((0, n_bins)))
+    return low_N, high_N
+
+
+def cell_edges(matrix_CG: sparse.csr_array, n_bins: int) -> NDArray[np.float64]:
+    """Give the edges of each cell, shape (C, n_bins), the first of them 0; an empty cell has 0s."""
+    edges_CQ = np.zeros((matrix_CG.shape[0], n_bins))
+    low_N, high_N = np.empty(matrix_CG.nnz, np.uint8), np.empty(matrix_CG.nnz, np.uint8)
+    fill(matrix_CG, n_bins, low_N, high_N, edges_CQ)
+    return edges_CQ
+
+
+def fill(
+    matrix_CG: sparse.csr_array,
+    n_bins: int,
+    low_N: NDArray[np.uint8],
+    high_N: NDArray[np.uint8],
+    edges_CQ: NDArray[np.float64],
+) -> None:
+    """Sort the values of each cell, then place them; both some cells at a time."""
+    from leadline.models.scgpt.bin_loops import lay_out, place_values
+
+    assert 3 <= n_bins <= MOST_BINS
+    require_above_zero(matrix_CG)
+    values_N = np.ascontiguousarray(matrix_CG.data, dtype=np.float32)
+    indptr, share_Q = matrix_CG.indptr.astype(np.int64), np.linspace(0, 1, n_bins - 1)
+    length_C = np.diff(indptr)
+    for start in range(0, len(length_C), CELLS_AT_A_TIME):
+        piece_R = length_C[start : start + CELLS_AT_A_TIME]
+        sorted_RM = np.empty((len(piece_R), int(piece_R.max())), np.float32)
+        lay_out(values_N, indptr, start, sorted_RM)
+        # numpy sorts floats with the processor's vector instructions; a compiled loop would not.
+        sorted_RM.sort(axis=1)
+        place_values(values_N, indptr, start, sorted_RM, share_Q, low_N, high_N, edges_CQ)
+
+
+def settle(
+    low_N: NDArray[np.uint8], high_N: NDArray[np.uint8], uniform_N: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Choose bins: the original's formula for one uniform number in [0, 1) a value."""
+    spread_N = high_N.astype(np.float64) - low_N
+    chosen_N: NDArray[np.uint8] = np.ceil(high_N - uniform_N * spread_N).astype(np.uint8)
+    return chosen_N
+
+
+def middle(low_N: NDArray[np.uint8], high_N: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Choose as `settle` does for the uniform number 1/2: equal values get equal bins."""
+    return high_N - ((high_N - low_N) >> 1)
+
+
+def bin_cells(
+    matrix_CG: sparse.csr_array, n_bins: int, rng: np.random.RandomState | None = None
+) -> sparse.csr_array:
+    """Bin every stored value to 1 … n_bins - 1.
+
+    With numpy's legacy generator the result is that of the original, bit by bit; without one a
+    value that equals several edges takes the bin in their middle.
+    """
+    low_N, high_N = bin_ranges(matrix_CG, n_bins)
+    if rng is None:
+        bins_N = middle(low_N, high_N)
+    else:
+        bins_N = settle(low_N, high_N, rng.random_sample(matrix_CG.nnz))
+    return sparse.csr_array(
+        (bins_N, matrix_CG.indices, matrix_CG.indptr), shape=matrix_CG.shape, copy=False
+    )
+
+
+def require_above_zero(matrix_CG: sparse.csr_array) -> None:
+    """Refuse numbers for which zero does not mean that nothing was seen."""
+    lowest = float(matrix_CG.data.min(initial=1.0))
+    if not lowest > 0:
+        raise UserError(
+            "scGPT bins counts or their logarithms, in which zero means not seen",
+            got=f"stored values down to {lowest:.4g}",
+            remedy="name a layer that holds counts or log-normalised values with data.layer=",
+        )
+
+
+# Draws
+
+
+def draw_from_each(
+    length_B: NDArray[np.int64], take_B: NDArray[np.int64], word_T: NDArray[np.uint64]
+) -> NDArray[np.bool_]:
+    """Draw `take_B` of the `length_B` tokens of each cell: those with the smallest random words.
+
+    Nothing but the words decides, so that a cell's draw is the same in whatever batch it comes.
+    """
+    cell_T = np.repeat(np.arange(len(length_B)), length_B)
+    order_T = np.lexsort((word_T, cell_T))
+    start_B = np.cumsum(length_B) - length_B
+    rank_T = np.arange(len(word_T)) - start_B[cell_T]
+    drawn_T = np.empty(len(word_T), bool)
+    drawn_T[order_T] = rank_T < take_B[cell_T]
+    return drawn_T
+
+
+def truncate_as_original(
+    length: int, max_length: int, rng: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Give the places of one cell's tokens that the original keeps; place 0 is `<cls>`."""
+    if length <= max_length:
+        return np.arange(length)
+    return np.insert(rng.choice(length - 1, max_length - 1, replace=False) + 1, 0, 0)
+
+
+def mask_as_original(
+    values_BL: NDArray[np.float32], share: float, rng: np.random.RandomState
+) -> NDArray[np.float32]:
+    """Mask a share of each cell's tokens as the original does, `<cls>` not excepted."""
+    masked_BL = values_BL.copy()
+    for row_L in masked_BL:
+        there = np.flatnonzero(row_L != PAD_VALUE)
+        row_L[rng.choice(there, int(len(there) * share), replace=False)] = MASK_VALUE
+    return masked_BL
+
+
+# Tokens in the original's padded form
+
+
+def padded_tokens(
+    bins_CG: sparse.csr_array,
+    gene_ids_G: NDArray[np.int64],
+    *,
+    cls_id: int,
+    pad_id: int,
+    max_length: int,
+    all_genes: bool = False,
+    rng: np.random.RandomState | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Give gene ids and values of shape (C, L), `<cls>` first, padded to the longest cell.
+
+    A generator truncates as the original does; without one a cell must not be too long.
+    """
+    n_cells, n_genes = bins_CG.shape
+    if all_genes:
+        length_C = np.full(n_cells, n_genes + 1)
+        gene_N, value_N = np.tile(np.arange(n_genes), n_cells), bins_CG.toarray().ravel()
+    else:
+        length_C = np.diff(bins_CG.indptr).astype(np.int64) + 1
+        gene_N, value_N = bins_CG.indices, bins_CG.data
+    width = int(length_C.max(initial=1))
+    ids_CL = np.full((n_cells, width), pad_id, np.int64)
+    values_CL = np.full((n_cells, width), PAD_VALUE, np.float32)
+    there_CL = np.arange(width) < length_C[:, None]
+    ids_CL[:, 0], values_CL[:, 0] = cls_id, 0
+    there_CL[:, 0] = False
+    ids_CL[there_CL], values_CL[there_CL] = gene_ids_G[gene_N], value_N
+    if width <= max_length:
+        return ids_CL, values_CL
+    assert rng is not None, "cells are longer than max_length"
+    kept_CL = np.tile(np.arange(max_length), (n_cells, 1))
+    for cell in np.flatnonzero(length_C > max_length):
+        kept_CL[cell] = truncate_as_original(int(length_C[cell]), max_length, rng)
+    return np.take_along_axis(ids_CL, kept_CL, 1), np.take_along_axis(values_CL, kept_CL, 1)

@@ -1,0 +1,47 @@
+"""The paper's checkable claims and known discrepancies as data, and their verdicts.
+
+`evaluate(Evidence.of(frame), load_claims())` judges any frame with the columns of
+`results.COLUMNS`; with `published.tables()` as second argument of `Evidence.of`, printed
+aggregates stand in where the paper gives no runs. docs/claims.md tells how verdicts come about.
+"""
+
+from leadline.papers.claims.evaluate import differences, evaluate, evaluate_claim
+from leadline.papers.claims.result import Part, Result, Verdict
+from leadline.papers.claims.schema import (
+    Claim,
+    ClaimsFile,
+    Discrepancy,
+    Setting,
+    load_claims,
+    load_discrepancies,
+)
+from leadline.papers.claims.worth import Points, worth_of
+from leadline.report.compare.difference import difference
+from leadline.report.compare.evidence import Cell, Evidence, Side
+from leadline.report.compare.evidence__claims_pair import Difference, PValue
+from leadline.report.compare.families import adjusted, members
+
+__all__ = [
+    "Cell",
+    "Claim",
+    "ClaimsFile",
+    "Difference",
+    "Discrepancy",
+    "Evidence",
+    "PValue",
+    "Part",
+    "Points",
+    "Result",
+    "Setting",
+    "Side",
+    "Verdict",
+    "adjusted",
+    "difference",
+    "differences",
+    "evaluate",
+    "evaluate_claim",
+    "load_claims",
+    "load_discrepancies",
+    "members",
+    "worth_of",
+]

@@ -1,0 +1,146 @@
+"""A claim and a frame → a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from leadline.papers.boiarsky.findings import FINDINGS, opposite_directions
+from leadline.papers.claims.evaluate__claims_criteria import evaluate_check
+from leadline.papers.claims.result import Part, Raised, Result, Verdict, combine
+from leadline.papers.claims.result__claims_context import Context
+from leadline.papers.claims.schema import Claim, ClaimsFile, Discrepancy
+from leadline.report.compare.evidence import Evidence
+from leadline.report.compare.families import survivors
+from leadline.stats import Flag
+
+SEVERITIES = ("severe", "warning", "note")
+
+
+def evaluate(
+    evidence: Evidence, file: ClaimsFile, discrepancies: Sequence[Discrepancy] = ()
+) -> list[Result]:
+    """Evaluate every claim of a file on one body of evidence."""
+    context = Context(evidence, file.setting, file.families)
+    return [evaluate_claim(context, claim, discrepancies) for claim in file.claims]
+
+
+def evaluate_claim(
+    context: Context, claim: Claim, discrepancies: Sequence[Discrepancy] = ()
+) -> Result:
+    """Evaluate one claim: every part must hold, and the weakest part speaks for it."""
+    parts = tuple(part for check in claim.checks for part in evaluate_check(context, check))
+    verdict = combine(part.verdict for part in parts)
+    weakest = min((part for part in parts if part.verdict is verdict), key=lambda part: part.margin)
+    recomputed = {name: value for part in parts for name, value in part.numbers.items()}
+    outside = _outside(claim, recomputed)
+    flags = _flags(context, claim, parts, outside)
+    return Result(
+        id=claim.id,
+        statement=claim.statement,
+        artefact=claim.artefact,
+        verdict=verdict,
+        reason=_reason(parts, verdict),
+        decided_by=weakest.label,
+        estimate=weakest.estimate,
+        interval=weakest.interval,
+        p=weakest.p,
+        fails_under=tuple(dict.fromkeys(test for part in parts for test in part.fails_under)),
+        published=claim.published,
+        recomputed=recomputed,
+        outside_tolerance=tuple(outside),
+        flags=tuple(flags),
+        discrepancies=tuple(claim.discrepancies),
+        reasons=_reasons(claim, flags, discrepancies),
+        parts=parts,
+    )
+
+
+def _reason(parts: Sequence[Part], verdict: Verdict) -> str:
+    """Say what decided, part by part; parts that say the same are named together."""
+    said: dict[str, list[str]] = {}
+    for part in parts:
+        if part.verdict is verdict and part.reason:
+            said.setdefault(part.reason, []).append(part.label)
+    if len(parts) == 1 or verdict is Verdict.HOLDS:
+        return "; ".join(said)
+    return "; ".join(f"{' and '.join(labels)}: {reason}" for reason, labels in said.items())
+
+
+def _flags(
+    context: Context, claim: Claim, parts: tuple[Part, ...], outside: Sequence[str]
+) -> list[Raised]:
+    """Gather the flags of the parts, equal ones once, and those that need the whole claim."""
+    places: dict[tuple[str, str], list[str]] = {}
+    first: dict[tuple[str, str], Flag] = {}
+    for part in parts:
+        for flag in part.flags:
+            places.setdefault((flag.id, flag.sentence), []).append(part.label)
+            first.setdefault((flag.id, flag.sentence), flag)
+    found = [Raised(flag, tuple(places[key])) for key, flag in first.items()]
+    found += [Raised(flag) for flag in _of_the_whole(context, claim, parts, outside)]
+    return sorted(found, key=lambda raised: SEVERITIES.index(raised.flag.severity))
+
+
+def _of_the_whole(
+    context: Context, claim: Claim, parts: tuple[Part, ...], outside: Sequence[str]
+) -> Iterator[Flag]:
+    if opposite := opposite_directions(parts, context.setting.alpha):
+        yield opposite
+    for name in dict.fromkeys(check.family for check in claim.checks if check.family):
+        family = context.families[name]
+        if left := survivors(context.evidence, name, family, context.setting):
+            yield left
+    for name in claim.findings:
+        yield from FINDINGS[name](context.evidence, [check.a for check in claim.checks])
+    if outside:
+        sentence = f"farther from the published numbers than tolerated: {', '.join(outside)}"
+        yield Flag("outside_tolerance", "warning", sentence)
+    if claim.unchecked:
+        yield Flag("unchecked", "note", claim.unchecked)
+
+
+def _outside(claim: Claim, recomputed: Mapping[str, float]) -> list[str]:
+    """Name the recomputed numbers that lie farther from the published ones than is tolerated."""
+    return [
+        label
+        for label, printed in claim.published.items()
+        if label in recomputed
+        and (limit := tolerance_of(claim, label)) is not None
+        and abs(recomputed[label] - printed) > limit
+    ]
+
+
+def tolerance_of(claim: Claim, label: str) -> float | None:
+    """Give the tolerance of a published number: by its label, else by a word of it.
+
+    A p-value has none: it is reproduced or not.
+    """
+    if label in claim.tolerance:
+        return claim.tolerance[label]
+    if label.endswith(", p"):
+        return None
+    words = label.replace("/", " ").split()
+    found = [limit for key, limit in claim.tolerance.items() if set(key.split()) <= set(words)]
+    return min(found, default=None) if found else None
+
+
+def _reasons(
+    claim: Claim, flags: Sequence[Raised], discrepancies: Sequence[Discrepancy]
+) -> dict[str, str]:
+    """Give, for the flags raised, the discrepancies of the claim that explain them."""
+    raised = {each.flag.id for each in flags}
+    return {
+        each.id: each.what
+        for each in discrepancies
+        if each.id in claim.discrepancies and raised & set(each.flags)
+    }
+
+
+def differences(result: Result) -> dict[str, float]:
+    """Give recomputed less published wherever both are known."""
+    return {
+        label: result.recomputed[label] - printed
+        for label, printed in result.published.items()
+        if label in result.recomputed and math.isfinite(result.recomputed[label])
+    }

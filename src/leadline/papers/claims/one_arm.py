@@ -1,0 +1,129 @@
+"""Criteria on the runs of one arm, and on the spread of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.stats
+
+from leadline import stats
+from leadline.errors import UserError
+from leadline.papers.claims.result import Part, Verdict
+from leadline.papers.claims.result__claims_context import Context, not_run
+from leadline.papers.claims.schema import Check
+from leadline.report.compare.caveats import SEED, arm_flags
+from leadline.report.compare.evidence import Side
+from leadline.report.compare.families import cells_of
+
+
+def value_within(context: Context, check: Check) -> Iterator[Part]:
+    """Mean of an arm inside limits."""
+    for cell, _ in cells_of(check):
+        side, label = context.evidence.side(cell), cell.label
+        if side.mean is None:
+            yield not_run(label, side.missing)
+            continue
+        low, high = (float(end) for end in check.limits[cell.metric])
+        inside = low <= side.mean <= high
+        yield Part(
+            label=label,
+            verdict=Verdict.HOLDS if inside else Verdict.FAILS,
+            reason=f"{side.mean:.4f} is {'inside' if inside else 'outside'} {low:g} ... {high:g}",
+            estimate=side.mean,
+            interval=_interval(side),
+            numbers=_known(label, side.recomputed),
+            flags=tuple(arm_flags(side)),
+            margin=min(abs(side.mean - low), abs(high - side.mean)),
+        )
+
+
+def range_at_least(context: Context, check: Check) -> Iterator[Part]:
+    """Ask that runs which differ in nothing but the seed lie at least so far apart."""
+    for cell, _ in cells_of(check):
+        side, label = context.evidence.side(cell), f"{cell.label}, range"
+        if not side.has_runs or side.n < 2:
+            yield not_run(label, f"fewer than two runs: {cell.label}")
+            continue
+        spread, limit = float(np.ptp(side.values)), float(check.limits[cell.metric])
+        enough = spread >= limit
+        yield Part(
+            label=label,
+            verdict=Verdict.HOLDS if enough else Verdict.FAILS,
+            reason=f"{side.n} runs span {spread:.4f}, {'not ' * enough}less than {limit:g}",
+            estimate=spread,
+            numbers={label: spread},
+            flags=tuple(arm_flags(side)),
+            margin=abs(spread - limit),
+        )
+
+
+def spread_below(context: Context, check: Check) -> Iterator[Part]:
+    """Seeds of arm a spread less than those of arm b; better: Brown and Forsythe's test."""
+    for a, b in cells_of(check):
+        assert b is not None, "spread_below needs two arms"
+        sides = context.evidence.side(a), context.evidence.side(b)
+        label = f"{a.where} {a.metric}, spread of {a.arm} - {b.arm}"
+        if any(not side.has_runs or side.n < 3 for side in sides):
+            yield not_run(label, f"fewer than three runs of {a.arm} or {b.arm} on {a.where}")
+            continue
+        sds = [stats.spread(side.values) for side in sides]
+        p = float(scipy.stats.levene(*(side.values for side in sides), center="median").pvalue)
+        smaller, sure = sds[0] < sds[1], p < context.setting.alpha
+        verdict = Verdict.FAILS if not smaller else Verdict.HOLDS if sure else Verdict.FRAGILE
+        yield Part(
+            label=label,
+            verdict=verdict,
+            reason=f"standard deviations {sds[0]:.4f} and {sds[1]:.4f}, Brown-Forsythe p {p:.2g}",
+            estimate=sds[0] - sds[1],
+            p={"brown_forsythe": p},
+            fails_under=("brown_forsythe",) if verdict is Verdict.FRAGILE else (),
+            numbers={f"{s.cell.label}, sd": sd for s, sd in zip(sides, sds, strict=True)},
+        )
+
+
+def two_groups(context: Context, check: Check) -> Iterator[Part]:
+    """Ask that runs of one arm fall into two groups, the lower with a share inside the limits.
+
+    The eye can always cut a line of points in two, and that is the paper's criterion; better: the
+    best cut must be better than that of one population.
+    """
+    for cell, _ in cells_of(check):
+        side, label = context.evidence.side(cell), f"{cell.label}, two groups"
+        try:
+            modes = stats.find_modes(side.values, np.random.default_rng(SEED))
+        except UserError as error:
+            yield not_run(label, str(error))
+            continue
+        share = len(modes.low) / side.values.size
+        low, high = (float(end) for end in check.limits[cell.metric])
+        inside, sure = low <= share <= high, modes.p < context.setting.alpha
+        verdict = Verdict.FAILS if not inside else Verdict.HOLDS if sure else Verdict.FRAGILE
+        yield Part(
+            label=label,
+            verdict=verdict,
+            reason=f"{len(modes.low)} of {side.values.size} runs below a gap of {modes.gap:.4f}, "
+            f"best cut p {modes.p:.2g}",
+            estimate=modes.gap,
+            p={"best_cut": modes.p},
+            fails_under=("best_cut",) if verdict is Verdict.FRAGILE else (),
+            numbers={f"{cell.label}, gap": modes.gap, f"{cell.label}, share of low runs": share},
+            flags=tuple(arm_flags(side)),
+        )
+
+
+def _interval(side: Side) -> stats.Interval | None:
+    if side.has_runs:
+        varies = side.n > 1 and float(np.ptp(side.values)) > 0
+        return stats.student_interval(side.values) if varies else None
+    summary = side.summary()
+    if summary is None:
+        return None
+    return stats.t_tests.t_interval(
+        summary.mean, summary.sd / math.sqrt(summary.n), summary.n - 1, 0.95, "student t, ddof 1"
+    )
+
+
+def _known(label: str, value: float | None) -> dict[str, float]:
+    return {} if value is None else {label: value}

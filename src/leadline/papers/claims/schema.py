@@ -1,0 +1,260 @@
+"""The shape of claims.yaml and discrepancies.yaml; what does not fit is refused with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from leadline.errors import UserError, nearest
+from leadline.papers.claims.schema__claims_parsing import parse
+
+CriterionName = Literal[
+    "below",
+    "order",
+    "significantly_below",
+    "not_significant",
+    "gap_within",
+    "value_within",
+    "rises_with_fraction",
+    "gap_shrinks_with_fraction",
+    "range_at_least",
+    "spread_below",
+    "two_groups",
+    "best_setting",
+    "counts_equal",
+    "counts_ordered",
+    "not_checkable",
+]
+FindingName = Literal["heuristic", "implied_cells", "chosen_settings", "frozen"]
+# Whose runs share seeds or subsamples by design: then a paired test is the better one.
+Pairing = Literal["none", "own", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What the claims as a whole declare: margin, levels, and facts about the models.
+
+    `classes` is the number of reported classes of a dataset, by which a constant prediction is
+    told; `deterministic` models have no luck of their own; `selected_on` names the set on which
+    the paper chose a model's epoch.
+    """
+
+    alpha: float = 0.05
+    margin: float = 0.01
+    better: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, int] = field(default_factory=dict)
+    deterministic: tuple[str, ...] = ()
+    selected_on: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Pairs of cells: every dataset, share of the labels and metric that is listed.
+
+    `a` and `b` are written model/arm; `artefact` picks the paper's runs, ours have none.
+    """
+
+    artefact: str
+    a: str
+    b: str = ""
+    datasets: list[str] = field(default_factory=list)
+    fractions: list[float] = field(default_factory=lambda: [1.0])
+    metrics: list[str] = field(default_factory=lambda: ["accuracy", "macro_f1"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Tests that are corrected together, declared before they are looked at."""
+
+    why: str
+    pairing: Pairing = "none"
+    members: list[Pairs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """A number that follows from a definition or from rows that say how many.
+
+    `of` is `parameters` (from the architecture), `value` (one row of the frame), `cells_of_scores`
+    (cells that make every score a whole number of them) or `cells_of_bins` (entries of the
+    histogram over genes).
+    """
+
+    name: str
+    of: Literal["parameters", "value", "cells_of_scores", "cells_of_bins"]
+    dataset: str = ""
+    model: str = ""
+    arm: str = ""
+    metric: str = ""
+    artefact: str = ""
+    fraction: float = 1.0
+    classes: int = 0
+    trained: str = "all"
+    expected: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing to be checked, for every cell that it lists.
+
+    `limits` go by metric: (low, high) for `value_within`, a number else. `settings` are the
+    values of C that a dataset should choose. `family` names the tests corrected with this one;
+    `equivalence` says that the claim is one of no difference, which a test of difference alone
+    cannot show.
+    """
+
+    criterion: CriterionName
+    artefact: str = ""
+    a: str = ""
+    b: str = ""
+    datasets: list[str] = field(default_factory=list)
+    fractions: list[float] = field(default_factory=lambda: [1.0])
+    metrics: list[str] = field(default_factory=lambda: ["accuracy", "macro_f1"])
+    limits: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
+    counts: list[Count] = field(default_factory=list)
+    family: str = ""
+    pairing: Pairing = "none"
+    equivalence: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim of the paper in our words, with what decides it."""
+
+    id: str
+    statement: str
+    artefact: str
+    checks: list[Check]
+    published: dict[str, float] = field(default_factory=dict)
+    tolerance: dict[str, float] = field(default_factory=dict)
+    discrepancies: list[str] = field(default_factory=list)
+    findings: list[FindingName] = field(default_factory=list)
+    unchecked: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsFile:
+    """All of claims.yaml."""
+
+    setting: Setting
+    families: dict[str, Family]
+    claims: list[Claim]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """One number of the runs: by default the mean of a cell, or of a part of its runs."""
+
+    dataset: str
+    model: str
+    arm: str
+    metric: str
+    artefact: str
+    fraction: float = 1.0
+    of: Literal["mean", "paper_half_width", "student_half_width", "printed"] = "mean"
+    runs: Literal[
+        "all", "reused", "dedicated", "high_mode", "all_but_lowest", "trained", "first_three"
+    ] = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """Points between two numbers of the runs, `a` less `b`, named by what they show."""
+
+    what: str
+    a: Quantity
+    b: Quantity | None = None
+    constant: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """The setting of leadline that realises either side, and its value for each."""
+
+    key: str
+    code: Any = None
+    prose: Any = None
+    upstream: Any = None
+    corrected: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrepancy:
+    """Where prose, code, notebooks and tables of the paper disagree."""
+
+    id: str
+    weight: Literal["A", "B", "C"]
+    status: Literal["verified", "inferred", "unverified"]
+    what: str
+    evidence: str
+    consequence: str
+    switch: list[Switch] = field(default_factory=list)
+    switch_reason: str = ""
+    worth: list[Worth] = field(default_factory=list)
+    worth_reason: str = ""
+    flags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepanciesFile:
+    """All of discrepancies.yaml."""
+
+    discrepancies: list[Discrepancy]
+
+
+@cache
+def load_claims() -> ClaimsFile:
+    """Read and check the claims that come with the package."""
+    found = parse(ClaimsFile, read_yaml("claims.yaml"), "claims.yaml")
+    _unique([claim.id for claim in found.claims], "claims.yaml")
+    for claim in found.claims:
+        for check in claim.checks:
+            if check.family and check.family not in found.families:
+                raise UserError(
+                    f"the family of claim {claim.id} must be declared",
+                    got=check.family,
+                    remedy=nearest(check.family, found.families),
+                )
+    return found
+
+
+@cache
+def load_discrepancies() -> tuple[Discrepancy, ...]:
+    """Read and check the discrepancies that come with the package."""
+    found = parse(DiscrepanciesFile, read_yaml("discrepancies.yaml"), "discrepancies.yaml")
+    _unique([each.id for each in found.discrepancies], "discrepancies.yaml")
+    for each in found.discrepancies:
+        for given, reason, name in (
+            (each.switch, each.switch_reason, "switch"),
+            (each.worth, each.worth_reason, "worth"),
+        ):
+            if bool(given) == bool(reason):
+                raise UserError(
+                    f"{each.id} must have either {name} or {name}_reason",
+                    got="both" if given else "neither",
+                    remedy=f"say in {name}_reason why there is none, and only then",
+                )
+    return tuple(found.discrepancies)
+
+
+def read_yaml(name: str) -> Any:
+    """Read a YAML file of this package."""
+    import yaml
+
+    # libyaml parses ten times faster; wheels have it, some source builds do not.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = files("leadline.papers.boiarsky").joinpath(name).read_text(encoding="utf-8")
+    return yaml.load(text, Loader=loader)
+
+
+def _unique(ids: list[str], place: str) -> None:
+    twice = sorted({each for each in ids if ids.count(each) > 1})
+    if twice:
+        raise UserError(
+            f"ids in {place} must differ", got=f"{', '.join(twice)} twice", remedy="rename one"
+        )

@@ -1,0 +1,233 @@
+"""The first line where logistic regression is the reference: is it enough, and how sure is that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import scipy.stats
+
+from leadline.report.answer import TESTS, answer, p_text, word
+from leadline.report.baseline import (
+    BLIND,
+    FEW,
+    FEWEST_CELLS,
+    NO,
+    OPEN,
+    TRANSFORMERS,
+    YES,
+    Judged,
+    at_the_ceiling,
+    judge,
+    not_above,
+    places,
+)
+from leadline.report.baseline__report_runs_to_tell import runs_to_tell
+from leadline.report.compare.arms import Side
+from leadline.report.compare.study import Comparison
+from leadline.report.study import Study
+
+
+def first_line(study: Study, found: Sequence[Comparison]) -> str:
+    """Say whether the baseline is enough where that is the question, else what was found.
+
+    A second line holds what must be known beside it.
+    """
+    judged = [judge(study, here) for here in places(study, found)]
+    if not judged:
+        return answer(study, found)
+    first, *others = judged
+    spoken = WORDS[first.outcome](first)
+    more = [*missing(study), *map(beside, others), *spread(first), *caveat(study, first)]
+    return "\n".join([spoken, " ".join(more)]).strip()
+
+
+def enough(said: Judged) -> str:
+    """Say that the baseline is enough, and what shows it."""
+    start = f"Yes, logistic regression is enough for these cells: {scores(said)}"
+    missed = 1 - said.baseline.mean
+    if missed == 0:
+        return (
+            f"{start}; no model can get more of them right ({seeds(said)}{of_fresh_cells(said)})."
+        )
+    if at_the_ceiling(said.baseline, said.margin):
+        room = f"{points(said.margin)} better where {percent(missed)} are missed"
+        return f"{start}; no model can be {room} ({seeds(said)}{of_fresh_cells(said)})."
+    many = f"none of the {len(said.found)} {said.kind}s is" if len(said.found) > 1 else "it is not"
+    return f"{start}; {many} more than {points(said.margin)} better ({shown_by(said)})."
+
+
+def shown_by(said: Judged) -> str:
+    """Name what shows that no competitor is above the baseline, and over how many runs."""
+    tested = [each.equivalence.p_below_upper for each in said.found if each.equivalence is not None]
+    if tested:
+        return f"one-sided t-tests at 5 %, largest {p_text(max(tested))}; {seeds(said)}"
+    return f"95 % intervals over resampled cells; {seeds(said)}"
+
+
+def not_enough(said: Judged) -> str:
+    """Say which competitor is better, by how much, and what shows it."""
+    best = said.best
+    assert best.corrected is not None
+    count = len(said.found)
+    correction = f" after Holm’s correction for {count} comparisons" if count > 1 else ""
+    return (
+        f"No, logistic regression is not enough for these cells: {scores(said)}, "
+        f"{directed(best.estimate)} ({fitting(best)}; {TESTS.get(best.test, best.test)}, "
+        f"{p_text(best.corrected)}{correction}; {seeds(said)})."
+    )
+
+
+def undecided(said: Judged) -> str:
+    """Say that nothing is shown, what fits the runs, and how many would tell."""
+    start = (
+        "It cannot be told yet whether logistic regression is enough for these cells: "
+        f"{scores(said)}"
+    )
+    left = [each for each in said.found if not not_above(each, said.margin)]
+    worst = max(left, key=lambda each: each.a.mean)
+    if worst.interval is None:
+        return f"{start}; {named(worst.a)} could not be tested: {worst.why} ({seeds(said)})."
+    more = runs_to_tell(worst, said.margin)
+    remedy = (
+        f"About {more} seeds would tell if further runs are like these: "
+        f"add 'seed=range(1,{more + 1})'."
+        if more
+        else "It is so close that more seeds would hardly tell."
+    )
+    better = f"that {named(worst.a)} is {points(said.margin)} better"
+    return (
+        f"{start}; {better} is neither shown nor ruled out by so few runs "
+        f"({fitting(worst)}; {seeds(said)}). {remedy}"
+    )
+
+
+def blind(said: Judged) -> str:
+    """Say that the baseline learnt nothing, so that to be enough would mean nothing."""
+    return (
+        "It cannot be told from these cells whether logistic regression is enough, for it has "
+        f"learnt nothing: {scores(said)}, and to call every cell the commonest type does as well "
+        f"({seeds(said)}). Check the labels, or label more cells."
+    )
+
+
+def few_cells(said: Judged) -> str:
+    """Say that the held-out cells are too few to judge any model by."""
+    return (
+        f"{said.cells} held-out cells are too few to tell whether logistic regression is enough: "
+        f"{scores(said)} ({seeds(said)}{of_fresh_cells(said)}). "
+        f"Label more cells: at least {FEWEST_CELLS} must be held out."
+    )
+
+
+# How the first line speaks of each outcome, and of the same with fewer labels.
+WORDS = {YES: enough, NO: not_enough, OPEN: undecided, BLIND: blind, FEW: few_cells}
+SHORT = {YES: "yes too", NO: "no", OPEN: "not decided", BLIND: "nothing is learnt", FEW: "too few"}
+
+
+def beside(said: Judged) -> str:
+    """Say in short what holds with a smaller share of the labels."""
+    return (
+        f"With {percent(said.baseline.fraction, 0)} of the labels: {SHORT[said.outcome]} "
+        f"({percent(said.baseline.mean)} against {percent(said.best.a.mean)})."
+    )
+
+
+def missing(study: Study) -> list[str]:
+    """Say that runs are still to be made."""
+    count = len(study.unfinished)
+    are = "1 run has" if count == 1 else f"{count} runs have"
+    return [f"{are} no result yet: this may change."] * bool(count)
+
+
+def fresh_cells(said: Judged) -> str:
+    """Give how well the baseline's own score is known from so many cells."""
+    right = round(said.baseline.mean * said.cells)
+    found = scipy.stats.binomtest(right, said.cells).proportion_ci(0.95, method="exact")
+    return f"{percent(found.low)} to {percent(found.high)}"
+
+
+def of_fresh_cells(said: Judged) -> str:
+    """Say in the first line how well the baseline's score is known, where it is of accuracy."""
+    if said.baseline.metric != "accuracy":
+        return ""
+    share = fresh_cells(said)
+    return f"; of fresh cells like these logistic regression gets {share} right, 95 % interval"
+
+
+def spread(said: Judged) -> list[str]:
+    """Say so in the second line, where the first has other numbers."""
+    told = said.outcome == FEW or (
+        said.outcome == YES and at_the_ceiling(said.baseline, said.margin)
+    )
+    if told or said.baseline.metric != "accuracy":
+        return []
+    return [
+        f"Of fresh cells like these, logistic regression gets {fresh_cells(said)} right (95 % "
+        "interval)."
+    ]
+
+
+def caveat(study: Study, said: Judged) -> list[str]:
+    """Say that the published weights were not tried, where transformers did without."""
+    if said.kind != "transformer":
+        return []
+    settings = [
+        study.configs.get(facts["run_id"], {}) for each in said.found for facts in each.a.records
+    ]
+    if not all("model.pretrained" in each for each in settings) or any(
+        str(each["model.pretrained"]) == "published" for each in settings
+    ):
+        return []
+    sizes = sorted({str(each.get("model.size")) for each in settings})
+    return [
+        f"All transformers here are of size {' or '.join(sizes)} and know these cells only; the "
+        "published weights were not tried."
+    ]
+
+
+def scores(said: Judged) -> str:
+    """Say the scores of the baseline and of the best competitor."""
+    labels, best = percent(said.baseline.fraction, 0), said.best.a
+    what = "gets {} of the {:,} held-out cells right"
+    if said.baseline.metric != "accuracy":
+        what = f"has a {word(said.baseline.metric)} of {{}} on the {{:,}} held-out cells"
+    own = what.format(percent(said.baseline.mean), said.cells)
+    whole = "all labels" if said.baseline.fraction == 1 else f"{labels} of the labels"
+    which = f"the best {said.kind}, " if len(said.found) > 1 else ""
+    return f"with {whole} it {own}; {which}{named(best)}, {percent(best.mean)}"
+
+
+def named(side: Side) -> str:
+    """Name a model as people do, with its arm."""
+    name = TRANSFORMERS.get(side.model, side.model)
+    return name if side.arm == side.model else f"{name} (arm {side.arm})"
+
+
+def seeds(said: Judged) -> str:
+    """Say how often each was trained."""
+    counts = sorted({side.values.size for each in said.found for side in (each.a, each.b)})
+    few = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{few} seed{'s' if counts[-1] > 1 else ''} each"
+
+
+def fitting(each: Comparison) -> str:
+    """Give the differences that fit the runs."""
+    assert each.interval is not None
+    low, high = each.interval.low, each.interval.high
+    return f"95 % interval {directed(low)} to {directed(high)}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Write a share."""
+    return f"{100 * value:.{digits}f}".removesuffix(".0") + " %"
+
+
+def points(value: float) -> str:
+    """Write the size of a difference of shares."""
+    size = f"{100 * abs(value):.1f}".removesuffix(".0")
+    return f"{size} point" + "s" * (size != "1")
+
+
+def directed(value: float) -> str:
+    """Write a difference of shares as more or less."""
+    return f"{points(value)} {'more' if value >= 0 else 'less'}"

@@ -1,0 +1,67 @@
+"""A figure with its words, and how it becomes PDF and SVG: equal input, equal bytes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from leadline import files
+from leadline.report.figures.style import INCH, styled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A figure, what it shows in a line, how to read it, and all its numbers in words."""
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    figure: Figure
+
+
+def blank(width: float, height: float) -> Figure:
+    """Open a figure of so many millimetres; call inside `styled`, and `settle` it when filled."""
+    engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.03, wspace=0.04, hspace=0.05)
+    return Figure(figsize=(width / INCH, height / INCH), layout=engine)
+
+
+def settle(figure: Figure) -> None:
+    """Find the layout once: each drawing would move it a little from where the last one left it."""
+    engine = figure.get_layout_engine()
+    assert engine is not None, "opened by `blank`"
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def to_svg(figure: Figure, title: str = "") -> bytes:
+    """Draw as SVG, letters as outlines, without a date."""
+    buffer = io.BytesIO()
+    with styled():
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Title": title})
+    return buffer.getvalue()
+
+
+def to_pdf(figure: Figure, title: str = "") -> bytes:
+    """Draw as PDF, letters as text, without a date."""
+    buffer = io.BytesIO()
+    with styled():
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Title": title})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str, title: str = "") -> list[Path]:
+    """Write name.pdf and name.svg, each whole or not at all; give their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for end, content in (("pdf", to_pdf(figure, title)), ("svg", to_svg(figure, title))):
+        path = folder / f"{name}.{end}"
+        files.write_bytes(path, content)
+        written.append(path)
+    return written

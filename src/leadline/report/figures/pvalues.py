@@ -1,0 +1,90 @@
+"""Tests between arms, corrected over families of pairs, as a reader sees them in a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from leadline.papers.claims import Cell, Evidence, PValue, Setting, adjusted, members
+from leadline.papers.claims.schema import Family, Pairs
+
+TEST = "welch_holm"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A p in few letters, and whether it is below the level."""
+
+    text: str
+    significant: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tests:
+    """Every test of a figure by its pair of cells, and what it is called."""
+
+    name: str
+    by_pair: Mapping[tuple[Cell, Cell], PValue]
+    alpha: float
+
+    def partners(self, cell: Cell) -> list[Cell]:
+        """List the cells that this one was tested against."""
+        return [b for a, b in self.by_pair if a == cell]
+
+    def of(self, a: Cell, b: Cell) -> Shown:
+        """Give the test of two cells."""
+        return shown(self.by_pair[a, b], self.alpha)
+
+
+def pairs_of(
+    name: str,
+    arms: Sequence[str],
+    datasets: Sequence[str],
+    shares: Sequence[float],
+    metrics: Sequence[str],
+    artefact: str,
+) -> dict[str, Family]:
+    """Declare the family of a figure: every other arm against the first, everywhere."""
+    members = [
+        Pairs(
+            artefact=artefact,
+            a=arm,
+            b=arms[0],
+            datasets=list(datasets),
+            fractions=list(shares),
+            metrics=list(metrics),
+        )
+        for arm in arms[1:]
+    ]
+    return {f"figure {name} of {', '.join(arms)}": Family(why=name, members=members)}
+
+
+def corrected(evidence: Evidence, families: Mapping[str, Family], setting: Setting) -> Tests:
+    """Test every pair with Welch's test and correct by Holm's method within each family."""
+    by_pair: dict[tuple[Cell, Cell], PValue] = {}
+    sizes = []
+    for name, family in families.items():
+        found = adjusted(evidence, name, family, setting)
+        declared = members(evidence, family, setting)
+        known = {pair: found[pair][TEST] for pair in declared if TEST in found[pair]}
+        by_pair |= known
+        # Holm counts every pair that was declared, run or not.
+        sizes += [len(declared)] if known else []
+    over = " and ".join(str(size) for size in sizes)
+    return Tests(name=f"p: Welch, Holm over {over}", by_pair=by_pair, alpha=setting.alpha)
+
+
+def shown(value: PValue, alpha: float) -> Shown:
+    """Write a p; where it is known within bounds only, the bound that decides."""
+    if value.p is not None:
+        return Shown("<.001" if value.p < 0.001 else _digits(value.p), value.p < alpha)
+    if value.most < alpha:
+        return Shown("<.001" if value.most < 0.001 else f"≤{_digits(value.most)}", True)
+    if value.least >= alpha:
+        return Shown(f"≥{_digits(value.least)}", False)
+    return Shown("open", False)
+
+
+def _digits(p: float) -> str:
+    text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return text.removeprefix("0")

@@ -1,0 +1,293 @@
+"""Records and manifests → the studies that a page is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leadline.errors import UserError, nearest
+from leadline.runs import record
+from leadline.runs import records as results
+from leadline.runs.record import State
+
+Facts = dict[str, Any]
+REFERENCES = ("reference", "logreg")
+METRICS = ("accuracy", "macro_f1")
+# What tells where and for whom a run was made, or is told by a column of its own.
+ASIDE = re.compile(
+    r"(study|arm|runs_dir|data_dir|seed|tracker\..*|launcher\..*|data\.(path|fraction|name)"
+    r"|train\.(threads|devices|device|keep_best|checkpoint_minutes|micro_batch))"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A run that gave no result: how far it got, and why it ended."""
+
+    run_id: str
+    arm: str
+    state: State
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A question with its runs: a study's, or those that nobody asked for in one.
+
+    Arms in `records` are named as the study names them; `pairs` are compared, first less second.
+    `configs` holds each run's settings, flat, by run id.
+    """
+
+    name: str
+    question: str
+    reference: str
+    pairs: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+    metrics: tuple[str, ...]
+    margin: float
+    family: str
+    artefacts: tuple[str, ...]
+    published: str | None
+    runs_dir: Path
+    records: tuple[Facts, ...]
+    pretraining: tuple[Facts, ...]
+    unfinished: tuple[Unfinished, ...]
+    configs: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def arms(self) -> list[str]:
+        """List the arms that have runs, the reference first, the others as the study has them."""
+        found = list(dict.fromkeys(str(facts["arm"]) for facts in self.records))
+        declared = [name for pair in self.pairs for name in reversed(pair)]
+        order = [self.reference, *declared, *sorted(found)]
+        return [arm for arm in dict.fromkeys(order) if arm in found]
+
+
+def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[Study]:
+    """Read what a page of these studies needs; without names, of all that is there.
+
+    Raises
+    ------
+    UserError
+        When a study is not there, a finished record was changed, or nothing is finished.
+    """
+    states = results.find(runs_dir)
+    manifests = results.studies(runs_dir)
+    for name in names:
+        if name not in manifests:
+            raise UserError(
+                f"a study must have been run into {str(runs_dir)!r}",
+                got=repr(name),
+                remedy=nearest(name, manifests)
+                if manifests
+                else f"start leadline ablate {name}, or leave the name out",
+            )
+    chosen = {name: manifests[name] for name in names or manifests}
+    wanted = {str(run["run_id"]) for manifest in chosen.values() for run in manifest["runs"]}
+    folders = {folder.name: folder for folder in states if not names or folder.name in wanted}
+    whole = {
+        name: results.read_whole(folder)
+        for name, folder in folders.items()
+        if states[folder] is State.DONE
+    }
+    by_name = {folder.name: state for folder, state in states.items()}
+    studies = [
+        _of_manifest(name, manifest, runs_dir, whole, by_name, margin)
+        for name, manifest in chosen.items()
+    ]
+    others = [name for name in folders if name not in wanted]
+    if others:
+        studies.append(_of_the_rest(others, runs_dir, whole, by_name, margin))
+    studies = [study for study in studies if study.records or study.pretraining]
+    if not studies:
+        raise UserError(
+            "a report needs at least one finished run",
+            got=f"{len(folders)} runs in {runs_dir}, none of them done",
+            remedy="make one with leadline run model=logreg",
+        )
+    return studies
+
+
+def _of_manifest(
+    name: str,
+    manifest: Mapping[str, Any],
+    runs_dir: Path,
+    whole: Mapping[str, Facts],
+    states: Mapping[str, State],
+    margin: float,
+) -> Study:
+    runs = [(str(run["run_id"]), str(run["arm"])) for run in manifest["runs"]]
+    compare = manifest.get("compare") or {}
+    tests = tuple(compare.get("tests") or ("welch",))
+    declared = {arm: said.get("against") for arm, said in manifest["arms"].items()}
+    pairs = compare.get("pairs") or [(arm, other) for arm, other in declared.items() if other]
+    return _study(
+        [(run_id, arm) for run_id, arm in runs],
+        runs_dir,
+        whole,
+        states,
+        name=name,
+        question=str(manifest.get("question") or ""),
+        reference=str(manifest.get("reference") or "reference"),
+        pairs=tuple((str(a), str(b)) for a, b in pairs),
+        tests=tests,
+        metrics=tuple(compare.get("metrics") or METRICS),
+        margin=float(compare.get("equivalence_margin") or margin),
+        family=str(compare.get("family") or name),
+        artefacts=tuple(manifest.get("artefacts") or ()),
+        published=manifest.get("published"),
+    )
+
+
+def _of_the_rest(
+    names: Iterable[str],
+    runs_dir: Path,
+    whole: Mapping[str, Facts],
+    states: Mapping[str, State],
+    margin: float,
+) -> Study:
+    runs = [(name, str(whole[name]["arm"]) if name in whole else "") for name in names]
+    study = _study(
+        runs,
+        runs_dir,
+        whole,
+        states,
+        name="",
+        question="",
+        reference="",
+        pairs=(),
+        tests=("welch",),
+        metrics=METRICS,
+        margin=margin,
+        family="these runs",
+        artefacts=(),
+        published=None,
+    )
+    arms = study.arms
+    # The plainest question that any runs answer: is one better than what everybody can afford?
+    reference = next((arm for arm in REFERENCES if arm in arms), "")
+    pairs = tuple((arm, reference) for arm in arms if reference and arm != reference)
+    return replace(study, reference=reference, pairs=pairs)
+
+
+def _study(
+    runs: Sequence[tuple[str, str]],
+    runs_dir: Path,
+    whole: Mapping[str, Facts],
+    states: Mapping[str, State],
+    **said: Any,
+) -> Study:
+    configs = {run_id: flat_config(runs_dir / run_id) for run_id, _ in runs if run_id in states}
+    done = [{**whole[run_id], "arm": arm} for run_id, arm in runs if run_id in whole]
+    judged = [facts for facts in done if is_classified(facts)]
+    plain = Study(
+        **said,
+        runs_dir=runs_dir,
+        records=tuple(told_apart(judged, configs)),
+        pretraining=tuple(facts for facts in done if not is_classified(facts)),
+        unfinished=tuple(
+            _unfinished(runs_dir / run_id, arm, states.get(run_id, State.MISSING))
+            for run_id, arm in runs
+            if run_id not in whole
+        ),
+        configs=configs,
+    )
+    return replace(plain, pairs=tuple(_pairs(plain)))
+
+
+def is_classified(facts: Facts) -> bool:
+    """Say whether a run named classes of cells; pretraining runs do not."""
+    return "accuracy" in facts["metrics"].get("test", {})
+
+
+def _unfinished(folder: Path, arm: str, state: State) -> Unfinished:
+    failed = folder / record.FAILED
+    lines = failed.read_text(errors="replace").strip().splitlines() if failed.exists() else []
+    return Unfinished(run_id=folder.name, arm=arm, state=state, error=lines[-1] if lines else "")
+
+
+def flat_config(folder: Path) -> dict[str, Any]:
+    """Read a run's settings as key.key → value."""
+    try:
+        text = (folder / record.CONFIG).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return dict(_flat(yaml.load(text, loader) or {}, ""))
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def told_apart(records: Sequence[Facts], configs: Mapping[str, Mapping[str, Any]]) -> list[Facts]:
+    """Give runs that must not pass for replicates names of their own.
+
+    Files that share a name, and protocols that an arm has several of, become part of the data
+    set's name; settings that differ between runs of one seed become part of the arm's.
+    """
+    files: dict[str, set[str]] = {}
+    protocols: dict[str, set[str]] = {}
+    for facts in records:
+        files.setdefault(facts["dataset"], set()).add(facts["data"]["fingerprint"])
+        protocols.setdefault(facts["arm"], set()).add(facts["protocol"]["name"])
+    found = []
+    for facts in records:
+        dataset = str(facts["dataset"])
+        if len(files[facts["dataset"]]) > 1:
+            dataset += f" ({facts['data']['fingerprint'][:6]})"
+        if len(protocols[facts["arm"]]) > 1:
+            dataset += f", {facts['protocol']['name']}"
+        found.append({**facts, "dataset": dataset})
+    by_arm: dict[tuple[Any, ...], list[Facts]] = {}
+    for facts in found:
+        key = tuple(facts[name] for name in ("dataset", "fraction", "model", "arm"))
+        by_arm.setdefault(key, []).append(facts)
+    return [facts for runs in by_arm.values() for facts in _by_settings(runs, configs)]
+
+
+def _by_settings(runs: list[Facts], configs: Mapping[str, Mapping[str, Any]]) -> list[Facts]:
+    seeds = [facts["seed"] for facts in runs]
+    if len(set(seeds)) == len(seeds):
+        return runs
+    settings = [settings_of(configs.get(facts["run_id"], {})) for facts in runs]
+    keys = [key for key in sorted({key for each in settings for key in each})
+            if len({repr(each.get(key)) for each in settings}) > 1]  # fmt: skip
+    named = [
+        {**facts, "arm": " ".join([facts["arm"], *(f"{key}={each.get(key)}" for key in keys)])}
+        for facts, each in zip(runs, settings, strict=True)
+    ]
+    seen: set[tuple[str, Any]] = set()
+    for facts in named:
+        # Equal settings, and yet two runs: made by different versions of the code.
+        if (facts["arm"], facts["seed"]) in seen:
+            facts["arm"] += f" ({facts['run_id'][-6:]})"
+        seen.add((facts["arm"], facts["seed"]))
+    return named
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the settings that may tell arms apart."""
+    return {key: value for key, value in config.items() if not ASIDE.fullmatch(key)}
+
+
+def _pairs(study: Study) -> Iterable[tuple[str, str]]:
+    """Give the pairs of arms as they are called once their settings stand in their names."""
+    arms = study.arms
+    for a, b in study.pairs:
+        for arm in arms:
+            if arm != a and not arm.startswith(f"{a} "):
+                continue
+            other = b + arm.removeprefix(a)
+            yield arm, other if other in arms else b
+        if a not in arms and not any(arm.startswith(f"{a} ") for arm in arms):
+            yield a, b

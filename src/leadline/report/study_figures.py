@@ -1,0 +1,260 @@
+"""Which figures a study has runs for, and how they are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leadline.errors import UserError
+from leadline.papers import boiarsky, claims
+from leadline.papers.claims import Cell, Evidence, PValue
+from leadline.report import figure_data, figures, tables
+from leadline.report.answer import p_text, word
+from leadline.report.compare.arms import sides_of
+from leadline.report.compare.study import ALPHA, SEED, Comparison, leading
+from leadline.report.figures import Drawing, Tests
+from leadline.report.study import Facts, Study
+from leadline.report.tables import Table
+from leadline.runs import records as results
+
+Builder = Callable[..., Drawing]
+# Panels of one figure; the arms of a study that has more are in its tables.
+MOST_ARMS, MOST_DATASETS = 6, 4
+CONTROLS = ("majority", "stratified")
+BATCH = re.compile(r"batch_(\d+)")
+# What a study calls its artefacts → the figure that repeats it, the name of its file, its title.
+ARTEFACTS = {
+    "Figure 2": ("few_shot", "figure2", "Figure 2, repeated: scores with few labels"),
+    "Figure 3": ("few_shot", "figure3", "Figure 3, repeated: scores with few labels"),
+    "Figure 4": ("batch_size", "figure4", "Figure 4, repeated: scores by batch size"),
+    "Figure 5": ("learning_curves", "figure5", "Figure 5, repeated: learning curves of each seed"),
+    "Figure 6": (
+        "runs",
+        "figure_s6",
+        "Supplementary Figure 6, repeated: with and without pre-training",
+    ),
+}
+# Of figures that are drawn for each of several data sets.
+TITLES = {
+    "learning_curves": "Learning curves of every run",
+    "per_class": "F1 of each class",
+    "confusion": "What cells of each class were called",
+    "calibration": "How far confidence can be trusted",
+    "cost": "What the score costs",
+}
+TABLES = {
+    "Table 1": "table1",
+    "Table 2": "table2",
+    "Table 3": "table3",
+    "Supp. Table 4": "table_s4",
+    "Supp. Table 5": "table_s5",
+    "Figure 2": "figure2",
+    "Figure 3": "figure3",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A figure for wide windows and for phones; `fixed` says that its colours mean numbers."""
+
+    wide: Drawing
+    narrow: Drawing
+    fixed: bool = False
+
+
+def draw_all(
+    study: Study, found: Sequence[Comparison], runs_dir: Path, beside: bool
+) -> tuple[list[Drawn], dict[str, str]]:
+    """Draw every figure that the runs of a study allow; give the others' reasons by name."""
+    drawn, skipped = [], {}
+    names = _artefacts(study)
+    for name, builder in _builders(study, found, runs_dir, beside).items():
+        kind = name.partition("_of_")[0]
+        called = {"name": name} | names.get(kind, {})
+        if "_of_" in name:
+            called["name"] += name.removeprefix(kind) if kind in names else ""
+            called["title"] = f"{called.get('title', TITLES[kind])}, {name.partition('_of_')[2]}"
+        try:
+            wide = builder(width=figures.WIDE, **called)
+            narrow = builder(width=figures.NARROW, **called)
+            drawn.append(Drawn(wide=wide, narrow=narrow, fixed=kind == "confusion"))
+        except UserError as error:
+            skipped[called["name"]] = str(error)
+    return drawn, skipped
+
+
+def _artefacts(study: Study) -> dict[str, dict[str, str]]:
+    """Give the figures that repeat one of the paper's its name and title."""
+    found: dict[str, dict[str, str]] = {}
+    for artefact in study.artefacts:
+        if artefact in ARTEFACTS:
+            kind, name, title = ARTEFACTS[artefact]
+            found.setdefault(kind, {"name": name, "title": title})
+    return found
+
+
+def _builders(
+    study: Study, found: Sequence[Comparison], runs_dir: Path, beside: bool
+) -> dict[str, Builder]:
+    builders: dict[str, Builder] = {}
+    if study.records:
+        builders |= _of_scores(study, found, beside)
+        for dataset in list(dict.fromkeys(f["dataset"] for f in study.records))[:MOST_DATASETS]:
+            inside = [facts for facts in study.records if facts["dataset"] == dataset]
+            end = f"_of_{dataset}" if len(inside) < len(study.records) else ""
+            most = max(float(facts["fraction"]) for facts in inside)
+            full = [facts for facts in inside if float(facts["fraction"]) == most]
+            builders |= {
+                f"{name}{end}": builder
+                for name, builder in _of_predictions(study, full, runs_dir).items()
+            }
+    if study.pretraining:
+        read = figure_data.curves(study.pretraining, runs_dir)
+        names = list(dict.fromkeys(name for curve in read for name in curve.scores))
+        shown = [name for name in names if name != "lr" and not name.endswith("seconds")][:4]
+        builders["pretraining_curves"] = partial(
+            figures.learning_curves, read, metrics=shown, title="Learning curves of pre-training"
+        )
+    return builders
+
+
+def _of_scores(study: Study, found: Sequence[Comparison], beside: bool) -> dict[str, Builder]:
+    """Build what needs no more than the scores of runs."""
+    evidence = Evidence.of(results.frame(list(study.records)))
+    asked: dict[str, Any] = {"metrics": study.metrics}
+    if beside or study.published:
+        asked["beside"] = Evidence.of(boiarsky.runs(), boiarsky.tables())
+    arms = list(dict.fromkeys(side.name for side in sides_of(study, study.metrics[0])))
+    shares = sorted({float(facts["fraction"]) for facts in study.records})
+    full: dict[str, Any] = {"tests": tests_of(found, shares[-1:])}
+    builders: dict[str, Builder] = {}
+    if found:
+        first = leading(found)
+        builders["estimation"] = partial(
+            figures.estimation,
+            [_contrast(each) for each in first if each.a.values.size > 1],
+            np.random.default_rng(SEED),
+            score=word(first[0].a.metric),
+        )
+        if len(found) > len(first):
+            rows = sorted(map(_compared, found), key=lambda each: each.group)
+            told = f"{len(found)} tests"
+            builders["forest"] = partial(figures.contrasts, rows, family=told)
+    builders["runs"] = partial(
+        figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
+    )
+    if len(shares) > 1:
+        builders["few_shot"] = partial(
+            figures.few_shot, evidence, arms=arms, tests=tests_of(found, shares), **asked
+        )
+    sizes = batch_sizes(study)
+    if len(set(sizes.values())) > 1:
+        builders["batch_size"] = partial(
+            figures.batch_size, evidence, sizes, fraction=shares[-1], **full, **asked
+        )
+    return builders
+
+
+def _of_predictions(study: Study, records: Sequence[Facts], runs_dir: Path) -> dict[str, Builder]:
+    """Build what needs learning curves, classes or predictions, of one data set."""
+    order = {arm: at for at, arm in enumerate(study.arms)}
+    ordered = sorted(records, key=lambda facts: order[facts["arm"]])
+    telling = [facts for facts in ordered if facts["model"] not in CONTROLS]
+    arms = list(figure_data.by_arm(telling))[:MOST_ARMS]
+    few = [facts for facts in telling if figure_data.called(facts) in arms]
+    read = figure_data.curves(few, runs_dir)
+    scores, cells = figure_data.classes(few)
+    builders: dict[str, Builder] = {}
+    if read:
+        builders["learning_curves"] = partial(figures.learning_curves, read)
+    if scores:
+        builders["per_class"] = partial(figures.per_class, scores, cells)
+    matrices, names = figure_data.confusions(few, runs_dir)
+    if matrices:
+        builders["confusion"] = partial(figures.confusion, matrices, names)
+        runs = figure_data.reliabilities(few, runs_dir)
+        builders["calibration"] = partial(figures.calibration, runs)
+    metric = study.metrics[0]
+    spent, processor = figure_data.spent(ordered, metric)
+    if any(each.hours > 0 for each in spent):
+        builders["cost"] = partial(figures.cost, spent, score=word(metric), processor=processor)
+    return builders
+
+
+def batch_sizes(study: Study) -> dict[str, int]:
+    """Give the batch size of each arm that is named after it, and of the reference beside them."""
+    sizes: dict[str, int] = {}
+    for facts in study.records:
+        named = BATCH.fullmatch(str(facts["arm"]))
+        if named:
+            sizes[figure_data.called(facts)] = int(named[1])
+    models = {arm.partition("/")[0] for arm in sizes}
+    for facts in study.records:
+        size = study.configs.get(facts["run_id"], {}).get("train.batch_size")
+        if facts["arm"] == study.reference and facts["model"] in models and size:
+            sizes[figure_data.called(facts)] = int(size)
+    return sizes
+
+
+def _contrast(each: Comparison) -> figures.Contrast:
+    if each.corrected is None:
+        told = "not tested"
+    else:
+        told = f"{each.test}, {p_text(each.corrected)} (Holm over {each.family_size})"
+    return figures.Contrast(
+        arm=each.a.name,
+        against=each.b.name,
+        a=each.a.values,
+        b=each.b.values,
+        interval=each.interval,
+        told=f"{told}: {each.verdict}",
+        verdict=each.verdict,
+    )
+
+
+def _compared(each: Comparison) -> figures.Compared:
+    place = f"{each.a.dataset}, {each.a.fraction:.0%} of the labels, {word(each.a.metric)}"
+    return figures.Compared(
+        group=place,
+        label=f"{each.a.arm} − {each.b.arm}",
+        estimate=each.estimate,
+        low=None if each.interval is None else each.interval.low,
+        high=None if each.interval is None else each.interval.high,
+        verdict=each.verdict,
+        p="" if each.corrected is None else p_text(each.corrected)[2:].removeprefix("= "),
+    )
+
+
+def tests_of(found: Sequence[Comparison], shares: Sequence[float]) -> Tests:
+    """Give the tests of the verdict table to a figure, so that a page has one p of a pair.
+
+    Only tests at the shares of the labels that the figure shows are named.
+    """
+    by_pair: dict[tuple[Cell, Cell], PValue] = {}
+    for each in found:
+        if each.corrected is not None:
+            cells = [
+                Cell(side.dataset, side.model, side.arm, side.fraction, side.metric)
+                for side in (each.a, each.b)
+            ]
+            by_pair[cells[0], cells[1]] = PValue(each.corrected, each.corrected, each.corrected)
+    shown = [each for each in found if each.test and each.a.fraction in shares]
+    names = list(dict.fromkeys(each.test for each in shown))
+    told = f"p: {' or '.join(names)}, Holm over {len(found)}"
+    return Tests(name=told, by_pair=by_pair, alpha=ALPHA)
+
+
+def paper_tables(study: Study) -> list[Table]:
+    """Lay out the tables of the paper that the study names among its artefacts."""
+    wanted = [TABLES[name] for name in study.artefacts if name in TABLES]
+    if not wanted:
+        return []
+    evidence = Evidence.of(results.frame([*study.records, *study.pretraining]))
+    made = tables.paper_tables(evidence, claims.load_claims().setting)
+    return [table for table in made if table.name in wanted]

@@ -1,0 +1,308 @@
+"""The tables of a report."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from leadline import stats
+from leadline.report.answer import word
+from leadline.report.compare.arms import sides_of
+from leadline.report.compare.study import Comparison, flags_of
+from leadline.report.study import Facts, Study, settings_of
+from leadline.report.tables import Cell, Link, Table
+
+SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
+
+
+# What of a verdict paper has room for; the CSV file has the rest.
+PRINTED_VERDICTS = (
+    *("arm", "against", "data set", "labels", "metric", "verdict", "difference"),
+    *("95 % from", "95 % to", "test", "p (Holm)", "p (TOST)", "n"),
+)
+
+
+def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
+    """Give every comparison with its difference, test, equivalence and verdict."""
+    rows: list[list[Cell]] = [
+        [
+            each.a.arm,
+            each.b.arm,
+            each.a.dataset,
+            f"{each.a.fraction:.0%}",
+            word(each.a.metric),
+            each.verdict,
+            each.estimate,
+            None if each.interval is None else each.interval.low,
+            None if each.interval is None else each.interval.high,
+            each.test or None,
+            each.p,
+            each.corrected,
+            None if each.equivalence is None else each.equivalence.p,
+            each.effect,
+            each.detectable,
+            each.a.values.size,
+            each.b.values.size,
+            each.a.mean,
+            each.b.mean,
+            ", ".join(dict.fromkeys(flag.id for flag in each.flags)) or each.why,
+            "; ".join(f"{test} {p:.2g}" for test, p in each.others.items()),
+        ]
+        for each in found
+    ]
+    return Table(
+        name="comparisons",
+        title="Verdicts",
+        columns=[
+            "arm",
+            "against",
+            "data set",
+            "labels",
+            "metric",
+            "verdict",
+            "difference",
+            "95 % from",
+            "95 % to",
+            "test",
+            "p",
+            "p (Holm)",
+            "p (TOST)",
+            "Hedges g",
+            "detectable",
+            "n",
+            "n against",
+            "mean",
+            "mean against",
+            "flags",
+            "other tests",
+        ],
+        rows=rows,
+        notes=[
+            f"Difference: mean of the arm less mean of what it is compared with. p (Holm) is "
+            f"corrected over all {len(found)} rows, the family “{study.family}”; better and worse "
+            f"need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
+            f"±{study.margin:g}. detectable: the smallest true difference that so many runs of "
+            "such spread would have shown with power .8. one_sample: the other arm has no luck of "
+            "its own, its runs are one number."
+        ],
+        printed=PRINTED_VERDICTS,
+    )
+
+
+def means_table(study: Study) -> Table:
+    """Average over seeds, with the interval of the mean."""
+    metrics = [metric for metric in (*study.metrics, *SHOWN) if _any_has(study, metric)]
+    metrics = list(dict.fromkeys(metrics))
+    rows: list[list[Cell]] = []
+    lines = {
+        metric: {(s.dataset, s.fraction, s.name): s for s in sides_of(study, metric)}
+        for metric in metrics
+    }
+    for place, first in lines[metrics[0]].items() if metrics else ():
+        row: list[Cell] = [first.arm, first.model, place[0], f"{place[1]:.0%}", first.values.size]
+        for metric in metrics:
+            side = lines[metric].get(place)
+            row.append(None if side is None else side.mean)
+            if metric in study.metrics:
+                varies = side is not None and side.values.size > 1 and not side.fixed
+                half = stats.student_interval(side.values).half_width if varies and side else None
+                row.append(half)
+        rows.append(row)
+    columns = ["arm", "model", "data set", "labels", "runs"]
+    for metric in metrics:
+        columns += [word(metric), "±"] if metric in study.metrics else [word(metric)]
+    columns = [f"± {columns[at - 1]}" if name == "±" else name for at, name in enumerate(columns)]
+    return Table(
+        name="means",
+        title="Means over runs",
+        columns=columns,
+        rows=rows,
+        notes=["±: half of the 95 % Student interval of the mean; none where runs do not vary."],
+    )
+
+
+def _any_has(study: Study, metric: str) -> bool:
+    return any(metric in facts["metrics"]["test"] for facts in study.records)
+
+
+def runs_table(study: Study, runs_dir: Path, out: Path) -> Table:
+    """List every finished run, linked to its record."""
+    metrics = list(dict.fromkeys((*study.metrics, *SHOWN)))
+    rows: list[list[Cell]] = [
+        [
+            link_to(facts["run_id"], runs_dir, out),
+            facts["arm"],
+            facts["dataset"],
+            f"{float(facts['fraction']):.0%}",
+            int(facts["seed"]),
+            *(_number(facts["metrics"]["test"].get(metric)) for metric in metrics),
+            _get(facts, "selected", "best_epoch"),
+            _number(_get(facts, "cost", "wall_seconds")),
+            _number(_get(facts, "cost", "gpu_seconds")),
+            len(facts.get("warnings", ())),
+        ]
+        for facts in study.records
+    ]
+    columns = ["run", "arm", "data set", "labels", "seed", *map(word, metrics)]
+    return Table(
+        name="runs",
+        title="Runs",
+        columns=[*columns, "epoch", "seconds", "GPU seconds", "warnings"],
+        rows=rows,
+        notes=["Scores of the reported cells. Each name leads to the folder of its record."],
+    )
+
+
+def pretraining_table(study: Study, runs_dir: Path, out: Path) -> Table:
+    """List the runs that learnt genes from genes; they have metrics of their own."""
+    rows: list[list[Cell]] = [
+        [
+            link_to(facts["run_id"], runs_dir, out),
+            facts["arm"],
+            facts["model"],
+            int(facts["seed"]),
+            f"{part}: {metric}",
+            _number(value),
+        ]
+        for facts in study.pretraining
+        for part, scores in facts["metrics"].items()
+        for metric, value in scores.items()
+    ]
+    return Table(
+        name="pretraining",
+        title="Pre-training runs",
+        columns=["run", "arm", "model", "seed", "metric", "value"],
+        rows=rows,
+    )
+
+
+def link_to(run_id: str, runs_dir: Path, out: Path) -> Link:
+    """Lead from the page to the folder of a record."""
+    place = os.path.relpath((runs_dir / run_id).resolve(), out.resolve())
+    return Link(run_id, f"{quote(Path(place).as_posix())}/")
+
+
+def unfinished_table(study: Study) -> Table:
+    """List what gave no result, with the last line of its error."""
+    return Table(
+        name="unfinished",
+        title="Runs without a result",
+        columns=["run", "arm", "state", "error"],
+        rows=[[each.run_id, each.arm, str(each.state), each.error] for each in study.unfinished],
+        notes=[
+            "missing: planned, not begun. The same leadline ablate makes what is missing and "
+            "tries again what failed; FAILED in the record's folder holds the whole error."
+        ],
+    )
+
+
+def flags_table(study: Study, found: Sequence[Comparison]) -> Table:
+    """List what a reader must know before believing a comparison, and what the runs warned of."""
+    rows: list[list[Cell]] = [list(row) for row in flags_of(found)]
+    counted: dict[str, list[str]] = {}
+    for facts in (*study.records, *study.pretraining):
+        for text in facts.get("warnings", ()):
+            counted.setdefault(str(text), []).append(str(facts["arm"]))
+    for text, arms in sorted(counted.items()):
+        where = f"{len(arms)} runs of {', '.join(dict.fromkeys(arms))}"
+        rows.append(["warning", "of the run", text, where])
+    return Table(
+        name="flags",
+        title="Flags",
+        columns=["severity", "flag", "what", "where"],
+        rows=rows,
+    )
+
+
+def differences_table(study: Study) -> Table:
+    """Say in which settings each arm differs from what it is compared with."""
+    rows: list[list[Cell]] = []
+    settings = {arm: _settings(study, arm) for arm in study.arms}
+    models = {arm: {str(f["model"]) for f in study.records if f["arm"] == arm} for arm in settings}
+    for arm, other in study.pairs:
+        if arm not in settings or other not in settings:
+            continue
+        left, right = settings[arm], settings[other]
+        same_model = models[arm] == models[other]
+        private = 0
+        for key in sorted({*left, *right}):
+            if left.get(key) == right.get(key):
+                continue
+            # Two models have few settings in common: only their names are told.
+            if not same_model and (key not in left or key not in right):
+                private += 1
+                continue
+            rows.append([arm, other, key, left.get(key), right.get(key)])
+        if private:
+            rows.append([arm, other, f"{private} settings that only one of the models has", "", ""])
+    return Table(
+        name="configuration",
+        title="What differs between the arms",
+        columns=["arm", "against", "setting", "in the arm", "in the other"],
+        rows=rows,
+        notes=["Read from config.yaml of every run; seed, share of the labels and paths left out."],
+    )
+
+
+def _settings(study: Study, arm: str) -> dict[str, str]:
+    """Give the values that the runs of an arm have of each setting."""
+    values: dict[str, dict[str, None]] = {}
+    for facts in study.records:
+        if facts["arm"] == arm:
+            for key, value in settings_of(study.configs.get(facts["run_id"], {})).items():
+                values.setdefault(key, {})[_plain(value)] = None
+    return {key: ", ".join(seen) for key, seen in values.items()}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
+
+
+def costs_table(study: Study) -> Table:
+    """Add up what each arm cost."""
+    rows: list[list[Cell]] = []
+    by_arm: dict[str, list[Facts]] = {}
+    for facts in (*study.records, *study.pretraining):
+        by_arm.setdefault(str(facts["arm"]), []).append(facts)
+    for arm, runs in by_arm.items():
+        total = {
+            name: sum(_number(_get(facts, "cost", name)) or 0.0 for facts in runs) / 3600
+            for name in ("wall_seconds", "cpu_seconds", "gpu_seconds")
+        }
+        peak = max((_number(_get(f, "cost", "peak_memory_mib")) or 0.0 for f in runs), default=0.0)
+        parameters = {_number(_get(facts, "fit", "parameters_trainable")) for facts in runs}
+        trained = max((value for value in parameters if value is not None), default=None)
+        rows.append([arm, len(runs), *total.values(), peak or None, trained])
+    return Table(
+        name="costs",
+        title="What it cost",
+        columns=[
+            "arm",
+            "runs",
+            "hours",
+            "CPU hours",
+            "GPU hours",
+            "peak memory, MiB",
+            "trained parameters, most",
+        ],
+        rows=rows,
+    )
+
+
+def _get(facts: Mapping[str, Any], *keys: str) -> Any:
+    found: Any = facts
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,259 @@
+"""The folder of one run: what is in it, when it counts as done, who may write to it.
+
+runs/<run_id>/ config.yaml, record.json, epochs.csv, predictions.npz, log.txt, checkpoints/,
+and DONE or FAILED, written last. checkpoints/ holds last.pt and the best weights while a run is
+under way, best.pt (or nothing, or what a pretraining keeps for others) once it is done; it is
+large, and not part of what DONE seals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from leadline import files as atomic
+from leadline import locks
+from leadline.errors import UserError
+
+SCHEMA_VERSION = 1
+CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
+PREDICTIONS, LOG, DONE, FAILED = "predictions.npz", "log.txt", "DONE", "FAILED"
+CHECKPOINTS, BEST = "checkpoints", "best.pt"
+# What others start from; it stays when the run is done.
+KEPT = "pretrained"
+
+
+class State(StrEnum):
+    """What a run's folder tells without being opened."""
+
+    MISSING = "missing"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What a model said of the cells of one part; the primary record of a run."""
+
+    ids: NDArray[np.str_]
+    truth_C: NDArray[np.int32]
+    predicted_C: NDArray[np.int32]
+    proba_CK: NDArray[np.float16]
+
+
+def identify(science: Mapping[str, Any], prefix: str) -> str:
+    """Name a run by what it computes: a readable prefix and 12 hex digits of a SHA-256."""
+    canonical = json.dumps(science, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{prefix}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def state(folder: Path) -> State:
+    """Say how far a run got."""
+    if (folder / DONE).exists():
+        return State.DONE
+    owner = locks.read(folder / locks.NAME)
+    if owner is not None and not locks.is_stale(folder / locks.NAME, owner):
+        return State.RUNNING
+    if (folder / FAILED).exists():
+        return State.FAILED
+    return State.INTERRUPTED if folder.exists() else State.MISSING
+
+
+class Vault:
+    """A run's checkpoints, by name: each is whole or not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / CHECKPOINTS
+
+    def write(self, name: str, fill: Callable[[BinaryIO], None]) -> None:
+        """Keep what `fill` writes."""
+        self.folder.mkdir(exist_ok=True)
+        atomic.write_with(self.folder / name, fill)
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Give what was kept, or None."""
+        try:
+            return open(self.folder / name, "rb")
+        except FileNotFoundError:
+            return None
+
+    def settle(self, *, keep_best: bool = True) -> None:
+        """Leave the best weights, as best.pt, and what a pretraining keeps: the run is done."""
+        for path in self.folder.glob("best-*.pt"):
+            os.replace(path, self.folder / BEST)
+        kept = [path.name for path in self.folder.glob(f"{KEPT}*")]
+        self.keep_only(*([BEST] if keep_best else []), *kept)
+
+    def keep_only(self, *names: str) -> None:
+        """Throw the others away, and the folder if nothing is left."""
+        if not self.folder.exists():
+            return
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+class Record:
+    """A run's folder, open for writing by the one worker that holds its lock."""
+
+    def __init__(self, folder: Path, held: locks.Lock) -> None:
+        self.folder = folder
+        self._lock = held
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Store the resolved configuration."""
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        atomic.write_text(self.folder / CONFIG, text)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Store everything that is known of the run."""
+        atomic.write_json(self.folder / FACTS, {"schema_version": SCHEMA_VERSION, **facts})
+
+    def write_epochs(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store the learning curve, one row an epoch."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic.write_text(self.folder / EPOCHS, buffer.getvalue())
+
+    def write_predictions(self, parts: Mapping[str, Predictions], classes: Sequence[str]) -> None:
+        """Store the predictions of each part."""
+        arrays: dict[str, NDArray[Any]] = {"classes": np.array(classes, dtype=np.str_)}
+        for part, said in parts.items():
+            arrays[f"{part}_ids"] = said.ids
+            arrays[f"{part}_true"] = said.truth_C
+            arrays[f"{part}_pred"] = said.predicted_C
+            arrays[f"{part}_proba"] = said.proba_CK
+        atomic.write_arrays(self.folder / PREDICTIONS, arrays)
+
+    def write_table(self, name: str, text: str) -> None:
+        """Store a table that a model makes beside its predictions."""
+        atomic.write_text(self.folder / name, text)
+
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store what a model learnt, where that is small."""
+        atomic.write_arrays(self.folder / name, arrays)
+
+    @property
+    def vault(self) -> Vault:
+        """Give the checkpoints; an interrupted run's are still there."""
+        return Vault(self.folder)
+
+    def finish(self) -> None:
+        """Seal the record: DONE holds the digest of every other file."""
+        self._lock.check()
+        atomic.write_json(self.folder / DONE, {"sha256": digests(self.folder)})
+
+    def fail(self, trace: str) -> None:
+        """Say why the run ended without a result."""
+        atomic.write_text(self.folder / FAILED, trace)
+
+
+def append_log(folder: Path, text: str) -> None:
+    """Append dated lines to a run's log; it is for people, and not part of what DONE seals."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with open(folder / LOG, "a", encoding="utf-8") as file:
+        file.writelines(f"{now} {line}\n" for line in text.splitlines())
+
+
+@contextlib.contextmanager
+def open_record(folder: Path) -> Iterator[Record]:
+    """Open a run's folder for writing; what an earlier attempt left unfinished is tidied up.
+
+    Raises
+    ------
+    lock.Busy
+        When another worker writes to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            "runs_dir must be a folder that can be written to",
+            got=f"{str(folder.parent)!r} ({error.strerror})",
+            remedy="choose another with runs_dir=",
+        ) from error
+    with locks.hold(folder) as held:
+        atomic.sweep(folder)
+        atomic.sweep(folder / CHECKPOINTS)
+        with contextlib.suppress(FileNotFoundError):
+            (folder / FAILED).unlink()
+        yield Record(folder, held)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a worker left that was killed after its run was done: its lock, half files."""
+    unsettled = any(
+        path.name != BEST and not path.name.startswith(KEPT)
+        for path in (folder / CHECKPOINTS).glob("*")
+    )
+    if unsettled or any(path.name == locks.NAME or is_leftover(path) for path in folder.iterdir()):
+        with contextlib.suppress(locks.Busy), locks.hold(folder):
+            atomic.sweep(folder)
+            Vault(folder).settle()
+
+
+def is_leftover(path: Path) -> bool:
+    """Say whether a file was still being written when its writer died."""
+    return path.name.startswith(atomic.TEMPORARY)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that a record consists of."""
+    ignored = {LOG, DONE, FAILED, locks.NAME}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name not in ignored and not is_leftover(path)
+    }
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read the record of a finished run."""
+    facts = json.loads((folder / FACTS).read_text())
+    assert isinstance(facts, dict)
+    return facts
+
+
+def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
+    """Read the predictions of each part, and the class names."""
+    with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+        parts = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
+        said = {
+            part: Predictions(
+                ids=stored[f"{part}_ids"],
+                truth_C=stored[f"{part}_true"],
+                predicted_C=stored[f"{part}_pred"],
+                proba_CK=stored[f"{part}_proba"],
+            )
+            for part in parts
+        }
+        return said, tuple(stored["classes"].tolist())
+
+
+def verify(folder: Path) -> list[str]:
+    """Name the files of a finished run that are not what DONE says they were."""
+    expected = json.loads((folder / DONE).read_text())["sha256"]
+    found = digests(folder)
+    return sorted(name for name, digest in expected.items() if found.get(name) != digest)

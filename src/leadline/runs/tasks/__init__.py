@@ -1,0 +1,1 @@
+"""What a run does with its cells: one task a file."""

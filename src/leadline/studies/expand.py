@@ -1,0 +1,327 @@
+"""Arms × grid → the runs of a study, as settings and as words; nothing is read from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from leadline.config import SCHEMAS, DataConfig, RunConfig
+from leadline.config.compose import compose, compose_many, values_of
+from leadline.data import cache, datasets
+from leadline.data.cells import outline
+from leadline.errors import UserError, nearest
+from leadline.studies.factors import check_factors, has
+from leadline.studies.overrides import words_of
+from leadline.studies.schema import Arm, Grid, Settings, Study
+
+# A setting with this mark names a run of the study's `pretraining`.
+MARK = "@"
+# A pretraining is made once, whatever few-shot runs and replicates start from it.
+NOT_FOR_PRETRAINING = ("seed", "data.fraction")
+# No words on the command line, and no data yet.
+AS_FILED: Mapping[str, Sequence[Any]] = {}
+# Where runs are made, or for whom: not to be varied.
+PLACES = ("runs_dir", "data_dir", "study", "arm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One run that a study asks for; names of pretraining runs are not yet ids.
+
+    `point` is where in the grid it stands, whatever its seed.
+    """
+
+    arm: str
+    settings: Settings
+    point: str = ""
+
+    @property
+    def starts_from(self) -> list[str]:
+        """Name the pretraining runs that must be done before."""
+        return sorted({name for name in map(marked, self.settings.values()) if name is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a study comes to under the words of a command line.
+
+    `factors` says in what each arm differs from the one it is measured against.
+    """
+
+    study: Study
+    pretraining: Mapping[str, Wish]
+    runs: Sequence[Wish]
+    factors: Mapping[str, Sequence[str]]
+
+
+def marked(value: Any) -> str | None:
+    """Give the name of the pretraining run that a value stands for, or None."""
+    return value.removeprefix(MARK) if isinstance(value, str) and value.startswith(MARK) else None
+
+
+def expand(study: Study, words: Sequence[str] = ()) -> Plan:
+    """List the runs of a study, changed by words such as `seed=1,2` or `train.epochs=3`.
+
+    Raises
+    ------
+    UserError
+        When the file or a word asks for what no run can do, or for a comparison that cannot tell.
+    """
+    chosen = values_of(words)
+    check_marks(study)
+    expand_as(study, AS_FILED)
+    return expand_as(study, chosen)
+
+
+def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
+    """List the runs of a study under the values chosen on the command line."""
+    varied = {key for arm in study.arms.values() for grid in arm.grids for key in grid}
+    grid = {key: tuple(chosen[key]) for key in chosen if key in varied or len(chosen[key]) > 1}
+    fixed = {key: chosen[key][0] for key in chosen if key not in grid}
+    check_chosen(grid)
+    plain = {name: layered(study.base, arm.settings) for name, arm in study.arms.items()}
+    configs = dict(zip(plain, composed(plain), strict=True))
+    check_known([*fixed, *grid], study, configs)
+    tier = {} if chosen is AS_FILED else fitting(study, plain[study.reference], fixed)
+    arms = {
+        name: layered(settings, applicable({**unset(tier, settings), **fixed}, configs[name]))
+        for name, settings in plain.items()
+    }
+    configs = dict(zip(arms, composed(arms), strict=True))
+    factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
+    check_grids(study, arms)
+    runs = [
+        Wish(arm=name, settings=layered(arms[name], point), point=written_point(point))
+        for name, arm in study.arms.items()
+        for point in points(arm, grid, configs[name])
+    ]
+    used = {name for run in runs for name in run.starts_from}
+    return Plan(
+        study=study,
+        pretraining=pretraining_of(study, tier, fixed, used),
+        runs=runs,
+        factors=factors,
+    )
+
+
+def varied(words: Sequence[str]) -> Plan:
+    """List the runs of the product of values that words give, without arms or a question."""
+    chosen = values_of(words)
+    check_chosen({key: tuple(values) for key, values in chosen.items() if len(values) > 1})
+    several = {key for key, values in chosen.items() if len(values) > 1}
+    runs = []
+    for values in product(*chosen.values()):
+        point = dict(zip(chosen, values, strict=True))
+        shown = {key: value for key, value in point.items() if key in several}
+        runs.append(Wish(arm="", settings=point, point=written_point(shown)))
+    study = Study(name="", question=" ".join(words) or "one run", arms={}, reference="")
+    return Plan(study=study, pretraining={}, runs=runs, factors={})
+
+
+def composed(arms: Mapping[str, Settings]) -> list[RunConfig]:
+    """Compose one run of each arm; mistakes name the arm."""
+    batches = {name: words_of(settings) for name, settings in arms.items()}
+    try:
+        return compose_many(list(batches.values()))
+    except UserError:
+        for name, words in batches.items():
+            try:
+                compose(words)
+            except UserError as error:
+                raise UserError(
+                    f"arm {name}: {error.rule}", got=error.got, remedy=error.remedy
+                ) from error
+        raise
+
+
+def layered(*layers: Settings) -> dict[str, Any]:
+    """Put settings on top of one another; a layer that chooses an option resets its group."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for group in set(layer) & set(SCHEMAS):
+            if result.get(group) != layer[group]:
+                result = {k: v for k, v in result.items() if not k.startswith(f"{group}.")}
+        result |= layer
+    return result
+
+
+def applicable(fixed: Settings, config: RunConfig) -> dict[str, Any]:
+    """Keep those words of the command line that this arm's model has a use for."""
+    return {
+        key: value
+        for key, value in fixed.items()
+        if not key.startswith("model.") or has(key, config)
+    }
+
+
+def fitting(study: Study, reference: Settings, fixed: Settings) -> Settings:
+    """Choose what follows from the number of cells, if anything does."""
+    if not study.by_size:
+        return {}
+    about = {key: fixed[key] for key in fixed if key.startswith(("data", "data_dir"))}
+    config = composed({study.reference: layered(reference, about)})[0]
+    n_cells = cells_in(config.data, Path(config.data_dir))
+    return next(tier.settings for tier in study.by_size if n_cells < tier.below)
+
+
+def unset(tier: Settings, settings: Settings) -> dict[str, Any]:
+    """Leave out what an arm says itself."""
+    return {key: value for key, value in tier.items() if key not in settings}
+
+
+def cells_in(data: DataConfig, data_dir: Path) -> int:
+    """Count the cells of a dataset, without reading its matrix where the file allows it."""
+    paths = datasets.files(data, data_dir)
+    if all(path.suffix == ".h5ad" for path in paths):
+        return sum(outline(path).n_cells for path in paths)
+    return len(cache.take(data, data_dir).cells)
+
+
+def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]]:
+    """Go through an arm's grids, with the values of the command line in the place of its own.
+
+    A setting that the arm's model does not have is not varied.
+    """
+    seen: list[dict[str, Any]] = []
+    for own in arm.grids:
+        grid = {key: values for key, values in {**own, **chosen}.items() if has(key, config)}
+        for values in product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            if point not in seen:
+                seen.append(point)
+                yield point
+
+
+def written_point(point: Settings) -> str:
+    """Write where in the grid a run stands; its seed is one of many."""
+    return " ".join(words_of({key: value for key, value in point.items() if key != "seed"}))
+
+
+def pretraining_of(
+    study: Study, tier: Settings, fixed: Settings, used: set[str]
+) -> dict[str, Wish]:
+    """List the pretraining runs that are needed, each after those that it starts from."""
+    ordered: dict[str, Wish] = {}
+
+    def add(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise UserError(
+                "pretraining runs may not start from one another in a circle",
+                got=" from ".join([*path, name]),
+                remedy="let one of them start from scratch",
+            )
+        if name in ordered:
+            return
+        settings = layered(study.base, {"task": "pretrain"}, study.pretraining[name])
+        label = f"pretraining {name}"
+        config = composed({label: settings})[0]
+        more = {
+            key: value
+            for key, value in {**unset(tier, settings), **fixed}.items()
+            if key not in NOT_FOR_PRETRAINING
+        }
+        settings = layered(settings, applicable(more, config))
+        wish = Wish(arm=label, settings=settings)
+        for needed in wish.starts_from:
+            add(needed, (*path, name))
+        composed({label: settings})
+        ordered[name] = wish
+
+    for name in study.pretraining:
+        if name in used:
+            add(name, ())
+    return ordered
+
+
+def check_marks(study: Study) -> None:
+    """Refuse names of pretraining runs that are not there, and runs that nothing starts from."""
+    places = {f"arm {name}": arm.settings for name, arm in study.arms.items()}
+    places |= {f"pretraining {name}": own for name, own in study.pretraining.items()}
+    used = set()
+    for where, settings in {"base": study.base, **places}.items():
+        for key, value in settings.items():
+            name = marked(value)
+            if name is not None and name not in study.pretraining:
+                raise UserError(
+                    f"{where}: {key} must name a run of the study's pretraining",
+                    got=repr(value),
+                    remedy=nearest(name, study.pretraining),
+                )
+            used.add(name)
+    for name in study.pretraining:
+        if name not in used:
+            raise UserError(
+                "each pretraining run must be the start of another run",
+                got=f"{name!r}, which nothing names",
+                remedy=f'write model.pretrained: "{MARK}{name}" in an arm, or leave it out',
+            )
+
+
+def check_chosen(grid: Grid) -> None:
+    """Refuse to vary what is not a matter of science."""
+    for key in grid:
+        if key in PLACES or key.startswith(("tracker", "hydra")):
+            raise UserError(
+                f"{key} takes one value", got=f"{len(grid[key])} of them", remedy="give one"
+            )
+
+
+def check_known(keys: Sequence[str], study: Study, configs: Mapping[str, RunConfig]) -> None:
+    """Refuse a setting that no arm has, on the command line or in a grid."""
+    varied = {key for arm in study.arms.values() for grid in arm.grids for key in grid}
+    for key in [*keys, *sorted(varied)]:
+        if key not in SCHEMAS and not any(has(key, config) for config in configs.values()):
+            # The words of one arm are enough to say what is wrong with the key.
+            settings = layered(study.base, study.arms[study.reference].settings)
+            compose([*words_of(settings), f"{key}=1"])
+
+
+def check_grids(study: Study, arms: Mapping[str, Settings]) -> None:
+    """Refuse grids that vary what is set, or that leave an arm without its counterpart."""
+    for arm in study.arms.values():
+        for grid in arm.grids:
+            for key in grid:
+                if key in study.base or key in arm.settings:
+                    raise UserError(
+                        f"{key} is either set or varied",
+                        got=f"both in arm {arm.name}",
+                        remedy="take it out of the grid, or out of the settings",
+                    )
+        if arm.against is not None:
+            check_counterparts(arm, study.arms[arm.against])
+
+
+def check_counterparts(arm: Arm, against: Arm) -> None:
+    """Refuse an arm that is run where the arm it is measured against is not; seeds may differ."""
+    theirs = [set(map(repr, point.items())) for point in settled(against)]
+    for point in settled(arm):
+        if not any(set(map(repr, point.items())) <= other for other in theirs):
+            where = ", ".join(f"{key}={value}" for key, value in point.items())
+            raise UserError(
+                f"arm {arm.name} must be run where {against.name} is",
+                got=f"{where}, where {against.name} is not",
+                remedy=f"add it to the grid of {against.name}",
+            )
+
+
+def settled(arm: Arm) -> list[dict[str, Any]]:
+    """List the points of an arm's grids, whatever the seed."""
+    return [
+        dict(zip(grid, values, strict=True))
+        for whole in arm.grids
+        for grid in [{key: values for key, values in whole.items() if key != "seed"}]
+        for values in product(*grid.values())
+    ]
+
+
+def placed(wish: Wish, ids: Mapping[str, str]) -> Wish:
+    """Put ids in the place of the names of pretraining runs."""
+    settings = {
+        # Without an id the name stays: the run has a problem, and is not made.
+        key: value if (name := marked(value)) is None else ids.get(name, value)
+        for key, value in wish.settings.items()
+    }
+    return replace(wish, settings=settings)

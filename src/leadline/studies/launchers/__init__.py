@@ -1,0 +1,15 @@
+"""Where runs are computed: here, in processes of this machine, on Ray, or through SLURM.
+
+A sweeper asks `choose` what the user wants, `build`s it, and hands it tasks:
+
+    config, others = choose(words)
+    with build(config) as launcher:
+        for outcome in launcher.run(tasks, stop):
+            ...
+"""
+
+from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
+from leadline.studies.launchers.choose import choose
+from leadline.studies.launchers.choose__launchers_build import build
+
+__all__ = ["Ending", "Launcher", "Outcome", "Task", "build", "choose"]

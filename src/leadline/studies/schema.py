@@ -1,0 +1,250 @@
+"""What a study's file may say: read strictly, every mistake named in one line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leadline.config.shipped import shipped, studies
+from leadline.errors import UserError, nearest
+from leadline.studies.schema__study_asked import read_compare, read_published, read_report
+from leadline.studies.schema__study_reading import Unique, mapping, text, texts
+
+FOLDER = "ablations"
+KEYS = (
+    "question",
+    "artefacts",
+    "reference",
+    "base",
+    "by_size",
+    "pretraining",
+    "arms",
+    "grid",
+    "compare",
+    "published",
+    "report",
+)
+# What a run says of itself and of where it is made; a study's file is the same on every machine.
+NOT_IN_A_FILE = ("study", "arm", "runs_dir", "data_dir")
+
+Settings = Mapping[str, Any]
+Grid = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One arm: what it sets, which arm it is measured against, and by which factor it differs.
+
+    `grids` replaces the study's for this arm; `also` gives the reason for each further factor.
+    """
+
+    name: str
+    settings: Settings
+    against: str | None
+    grids: tuple[Grid, ...]
+    also: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """What runs take on besides, if the data has fewer cells than `below`."""
+
+    below: float
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A question, and the runs that answer it."""
+
+    name: str
+    question: str
+    arms: Mapping[str, Arm]
+    reference: str
+    artefacts: tuple[str, ...] = ()
+    base: Settings = field(default_factory=dict)
+    by_size: tuple[Tier, ...] = ()
+    pretraining: Mapping[str, Settings] = field(default_factory=dict)
+    compare: Mapping[str, Any] = field(default_factory=dict)
+    published: str | None = None
+    report: bool = False
+
+
+def find(name: str) -> Path:
+    """Find a study by its name, or by the path of its file."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UserError(
+                "the file of a study must exist",
+                got=repr(name),
+                remedy=f"write it, or choose one of {', '.join(studies())}",
+            )
+        return path
+    if name not in studies():
+        raise UserError(
+            "a study must be one that leadline brings along, or a file",
+            got=repr(name),
+            remedy=f"{nearest(name, studies())}; a file of your own ends in .yaml",
+        )
+    return shipped(FOLDER) / f"{name}.yaml"
+
+
+def read(name: str) -> Study:
+    """Read and check a study's file."""
+    path = find(name)
+    try:
+        said = yaml.load(path.read_text(encoding="utf-8"), Loader=Unique)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        place = f" in line {where.line + 1}" if where is not None else ""
+        raise UserError(
+            "the file of a study must be YAML",
+            got=f"{str(path)!r}: {getattr(error, 'problem', None) or error}{place}",
+            remedy="compare it with ablations/quickstart.yaml",
+        ) from error
+    return understand(path.stem, said)
+
+
+def understand(name: str, said: Any) -> Study:
+    """Turn what a file says into a study."""
+    if not all(letter.isalnum() or letter in "_-." for letter in name):
+        raise UserError(
+            "a study's name is that of its file: letters, digits, '_', '-' and '.'",
+            got=repr(name),
+            remedy="rename the file",
+        )
+    said = mapping("a study", said, KEYS)
+    for key in ("question", "arms"):
+        if not said.get(key):
+            raise UserError(
+                f"a study must have its {key}", got="none", remedy=f"add {key}: to {name}.yaml"
+            )
+    base = settings("base", said.get("base") or {})
+    pretraining = {
+        key: settings(f"pretraining {key}", chosen)
+        for key, chosen in mapping("pretraining", said.get("pretraining") or {}).items()
+    }
+    grids = read_grids("grid", said.get("grid") or {"seed": [1]})
+    reference = text("reference", said.get("reference") or "reference")
+    arms = {
+        key: read_arm(key, chosen, reference, grids)
+        for key, chosen in mapping("arms", said["arms"]).items()
+    }
+    check_references(reference, arms)
+    return Study(
+        name=name,
+        question=text("question", said["question"]),
+        artefacts=tuple(texts("artefacts", said.get("artefacts") or [])),
+        reference=reference,
+        base=base,
+        by_size=read_tiers(said.get("by_size") or []),
+        pretraining=pretraining,
+        arms=arms,
+        compare=read_compare(said.get("compare") or {}, arms),
+        published=read_published(said.get("published")),
+        report=read_report(said.get("report", False)),
+    )
+
+
+def read_arm(name: str, said: Any, reference: str, grids: tuple[Grid, ...]) -> Arm:
+    """Read one arm."""
+    said = dict(mapping(f"arm {name}", said))
+    against = said.pop("against", None if name == reference else reference)
+    also = mapping(f"arm {name}: also", said.pop("also", None) or {})
+    own = said.pop("grid", None)
+    return Arm(
+        name=text("an arm's name", name),
+        settings=settings(f"arm {name}", said),
+        against=None if against is None else text(f"arm {name}: against", against),
+        grids=grids if own is None else read_grids(f"arm {name}: grid", own),
+        also={key: text(f"arm {name}: also {key}", reason) for key, reason in also.items()},
+    )
+
+
+def check_references(reference: str, arms: Mapping[str, Arm]) -> None:
+    """Refuse a reference that is no arm, and arms that are measured in a circle."""
+    if reference not in arms:
+        raise UserError(
+            "the arms of a study must include its reference",
+            got=f"no arm {reference!r} among {', '.join(arms)}",
+            remedy="add it, or name another arm with reference:",
+        )
+    for arm in arms.values():
+        if arm.against is not None and arm.against not in arms:
+            raise UserError(
+                f"arm {arm.name}: against must name an arm",
+                got=repr(arm.against),
+                remedy=nearest(arm.against, arms),
+            )
+        path = [arm.name]
+        while (following := arms[path[-1]].against) is not None:
+            if following in path:
+                raise UserError(
+                    "arms may not be measured in a circle",
+                    got=" against ".join([*path, following]),
+                    remedy="let one of them stand on its own with against: null",
+                )
+            path.append(following)
+
+
+def read_grids(where: str, said: Any) -> tuple[Grid, ...]:
+    """Read a grid, or a list of grids whose runs are put together."""
+    blocks = said if isinstance(said, list) else [said]
+    grids = []
+    for block in blocks:
+        grid = {}
+        for key, values in settings(where, block).items():
+            if not isinstance(values, list) or not values:
+                raise UserError(
+                    f"{where}: {key} must be a list with at least one value",
+                    got=repr(values),
+                    remedy=f"write for example {key}: [1, 2, 3]",
+                )
+            if len({repr(value) for value in values}) < len(values):
+                raise UserError(
+                    f"{where}: {key} must list each value once",
+                    got=repr(values),
+                    remedy="leave the copies out",
+                )
+            grid[key] = tuple(values)
+        grids.append(grid)
+    if not grids:
+        raise UserError(f"{where} must hold values", got="an empty list", remedy="add a seed: [1]")
+    return tuple(grids)
+
+
+def read_tiers(said: Any) -> tuple[Tier, ...]:
+    """Read what follows from the number of cells: ascending limits, and one tier without."""
+    tiers: list[Tier] = []
+    for position, block in enumerate(said if isinstance(said, list) else [said]):
+        block = mapping("by_size", block, ("below", "settings"))
+        below = block.get("below", math.inf)
+        last = position == len(said) - 1
+        ascending = not tiers or below > tiers[-1].below
+        if isinstance(below, bool | str) or not ascending or last != (below == math.inf):
+            raise UserError(
+                "by_size must be a list of settings with ascending limits, the last without one",
+                got=repr(block),
+                remedy="write for example [{below: 3000, settings: {…}}, {settings: {…}}]",
+            )
+        tiers.append(Tier(below=below, settings=settings("by_size", block.get("settings"))))
+    return tuple(tiers)
+
+
+def settings(where: str, said: Any) -> dict[str, Any]:
+    """Read settings of runs: their keys are checked when runs are composed."""
+    chosen = mapping(where, said)
+    for key in chosen:
+        if key in NOT_IN_A_FILE or key.startswith(("tracker", "hydra")):
+            raise UserError(
+                f"{where} may hold what a run computes, not where or for whom",
+                got=repr(key),
+                remedy=f"give {key}= on the command line of leadline ablate",
+            )
+    return chosen

@@ -1,0 +1,132 @@
+"""What a network says of cells: sums over all of them, or probabilities in order.
+
+Legend: C cells, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from leadline import distributed
+from leadline.models.network import Batch, Moment, Source, TorchModel
+from leadline.training.objectives import Objective, Tally
+from leadline.training.settings import Setting
+from leadline.training.step import moved
+from leadline.training.step__trainer_guards import out_of_memory
+from leadline.training.step__trainer_precision import autocast
+
+
+def pieces(source: Source, setting: Setting, block: int) -> Iterator[Batch]:
+    """Cut this rank's slice of the cells into batches."""
+    own = own_rows(source, setting)
+    for start in range(0, len(own), block):
+        moment = Moment(seed=setting.seed, epoch=0)
+        yield moved(source.batch(own[start : start + block], moment), setting.device)
+
+
+def own_rows(source: Source, setting: Setting) -> NDArray[np.int64]:
+    """Give the rows that this rank predicts: the longest first, if the source knows lengths.
+
+    Cells of a length go together, so that little is padded; the longest show at once whether
+    memory will do.
+    """
+    own = distributed.share_of(np.arange(len(source)), setting.world.rank, setting.world.size)
+    lengths_C = getattr(source, "lengths_C", None)
+    return own if lengths_C is None else own[np.argsort(-lengths_C[own], kind="stable")]
+
+
+def score(
+    objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
+) -> dict[str, float]:
+    """Judge the network on cells."""
+    return objective.scores(measure(objective, network, source, setting, block))
+
+
+@torch.inference_mode()
+def measure(
+    objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
+) -> Tally:
+    """Add up what an objective measures over cells, whichever rank measures which."""
+    network.eval()
+    whole: Tally = {}
+    for batch in pieces(source, setting, block):
+        with autocast(setting.train, setting.device):
+            found = objective.tally(network, batch)
+        whole = {name: found[name] + whole.get(name, 0.0) for name in found}
+    if setting.world.size > 1:
+        # A rank without a cell learns from the others what is to be added.
+        shapes = distributed.collect({k: v.shape for k, v in whole.items()}, setting.world)[0]
+        full = {name: whole.get(name, np.zeros(shape)) for name, shape in shapes.items()}
+        whole = distributed.add_arrays(full, setting.device)
+    return whole
+
+
+@torch.inference_mode()
+def probabilities(
+    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+) -> NDArray[np.float64]:
+    """Give proba_CK of every cell once, in the order of the cells, on every rank."""
+    network.eval()
+    while True:
+        try:
+            found = [said(model, network, x, setting) for x in pieces(source, setting, block)]
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or block == 1:
+                raise
+        block //= 2
+    n_classes = max(distributed.collect(found[0].shape[1] if found else 0, setting.world))
+    empty = torch.zeros((0, n_classes), dtype=torch.float64, device=setting.device)
+    own_CK = torch.cat([empty, *found])
+    own_CK = own_CK[torch.from_numpy(np.argsort(own_rows(source, setting))).to(own_CK.device)]
+    whole_CK: NDArray[np.float64] = (
+        distributed.gather_rows(own_CK, len(source), setting.world).cpu().numpy()
+    )
+    return whole_CK
+
+
+def said(model: TorchModel, network: nn.Module, batch: Batch, setting: Setting) -> Tensor:
+    """Give the class probabilities of one batch."""
+    with autocast(setting.train, setting.device):
+        logits_BK = model.logits(network, batch)
+    return logits_BK.double().softmax(dim=1)
+
+
+def dependence(
+    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+) -> tuple[float, float]:
+    """Predict cells in batches and one by one: share of other labels, largest other probability."""
+    together_CK, alone_CK = (
+        probabilities(model, network, source, setting, size) for size in (block, 1)
+    )
+    changed = together_CK.argmax(axis=1) != alone_CK.argmax(axis=1)
+    return float(changed.mean()), float(np.abs(together_CK - alone_CK).max())
+
+
+@torch.inference_mode()
+def embedded(
+    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+) -> dict[str, NDArray[np.float32]]:
+    """Give a vector for each cell, and the mean one of each position, on every rank."""
+    network.eval()
+    cells, sums = [], torch.zeros(0)
+    for batch in pieces(source, setting, block):
+        with autocast(setting.train, setting.device):
+            found = model.embeddings(network, batch)
+        cells.append(found["cells"].float())
+        if "positions" in found:
+            sums = found["positions"].float().cpu() + (sums if len(sums) else 0.0)
+    width = max(distributed.collect(cells[0].shape[1] if cells else 0, setting.world))
+    own_CD = torch.cat([torch.zeros((0, width), device=setting.device), *cells])
+    own_CD = own_CD[torch.from_numpy(np.argsort(own_rows(source, setting))).to(own_CD.device)]
+    whole_CD = distributed.gather_rows(own_CD, len(source), setting.world)
+    arrays = {"embedding": whole_CD.cpu().numpy()}
+    parts = [part for part in distributed.collect(sums.numpy(), setting.world) if len(part)]
+    if parts:
+        arrays["gene_embedding"] = np.sum(parts, axis=0) / np.float32(len(source))
+    return arrays
