@@ -1,4 +1,4 @@
-"""Make src/leadline/data/datasets/embedded/pbmc68k_reduced.h5ad from the copy that scanpy ships (dev only)."""
+"""Make the embedded pbmc68k_reduced.h5ad from the copy that scanpy ships (dev only)."""
 
 from pathlib import Path
 

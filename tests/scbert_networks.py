@@ -12,8 +12,7 @@ from leadline import training
 from leadline.config import ScbertConfig, TrainConfig
 from leadline.data.cells import Cells, Scale
 from leadline.models.scbert.model import Scbert
-from leadline.models.scbert.network import Network, Shape, Way
-from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.models.scbert.network import Head, Network, Shape, Way
 from leadline.training.step import Stepper
 
 # Outputs of the original code on a small model: shared/golden/ of the project's founding material

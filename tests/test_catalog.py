@@ -12,8 +12,7 @@ from leadline.config.compose import compose, options
 from leadline.data import datasets
 from leadline.data.cells import Scale
 from leadline.data.datasets import published
-from leadline.data.datasets.published import PaperFile, PaperSet
-from leadline.data.datasets.published__catalog_join import join
+from leadline.data.datasets.published import PaperFile, PaperSet, join
 from leadline.errors import UserError
 from small import small_cells
 

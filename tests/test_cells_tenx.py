@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cells_files import CELL_TYPES, make_counts, make_obs, write_tenx_folder, write_tenx_h5
-from leadline.data.cells import Scale, matrix_blocks, read_cells
+from leadline.data.cells import Scale, read_cells
+from leadline.data.cells.read import read_matrix_blocks
 from leadline.errors import UserError
 
 
@@ -31,7 +32,7 @@ def test_10x_files_and_folders_are_the_same_cells(tmp_path: Path, old: bool, end
         prints.add(cells.fingerprint())
     assert len(prints) == 1
     assert read_cells(file, name="mine", gene_column="gene_ids").gene_kind == "ensembl"
-    assert sum(block.nnz for block in matrix_blocks(file, rows=7)) == (counts_CG > 0).sum()
+    assert sum(block.nnz for block in read_matrix_blocks(file, rows=7)) == (counts_CG > 0).sum()
 
 
 def test_10x_features_that_are_no_genes_are_dropped(tmp_path: Path) -> None:
@@ -64,4 +65,4 @@ def test_a_folder_has_no_blocks(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="only HDF5 files can be read in blocks: got the 10x folder"
     ):
-        next(matrix_blocks(folder))
+        next(read_matrix_blocks(folder))

@@ -11,11 +11,11 @@ import pytest
 
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims
-from leadline.papers.boiarsky.counts__claims_parameters import count
+from leadline.papers.boiarsky.counts import count_parameters as count
 from leadline.papers.boiarsky.findings import FINDINGS
 from leadline.papers.claims import Evidence, Verdict
-from leadline.papers.claims.evaluate__claims_criteria import CRITERIA, evaluate_check
-from leadline.papers.claims.result__claims_context import Context
+from leadline.papers.claims.evaluate import CRITERIA, evaluate_check
+from leadline.papers.claims.result import Context
 from leadline.papers.claims.schema import (
     Check,
     Claim,
@@ -27,8 +27,8 @@ from leadline.papers.claims.schema import (
     FindingName,
     Pairs,
     Setting,
+    parse,
 )
-from leadline.papers.claims.schema__claims_parsing import parse
 from leadline.report.compare.families import cells_of
 from leadline.report.frame import COLUMNS
 

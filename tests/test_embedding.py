@@ -13,8 +13,7 @@ from scipy import sparse
 
 from leadline import cli
 from leadline.config import EmbeddingConfig
-from leadline.data.embeddings import read_npz, read_obsm
-from leadline.data.embeddings__catalog_positions import digest
+from leadline.data.embeddings import digest, read_npz, read_obsm
 from leadline.errors import UserError
 from leadline.models.external.embedding import Probe
 from leadline.runs import record

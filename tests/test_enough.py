@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from leadline.report import study_figures, write_report
-from leadline.report.baseline import judge, places
-from leadline.report.baseline__report_runs_to_tell import runs_to_tell
+from leadline.report.baseline import judge, places, runs_to_tell
 from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import comparisons
 from leadline.report.study import gather

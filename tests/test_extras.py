@@ -11,7 +11,7 @@ import torch
 from leadline import cli
 from leadline.errors import UserError
 from leadline.models.scbert.attention import fast_attention
-from leadline.models.scgpt.attention__models_scgpt_attention import require_flash
+from leadline.models.scgpt.attention import require_flash
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """

@@ -18,6 +18,7 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims, reproduce
 from leadline.papers import page as verdict_page
+from leadline.papers.boiarsky.figures import draw_all
 from leadline.papers.claim_figure import rows_of
 from leadline.report import figures, page
 from leadline.report.figures import marks, style
@@ -31,7 +32,7 @@ FILE = claims.load_claims()
 @pytest.fixture(scope="module")
 def drawings():
     results = claims.evaluate(EVIDENCE, FILE)
-    found, skipped = figures.draw_all(EVIDENCE, FILE, results)
+    found, skipped = draw_all(EVIDENCE, FILE, results)
     assert not skipped
     return {drawing.name: drawing for drawing in found}
 
@@ -232,7 +233,7 @@ def test_missing_runs_are_told_by_the_builder_and_gathered_by_draw_all():
     with pytest.raises(UserError, match="got none"):
         figures.every_run(runs.iloc[:0])
     evidence = claims.Evidence.of(runs)
-    drawn, skipped = figures.draw_all(evidence, FILE, claims.evaluate(evidence, FILE))
+    drawn, skipped = draw_all(evidence, FILE, claims.evaluate(evidence, FILE))
     assert not drawn
     assert set(skipped) == {"forest", "figure2", "figure3", "table2", "figure_s6"}
 

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from leadline import cli
 from leadline.errors import UserError
-from leadline.models import gene2vec__tokens_gene2vec as gene2vec
+from leadline.models import gene2vec
 from leadline.models.scbert.tokens import Tokens, tokenise
 from small import small_cells
 

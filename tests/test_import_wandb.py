@@ -10,10 +10,9 @@ import pytest
 from leadline import cli
 from leadline.errors import UserError
 from leadline.runs import record, records
-from leadline.runs.tracking.wandb import import_runs__tracking_known_runs as known_runs
-from leadline.runs.tracking.wandb import offline
+from leadline.runs.tracking.wandb import import_runs, offline
 from leadline.runs.tracking.wandb.import_runs import Choice, curve, fields, flat, import_run, pairs
-from leadline.runs.tracking.wandb.offline__tracking_known import WandbRun
+from leadline.runs.tracking.wandb.offline import WandbRun
 from leadline.runs.tracking.wandb.tracker import close_offline
 from wandb_at_home import at_home, quiet_home, server
 
@@ -128,7 +127,7 @@ def test_a_run_that_was_resumed_is_one_run(at_home, tmp_path):
     for number, folder in enumerate((first, second)):
         (made,) = (folder / "wandb").glob("offline-run-*")
         shutil.copytree(made, both / f"offline-run-2026112{number}_000000-twice")
-    (run,) = known_runs.of(str(both))
+    (run,) = import_runs.of(str(both))
     assert [row["_step"] for row in run.history] == [0, 1, 2]
     assert run.summary["test_acc"] == 60.0
 
@@ -205,7 +204,7 @@ def test_sources_are_checked(source, message, at_home, tmp_path, capsys):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "run-x.wandb").write_bytes(b"PK\3\4 is not it")
     with pytest.raises(UserError, match=message):
-        list(known_runs.of(source))
+        list(import_runs.of(source))
 
 
 def test_a_summary_without_the_metrics_is_explained(theirs, tmp_path, capsys):
@@ -276,16 +275,16 @@ def test_imported_records_are_not_sent_back(theirs, tmp_path, capsys):
 def test_runs_of_a_project_are_read_from_the_server(server, tmp_path):
     for seed in (1, 2):
         foreign(tmp_path, f"run{seed}", seed=seed, mode="online")
-    first, second = known_runs.of("lab/theirs")
+    first, second = import_runs.of("lab/theirs")
     assert (first.run_id, first.group, first.job_type) == ("run1", "depth", "big")
     assert first.finished and first.tags == ("pilot", "big")
     assert second.config["seed"] == 2 and second.summary["test_acc"] == 90.0
     assert [row["loss"] for row in second.history] == [1, 1 / 2, 1 / 3]
     server.broken = {"Runs"}
     with pytest.raises(UserError, match="must be readable: got 'lab/theirs'.*check its name, your"):
-        list(known_runs.of("lab/theirs"))
+        list(import_runs.of("lab/theirs"))
 
 
 def test_a_project_needs_a_key(at_home):
     with pytest.raises(UserError, match="got no key for http://127.0.0.1:9; run wandb login, or"):
-        list(known_runs.of("lab/theirs"))
+        list(import_runs.of("lab/theirs"))

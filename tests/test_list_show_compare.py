@@ -12,7 +12,7 @@ from leadline.cli.completion import words_of
 from leadline.cli.terminal import aligned
 from leadline.config.compose import options
 from leadline.runs import record
-from leadline.runs.records__recorded import configuration, find_run
+from leadline.runs.records import configuration, find_run
 from small import saved, small_cells
 
 

@@ -19,9 +19,9 @@ from leadline.config.compose import compose
 from leadline.data.cells import Scale
 from leadline.errors import UserError
 from leadline.models import registry
-from leadline.models.logreg import solvers__models_logreg_gpu as gpu
+from leadline.models.logreg import solvers
 from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.cross_validation__models_logreg_choice import Choice
+from leadline.models.logreg.cross_validation import Choice
 from leadline.models.logreg.l1.fista import fit_batch
 from leadline.models.logreg.l1.path import decision
 from leadline.models.logreg.solvers import solve
@@ -354,7 +354,7 @@ def test_a_batch_on_a_device_finds_the_same_optimum(monkeypatch):
     train, test = halves(sizes=(40, 40, 40), signal=1.6)
     settings = {"grid": [0.01, 0.1, 1.0, 10.0], "tolerance": 1e-7}
     plain, fit = fitted(train, **settings)
-    monkeypatch.setattr("leadline.models.logreg.solvers__models_logreg_gpu.fit_batch", on_cpu)
+    monkeypatch.setattr("leadline.models.logreg.solvers.fit_batch", on_cpu)
     model = registry(config(**settings), seed=1, device="a gpu")
     found = model.fit(train, None)
     ours, theirs = (one.facts["cross_validation"] for one in (fit, found))
@@ -374,7 +374,7 @@ def test_the_batch_agrees_with_the_path_fold_by_fold(n_classes, class_weight):
     matrix, labels = train.lognorm(), train.labels_C
     folds = [np.arange(0, len(train), 2), np.arange(5, len(train))]
     chosen = config(class_weight=class_weight, tolerance=1e-8)
-    batched = gpu.solve_folds(
+    batched = solvers.solve_folds(
         matrix, labels, [0.01, 0.1, 1.0, 10.0], folds, chosen, threads=1, device="cpu"
     )
     for fold, fit in zip(folds, batched, strict=True):
@@ -389,9 +389,9 @@ def test_the_batch_agrees_with_the_path_fold_by_fold(n_classes, class_weight):
 
 def test_what_the_batch_leaves_open_is_done_by_the_path(monkeypatch):
     train, _ = halves(sizes=(40, 40, 40), signal=1.6)
-    monkeypatch.setattr(gpu, "STEPS", 1)
+    monkeypatch.setattr(solvers, "STEPS", 1)
     data = (train.lognorm(), train.labels_C, [0.1, 1.0], [np.arange(len(train))], config())
-    (fit,) = gpu.solve_folds(*data, threads=1, device="cpu")
+    (fit,) = solvers.solve_folds(*data, threads=1, device="cpu")
     assert fit.converged_RJ.all()
 
 

@@ -9,8 +9,7 @@ import pytest
 from scipy import sparse
 
 from leadline import cli
-from leadline.data.cells import Scale
-from leadline.data.cells import genes__predict_genes as genes
+from leadline.data.cells import Scale, genes
 from leadline.models import novelty
 from leadline.runs import record
 from small import saved, small_cells

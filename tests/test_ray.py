@@ -17,16 +17,15 @@ from leadline import locks
 from leadline.errors import UserError
 from leadline.runs import record
 from leadline.studies.launchers import Ending, Outcome, choose
-from leadline.studies.launchers import choose__launchers_build as build
-from leadline.studies.launchers.base__launchers_wire import read_outcome, task_line
-from leadline.studies.launchers.processes__launchers_worker import Worker
+from leadline.studies.launchers.base import read_outcome, task_line
+from leadline.studies.launchers.processes import Worker
 from leadline.studies.launchers.ray_cluster import Seat, judged
 
 HERE = Path(__file__).parent
 
 
 def ray_launcher(*words):
-    return build(choose(["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)])[0])
+    return choose(choose(["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)])[0])
 
 
 # Without Ray -------------------------------------------------------------------------------------

@@ -22,8 +22,7 @@ from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import comparisons, flags_of
 from leadline.report.figures.cost import spelled, ticks
 from leadline.report.study import gather
-from leadline.report.study_tables import differences_table
-from leadline.report.study_tables__report_mcnemar import mcnemar_table
+from leadline.report.study_tables import differences_table, mcnemar_table
 from leadline.runs import record
 from leadline.runs import records as results
 from records import CLASSES, write_manifest, write_pretraining, write_run

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from leadline.config import ScbertConfig, TrainConfig, resolve
 from leadline.config.compose import compose
 from leadline.errors import UserError
-from leadline.files__npz import arrays_of
+from leadline.files import arrays_of
 from leadline.models import build_network, parity
 from leadline.models import weights as checkpoints
 from leadline.models.network import Moment, Start
@@ -24,8 +24,7 @@ from leadline.models.scbert import model as scbert
 from leadline.models.scbert import network as scbert_network
 from leadline.models.scbert import parity as scbert_parity
 from leadline.models.scbert.model import Scbert
-from leadline.models.scbert.network import Network, Shape, Way
-from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.models.scbert.network import Head, Network, Shape, Way
 from leadline.models.scbert.tokens import MASK
 from leadline.runs import record
 from leadline.runs.run import run

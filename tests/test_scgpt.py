@@ -21,10 +21,8 @@ from leadline.errors import UserError
 from leadline.models import parity
 from leadline.models.dropout import aim
 from leadline.models.network import Moment, Start
+from leadline.models.scgpt import attention, vocabulary
 from leadline.models.scgpt import attention as dropped
-from leadline.models.scgpt import attention__models_scgpt_attention as attention
-from leadline.models.scgpt import attention__models_scgpt_ways as ways
-from leadline.models.scgpt import vocabulary
 from leadline.models.scgpt.layout import Layout
 from leadline.models.scgpt.model import Scgpt
 from leadline.models.scgpt.network import FROZEN, Network, Sizes, keep_from_changing
@@ -248,8 +246,8 @@ def test_fused_kernels_give_what_the_definition_gives(way, first):
     layout, (q, k, v), g, _ = some_tokens([5, 1, 33, 12])
     queries = layout.first() if first else layout
     q, g = q[: sum(queries.lengths)], g[: sum(queries.lengths)]
-    expected = ways.by_definition(q, k, v, queries, layout, None, 0.0)
-    function = getattr(ways, way)
+    expected = attention.by_definition(q, k, v, queries, layout, None, 0.0)
+    function = getattr(attention, way)
     found = function(q, k, v, queries, layout, *([0.0] if way == "in_one_call" else []))
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     for one, other in zip(
@@ -265,7 +263,7 @@ def test_dropped_attention_and_its_gradient_follow_the_definition(first, monkeyp
     queries = layout.first() if first else layout
     rows = sum(queries.lengths)
     found = dropped.Dropped.apply(q[:rows], k, v, key, queries, layout, 0.3)
-    expected = ways.by_definition(q[:rows], k, v, queries, layout, key, 0.3)
+    expected = attention.by_definition(q[:rows], k, v, queries, layout, key, 0.3)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     for one, other in zip(
         torch.autograd.grad(found, (q, k, v), g[:rows]),
@@ -315,7 +313,7 @@ def test_flash_gets_packed_cells_and_says_what_it_draws(monkeypatch):
     def kernel(q, k, v, cu_q, cu_k, max_q, max_k, dropout_p=0.0):
         given.update(dtype=cu_q.dtype, longest=(max_q, max_k), dropout=dropout_p)
         ends = [x.diff().tolist() for x in (cu_q, cu_k)]
-        return ways.by_definition(
+        return attention.by_definition(
             q, k, v, Layout(tuple(ends[0]), CPU), Layout(tuple(ends[1]), CPU), None, 0.0
         )
 
@@ -323,9 +321,9 @@ def test_flash_gets_packed_cells_and_says_what_it_draws(monkeypatch):
     module.flash_attn_varlen_func = kernel
     monkeypatch.setitem(sys.modules, "flash_attn", module)
     layout, (q, k, v), _, _ = some_tokens([5, 33, 12])
-    found = ways.flash(q[:3], k, v, layout.first(), layout, 0.2)
+    found = attention.flash(q[:3], k, v, layout.first(), layout, 0.2)
     torch.testing.assert_close(
-        found, ways.by_definition(q[:3], k, v, layout.first(), layout, None, 0.0)
+        found, attention.by_definition(q[:3], k, v, layout.first(), layout, None, 0.0)
     )
     assert given == {"dtype": torch.int32, "longest": (1, 33), "dropout": 0.2}
 
@@ -372,10 +370,10 @@ def test_generative_attention_is_the_same_in_every_way_of_computing_it():
     layout, (q, k, v), _, _ = some_tokens([5, 9, 2])
     visible = torch.tensor([True, False, True, False] * 4)
     layout = Layout(layout.lengths, CPU, visible_T=visible)
-    expected = ways.by_definition(q, k, v, layout, layout, None, 0.0)
+    expected = attention.by_definition(q, k, v, layout, layout, None, 0.0)
     for found in (
-        ways.cell_by_cell(q, k, v, layout, layout),
-        ways.in_one_call(q, k, v, layout, layout, 0.0),
+        attention.cell_by_cell(q, k, v, layout, layout),
+        attention.in_one_call(q, k, v, layout, layout, 0.0),
     ):
         torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 

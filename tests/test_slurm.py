@@ -18,9 +18,9 @@ from leadline import locks, processes
 from leadline.errors import UserError
 from leadline.runs import record
 from leadline.studies.launchers import Ending, Outcome, Task, submitit_job
+from leadline.studies.launchers import slurm as queue
 from leadline.studies.launchers import slurm as slurm_launcher
-from leadline.studies.launchers import slurm__launchers_queue as queue
-from leadline.studies.launchers.base__launchers_wire import read_outcome, task_line
+from leadline.studies.launchers.base import read_outcome, task_line
 from leadline.studies.launchers.slurm import groups, shape
 
 HERE = Path(__file__).parent

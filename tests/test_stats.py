@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.stats.power__stats_noncentral import noncentral_t_cdf
+from leadline.stats.power import noncentral_t_cdf
 
 # R's `sleep`: extra hours of sleep of ten patients under two drugs.
 SLEEP_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

@@ -11,14 +11,23 @@ import pandas as pd
 import pytest
 
 from leadline.papers import boiarsky, claims
+from leadline.papers.boiarsky.tables import paper_tables
+from leadline.papers.claim_tables import (
+    discrepancies_table,
+    numbers_table,
+    our_tables,
+    reasons_table,
+    summary,
+    verdicts_table,
+)
 from leadline.report import tables
 from leadline.report.frame import COLUMNS
 from leadline.report.tables import Table
 
 FILE = claims.load_claims()
 EVIDENCE = claims.Evidence.of(boiarsky.runs(), boiarsky.tables())
-PAPER = {table.name: table for table in tables.paper_tables(EVIDENCE, FILE.setting)}
-OURS = {table.name: table for table in tables.our_tables(EVIDENCE, FILE)}
+PAPER = {table.name: table for table in paper_tables(EVIDENCE, FILE.setting)}
+OURS = {table.name: table for table in our_tables(EVIDENCE, FILE)}
 NASTY = (
     "a|b & c% $d_e #f {g} ~h^i \\j <script>alert('k')</script> \"l\" `m` *n* [o](p) ± ≤ é 細胞\nq"
 )
@@ -128,7 +137,7 @@ def test_missing_runs_show_as_ranges_and_single_numbers_as_such():
 
 def test_tables_of_nothing_have_gaps_and_no_errors():
     nothing = claims.Evidence.of(pd.DataFrame(columns=list(COLUMNS)))
-    for table in [*tables.paper_tables(nothing, FILE.setting), *tables.our_tables(nothing, FILE)]:
+    for table in [*paper_tables(nothing, FILE.setting), *our_tables(nothing, FILE)]:
         assert tables.to_markdown(table).count("–") >= len(table.rows)
         assert "nan" not in tables.to_csv(table)
 
@@ -136,16 +145,16 @@ def test_tables_of_nothing_have_gaps_and_no_errors():
 def test_numbers_of_claims_stand_side_by_side():
     discrepancies = claims.load_discrepancies()
     results = claims.evaluate(EVIDENCE, FILE, discrepancies)
-    table = tables.numbers_table(results)
+    table = numbers_table(results)
     rows = {(row[0], row[1]): row[2:] for row in table.rows}
     printed, ours, difference, remark = rows["C21", "zheng68k accuracy, no_gene2vec - reference, p"]
     assert difference == ours - printed and "D07" in remark
-    assert tables.summary(results) == "40 claims: 24 hold, 8 are fragile, 2 fail, 6 were not run."
+    assert summary(results) == "40 claims: 24 hold, 8 are fragile, 2 fail, 6 were not run."
     worth = {d.id: claims.worth_of(EVIDENCE, d, FILE.setting) for d in discrepancies}
-    listed = {row[0]: row for row in tables.discrepancies_table(discrepancies, worth).rows}
+    listed = {row[0]: row for row in discrepancies_table(discrepancies, worth).rows}
     assert len(listed) == 59 and "protocol.selection" in listed["D24"][6]
     assert "+4.39" in listed["D44"][7] and listed["D48"][7].startswith("none: ")
-    assert len(tables.verdicts_table(results).rows) == len(tables.reasons_table(results).rows) == 40
+    assert len(verdicts_table(results).rows) == len(reasons_table(results).rows) == 40
 
 
 # --- formats ----------------------------------------------------------------------------------

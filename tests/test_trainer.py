@@ -23,12 +23,10 @@ from leadline.models.network import Moment
 from leadline.runs import prepare, record
 from leadline.runs.run import run
 from leadline.training import fit as fitting
-from leadline.training import step__trainer_guards as guards
-from leadline.training.fit__trainer_order import batch_of, order_of, steps_of
-from leadline.training.fit__trainer_schedules import rate_of_epoch, rate_of_step
+from leadline.training import step as guards
+from leadline.training.fit import batch_of, order_of, rate_of_epoch, rate_of_step, steps_of
 from leadline.training.objectives import Classification, class_weights
-from leadline.training.step import Stepper
-from leadline.training.step__trainer_precision import determinism
+from leadline.training.step import Stepper, determinism
 from networks import Drawing, Mixing, Partly, classifier, fit_and_predict, halves
 from small import small_cells
 

@@ -23,10 +23,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from leadline.models.network import Moment
-from leadline.models.scbert.model import keep_frozen
-from leadline.models.scbert.model__models_scbert_source import TokenSource
-from leadline.models.scbert.network import N_TOKENS, Network, Shape, Way
-from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.models.scbert.model import TokenSource, keep_frozen
+from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
 from leadline.models.scbert.pretraining import MaskedTokens
 from leadline.models.scbert.tokens import Tokens
 

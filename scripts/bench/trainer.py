@@ -28,7 +28,7 @@ from leadline.models.dropout import CellDropout, aim, keep
 from leadline.models.mlp import Mlp
 from leadline.models.network import Moment
 from leadline.runs.record import Vault
-from leadline.training.fit__trainer_order import batch_of, order_of, steps_of
+from leadline.training.fit import batch_of, order_of, steps_of
 
 
 def some_cells(n_cells, n_genes, density=0.1, n_classes=10):

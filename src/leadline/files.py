@@ -7,12 +7,15 @@ import io
 import json
 import os
 import uuid
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from leadline.errors import UserError
 
 TEMPORARY = ".partial-"
 
@@ -73,3 +76,24 @@ def sweep(folder: Path) -> None:
     for leftover in folder.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(FileNotFoundError):
             leftover.unlink()
+
+
+def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an .npz.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, is none, is cut off, or holds objects that need pickle.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise UserError("the .npz must exist", got=str(path), remedy="look at the path") from error
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            "an .npz must hold plain arrays and be whole",
+            got=f"{str(path)!r} ({str(error).splitlines()[0] if str(error) else 'no .npz'})",
+            remedy="write it again with numpy.savez",
+        ) from error

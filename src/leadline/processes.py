@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -50,3 +51,40 @@ def heeded() -> Iterator[Notice]:
         yield notice
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
+
+SHARE = "LEADLINE_CORES"
+
+
+def available() -> int:
+    """Count the cores for this process: its share, if a launcher gave it one."""
+    share = os.environ.get(SHARE, "")
+    return int(share) if share.isdigit() and int(share) > 0 else of_machine()
+
+
+def of_machine() -> int:
+    """Count the cores that the system lets this process use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread_of_blas() -> Iterator[None]:
+    """Let the BLAS of numpy and scipy use one thread, while this lasts.
+
+    Eigenvectors and singular vectors differ in their last bits with the number of threads; a run
+    must not depend on how many cores its machine has. torch has a BLAS and threads of its own.
+    """
+    # scipy has a BLAS of its own, which can only be told once it is loaded.
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def share_of(threads: int) -> dict[str, str]:
+    """Give the environment in which a new process uses so many threads, libraries included."""
+    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return {name: str(threads) for name in (SHARE, *libraries)}

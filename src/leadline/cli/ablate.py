@@ -20,8 +20,7 @@ from leadline.processes import REQUEUE
 from leadline.progress import say
 from leadline.studies import Plan, Run, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
-from leadline.studies.launchers.choose import choose
-from leadline.studies.launchers.choose__launchers_build import build
+from leadline.studies.launchers.choose import build, choose
 from leadline.studies.overrides import words_of
 from leadline.studies.sweep import Fate, sweep
 

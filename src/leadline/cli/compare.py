@@ -18,7 +18,7 @@ from leadline.cli.show import UNTOLD, flat
 from leadline.cli.terminal import aligned
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.runs.records__recorded import require_done, settings_of
+from leadline.runs.records import require_done, settings_of
 from leadline.stats import metrics
 from leadline.stats.paired_predictions import cell_bootstrap, mcnemar
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import UserError
-from leadline.models import gene2vec__tokens_gene2vec as gene2vec
-from leadline.models import weights
+from leadline.models import gene2vec, weights
 from leadline.models.scbert.model import POSITIONS, in_body
 from leadline.models.scbert.network import N_TOKENS, Network, Shape, Way
 from leadline.models.scbert.tokens import read_genes

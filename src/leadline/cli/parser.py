@@ -44,11 +44,10 @@ def share(text: str) -> float:
 def call(chosen: argparse.Namespace) -> int:
     """Write the table."""
     data = settings(chosen.data)
-    from leadline.runs import predict
-    from leadline.runs.predict__predict import Request
+    from leadline.runs.predict import Request, annotate
 
     print(
-        predict(
+        annotate(
             Request(
                 run=chosen.run,
                 cells=chosen.cells,

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(chosen: argparse.Namespace) -> int:
     """Print the differences."""
     from leadline.cli.compare import compared
-    from leadline.runs.records__recorded import find_run
+    from leadline.runs.records import find_run
 
     folders = (find_run(text, chosen.runs) for text in (chosen.first, chosen.second))
     print("\n".join(compared(*folders)))

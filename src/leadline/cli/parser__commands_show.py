@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(chosen: argparse.Namespace) -> int:
     """Print the account of the run."""
     from leadline.cli.show import shown
-    from leadline.runs.records__recorded import find_run
+    from leadline.runs.records import find_run
 
     print("\n".join(shown(find_run(chosen.run, chosen.runs))))
     return 0

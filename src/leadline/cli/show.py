@@ -9,7 +9,7 @@ from typing import Any
 from leadline.cli.terminal import aligned
 from leadline.runs import record
 from leadline.runs.record import State
-from leadline.runs.records__recorded import settings_of
+from leadline.runs.records import settings_of
 
 LINES_OF_A_TRACEBACK, LINES_OF_A_LOG = 12, 5
 METRICS_FIRST = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "loss")

@@ -34,8 +34,7 @@ from leadline.config.models import (
 )
 from leadline.config.protocol import PROTOCOL_CHOICES, TRAINING_SWITCHES, ProtocolConfig
 from leadline.config.run import SCHEMAS, RunConfig, science
-from leadline.config.scbert import SCBERT_SIZES, ScbertConfig
-from leadline.config.scbert__config_pretraining import BinnedConfig, Gene2vecConfig
+from leadline.config.scbert import SCBERT_SIZES, BinnedConfig, Gene2vecConfig, ScbertConfig
 from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
 from leadline.config.tracker import (
     CsvTrackerConfig,

@@ -25,8 +25,7 @@ from leadline.config.models import (
     StratifiedConfig,
 )
 from leadline.config.protocol import ProtocolConfig
-from leadline.config.scbert import ScbertConfig
-from leadline.config.scbert__config_pretraining import Gene2vecConfig
+from leadline.config.scbert import Gene2vecConfig, ScbertConfig
 from leadline.config.scgpt import ScgptConfig
 from leadline.config.tracker import (
     CsvTrackerConfig,

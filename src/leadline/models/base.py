@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from leadline.data.cells import Cells, Scale
 
@@ -47,3 +48,12 @@ class Model(Protocol):
 
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
         """Give class probabilities, shape (C, K) over `cells.classes`; rows sum to 1."""
+
+
+# z-scores are not among them: they were computed over all cells, the reported ones too.
+EXPRESSION = frozenset({Scale.COUNTS, Scale.LN_CP10K, Scale.LOG2_CP10K, Scale.LOG_OTHER})
+
+
+def expression(cells: Cells, wanted: str) -> sparse.csr_array:
+    """Give log-normalised expression; `as_given` keeps a log scale as it comes."""
+    return cells.lognorm(None if wanted == "as_given" else Scale(wanted))

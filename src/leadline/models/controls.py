@@ -12,8 +12,7 @@ from scipy.special import softmax
 
 from leadline.config import KnnPcaConfig, NearestCentroidConfig
 from leadline.data.cells import Cells, Scale
-from leadline.models.base import Fit
-from leadline.models.base__models_expression import EXPRESSION, expression
+from leadline.models.base import EXPRESSION, Fit, expression
 
 ANY_SCALE = frozenset(Scale)
 

@@ -5,16 +5,169 @@ Legend: G genes, W width of the embedding.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg, sparse
+from scipy.sparse.linalg import eigsh
 
 from leadline.config import Gene2vecConfig
 from leadline.data.cells import Cells
-from leadline.models import gene2vec__tokens_gene2vec as gene2vec
-from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, tokenise
+from leadline.errors import UserError
+from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, require_same_genes, tokenise
+
+GENES_AT_A_TIME = 1024
+# Up to this many genes all eigenvectors are computed: as fast, and without iterations.
+GENES_FOR_ALL = 2000
+# Written beside an embedding of ours; published files come without.
+GENES_FILE = "pretrained_genes.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An embedding of genes, and how much of the association between genes it keeps.
+
+    `energy` is the share of the squared singular values; genes that are never expressed are zeros.
+    """
+
+    table_GW: NDArray[np.float32]
+    energy: float
+    expressed: int
+
+
+def read(path: Path, genes: NDArray[np.str_], width: int) -> NDArray[np.float32]:
+    """Read an embedding from a `.npy` file: one row for each gene, in the same order.
+
+    Raises
+    ------
+    UserError
+        When the file is no array, of another size, holds what is no number, or says that it
+        belongs to other genes.
+    """
+    try:
+        table_GW = np.load(path, allow_pickle=False, mmap_mode="r")
+        shape = getattr(table_GW, "shape", ())
+        numbers = len(shape) == 2 and np.issubdtype(table_GW.dtype, np.floating)
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            "gene2vec must be an .npy file of plain numbers",
+            got=f"{str(path)!r} ({reason})",
+            remedy="fetch or copy it again; nothing that needs pickle is read",
+        ) from error
+    if not numbers or shape != (len(genes), width):
+        raise UserError(
+            "gene2vec must have a row for each gene and the width of the model",
+            got=f"{' x '.join(map(str, shape))} of {table_GW.dtype} for {len(genes):,} genes and "
+            f"width {width}",
+            remedy="choose the model's width to fit, align the cells with model.genes=, or build "
+            "an embedding of these genes with model.gene2vec=built",
+        )
+    table_GW = np.array(table_GW, dtype=np.float32)
+    if not np.isfinite(table_GW).all():
+        raise UserError(
+            "gene2vec must hold finite numbers",
+            got=f"{(~np.isfinite(table_GW)).sum():,} that are not in {str(path)!r}",
+            remedy="fetch or make it again",
+        )
+    if path.with_name(GENES_FILE).is_file():
+        require_same_genes(genes.tolist(), read_genes(path.with_name(GENES_FILE)).tolist())
+    return table_GW
+
+
+def random(n_genes: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Give each gene an identity that says nothing of it."""
+    return rng.standard_normal((n_genes, width), dtype=np.float32)
+
+
+def build(tokens: Tokens, width: int, method: str = "ppmi") -> Built:
+    """Embed genes by truncated singular value decomposition of their association.
+
+    Memory is four bytes for each pair of genes, whatever the number of cells. The table is scaled
+    to a mean square of 1 over the expressed genes, as the tokens' own embedding starts.
+
+    Raises
+    ------
+    UserError
+        When fewer than two genes are expressed.
+    """
+    table_GG = association(tokens, method)
+    expressed_G = np.flatnonzero(np.diff(tokens.matrix_CL.tocsc().indptr)[:-1])
+    if len(expressed_G) < 2:
+        raise UserError(
+            "an embedding of genes needs at least 2 that are expressed",
+            got=f"{len(expressed_G)} of {len(tokens.genes):,}",
+            remedy="use more cells, or check data.scale",
+        )
+    value_K, vector_GK = largest(table_GG, min(width, len(expressed_G) - 1))
+    table_GW = np.zeros((len(tokens.genes), width), np.float32)
+    table_GW[:, : len(value_K)] = vector_GK * np.sqrt(np.abs(value_K))
+    whole = float(np.square(table_GG, dtype=np.float64).sum())
+    scale = float(np.sqrt(np.square(table_GW[expressed_G], dtype=np.float64).mean()))
+    return Built(
+        table_GW=table_GW / np.float32(scale or 1.0),
+        energy=float(np.square(value_K).sum()) / max(whole, np.finfo(np.float64).tiny),
+        expressed=len(expressed_G),
+    )
+
+
+def association(tokens: Tokens, method: str) -> NDArray[np.float32]:
+    """Measure how far each pair of genes is expressed together: table_GG, symmetric.
+
+    `ppmi`: the positive part of log(P(both) / (P(one) P(other))), of being expressed at all, 0 on
+    the diagonal. `correlation`: Pearson's, of the bins.
+    """
+    n_genes = len(tokens.genes)
+    matrix_CG = tokens.matrix_CL[:, :n_genes].astype(np.float32)
+    if method == "ppmi":
+        matrix_CG.data[:] = 1.0
+    by_gene = matrix_CG.tocsc()
+    n_cells = matrix_CG.shape[0]
+    mean_G = np.asarray(by_gene.sum(axis=0, dtype=np.float64)).ravel() / n_cells
+    squared = sparse.csc_array((by_gene.data**2, by_gene.indices, by_gene.indptr), by_gene.shape)
+    square_G = np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel() / n_cells
+    deviation_G = np.sqrt(np.maximum(square_G - mean_G**2, 0.0))
+    table_GG = np.empty((n_genes, n_genes), np.float32)
+    for start in range(0, n_genes, GENES_AT_A_TIME):
+        some = slice(start, min(start + GENES_AT_A_TIME, n_genes))
+        both_HG = (by_gene[:, some].T @ matrix_CG).toarray().astype(np.float64) / n_cells
+        apart_HG = np.outer(mean_G[some], mean_G)
+        if method == "ppmi":
+            ratio_HG = np.divide(both_HG, apart_HG, out=np.ones_like(both_HG), where=both_HG > 0)
+            table_GG[some] = np.log(np.maximum(ratio_HG, 1.0))
+        else:
+            spread_HG = np.outer(deviation_G[some], deviation_G)
+            table_GG[some] = np.divide(
+                both_HG - apart_HG, spread_HG, out=np.zeros_like(both_HG), where=spread_HG > 0
+            )
+    if method == "ppmi":
+        np.fill_diagonal(table_GG, 0.0)
+    return table_GG
+
+
+def largest(
+    table_GG: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the eigenvalues of largest size, and their vectors; the same each time.
+
+    Of a symmetric table these are its singular vectors. Each is signed so that its entry of
+    largest size is positive.
+    """
+    n_genes = len(table_GG)
+    if n_genes <= GENES_FOR_ALL:
+        value_K, vector_GK = linalg.eigh(table_GG.astype(np.float64))
+    else:
+        # A fixed start makes the iterations the same each time.
+        start_G = np.random.default_rng(0).standard_normal(n_genes).astype(np.float32)
+        value_K, vector_GK = eigsh(table_GG, k=count, which="LM", v0=start_G)
+    order = np.argsort(-np.abs(value_K), kind="stable")[:count]
+    value_K, vector_GK = value_K[order].astype(np.float64), vector_GK[:, order].astype(np.float64)
+    peak_K = np.abs(vector_GK).argmax(axis=0)
+    return value_K, vector_GK * np.sign(vector_GK[peak_K, np.arange(len(value_K))])
+
 
 # Pairs among so many genes, those that are expressed in most cells, are enough to compare tables.
 GENES_COMPARED = 2000
@@ -28,17 +181,17 @@ class GeneEmbedding:
     def __init__(self, config: Gene2vecConfig) -> None:
         self.config = config
 
-    def build(self, corpus: Cells) -> gene2vec.Built:
+    def build(self, corpus: Cells) -> Built:
         """Embed the genes of a corpus."""
         self.tokens = self._tokens(corpus)
-        return gene2vec.build(self.tokens, self.config.width, self.config.method)
+        return build(self.tokens, self.config.width, self.config.method)
 
     @property
     def genes(self) -> NDArray[np.str_]:
         """Give the genes in the order of the embedding."""
         return self.tokens.genes
 
-    def facts(self, built: gene2vec.Built) -> dict[str, Any]:
+    def facts(self, built: Built) -> dict[str, Any]:
         """Give what the record says of it."""
         alignment = self.tokens.alignment
         return {
@@ -59,8 +212,8 @@ class GeneEmbedding:
         expressed_G = np.bincount(self.tokens.matrix_CL.indices, minlength=len(other.genes))
         chosen = np.sort(np.argsort(-expressed_G, kind="stable")[:GENES_COMPARED])
         pairs = np.triu_indices(len(chosen), 1)
-        found = gene2vec.association(picked(other, chosen), self.config.method)[pairs]
-        whole = gene2vec.association(picked(self.tokens, chosen), self.config.method)[pairs]
+        found = association(picked(other, chosen), self.config.method)[pairs]
+        whole = association(picked(self.tokens, chosen), self.config.method)[pairs]
         said = (table_GW[chosen] @ table_GW[chosen].T)[pairs]
         return {
             "gene2vec_agreement": correlation(said, found),

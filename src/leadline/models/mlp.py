@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from leadline.config import MlpConfig
 from leadline.data.cells import Cells
-from leadline.models.base__models_expression import EXPRESSION, expression
+from leadline.models.base import EXPRESSION, expression
 from leadline.models.dropout import CellDropout
 from leadline.models.network import Batch, Moment, TorchModel, as_tensor
 

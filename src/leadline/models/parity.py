@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leadline import files
-from leadline.files__npz import arrays_of
+from leadline.files import arrays_of
 from leadline.models.scbert import parity
 from leadline.models.scgpt import parity as scgpt_parity
 

@@ -17,6 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.errors import UserError, nearest
+from leadline.papers.boiarsky.figures import draw_all
+from leadline.papers.boiarsky.tables import paper_tables
+from leadline.papers.claim_tables import (
+    discrepancies_table,
+    numbers_table,
+    our_tables,
+    reasons_table,
+    verdicts_table,
+)
 
 if TYPE_CHECKING:
     from leadline.papers.claims import ClaimsFile, Discrepancy, Evidence, Points, Result
@@ -147,7 +156,7 @@ def own_frame(runs_dir: Path, protocol: str | None) -> Any:
 
 def _on_the_papers_data(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out runs on cells that no claim is about, and say so."""
-    from leadline.papers.boiarsky.numbers__published_names import DATASETS
+    from leadline.papers.boiarsky.numbers import DATASETS
 
     known = set(DATASETS.values())
     kept = [facts for facts in records if facts["dataset"] in known]
@@ -205,7 +214,7 @@ def as_object(report: Report) -> dict[str, Any]:
 
 def as_text(report: Report) -> str:
     """Give the report as a table for a terminal."""
-    from leadline.report.tables import summary
+    from leadline.papers.claim_tables import summary
 
     lines = [f"{'':5}{'verdict':9}{'statement':{STATEMENT + 2}}{'estimate':>9}  {'p':>9}  test"]
     for result in report.results:
@@ -214,7 +223,8 @@ def as_text(report: Report) -> str:
 
 
 def _lines(result: Result) -> list[str]:
-    from leadline.report.tables import main_p, shown
+    from leadline.papers.claim_tables import main_p
+    from leadline.report.tables import shown
 
     test, p = main_p(result)
     statement = textwrap.shorten(result.statement, STATEMENT, placeholder=" ...")
@@ -286,8 +296,8 @@ def draw(report: Report, folder: Path) -> tuple[str, int]:
     from leadline.report import figures, page
 
     about = (report.evidence, report.file, report.results)
-    broad, skipped = figures.draw_all(*about)
-    narrow, _ = figures.draw_all(*about, figures.NARROW)
+    broad, skipped = draw_all(*about)
+    narrow, _ = draw_all(*about, figures.NARROW)
     parts, written = [], 0
     for wide, small in zip(broad, narrow, strict=True):
         paths = figures.save(wide.figure, folder, wide.name, wide.title)
@@ -303,13 +313,12 @@ def draw(report: Report, folder: Path) -> tuple[str, int]:
 
 def all_tables(report: Report) -> list[Table]:
     """Give every table of a report."""
-    from leadline.report import tables
 
     return [
-        tables.verdicts_table(report.results),
-        tables.reasons_table(report.results),
-        tables.numbers_table(report.results),
-        *tables.paper_tables(report.evidence, report.file.setting),
-        *tables.our_tables(report.evidence, report.file),
-        tables.discrepancies_table(report.discrepancies, report.worth),
+        verdicts_table(report.results),
+        reasons_table(report.results),
+        numbers_table(report.results),
+        *paper_tables(report.evidence, report.file.setting),
+        *our_tables(report.evidence, report.file),
+        discrepancies_table(report.discrepancies, report.worth),
     ]

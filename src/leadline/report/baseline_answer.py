@@ -20,8 +20,8 @@ from leadline.report.baseline import (
     judge,
     not_above,
     places,
+    runs_to_tell,
 )
-from leadline.report.baseline__report_runs_to_tell import runs_to_tell
 from leadline.report.compare.arms import Side
 from leadline.report.compare.study import Comparison
 from leadline.report.study import Study

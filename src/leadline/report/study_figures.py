@@ -13,8 +13,9 @@ import numpy as np
 
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims
+from leadline.papers.boiarsky.tables import paper_tables
 from leadline.papers.claims import Cell, Evidence, PValue
-from leadline.report import figure_data, figures, tables
+from leadline.report import figure_data, figures
 from leadline.report.answer import p_text, word
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.study import ALPHA, SEED, Comparison, leading
@@ -256,5 +257,5 @@ def paper_tables(study: Study) -> list[Table]:
     if not wanted:
         return []
     evidence = Evidence.of(results.frame([*study.records, *study.pretraining]))
-    made = tables.paper_tables(evidence, claims.load_claims().setting)
+    made = paper_tables(evidence, claims.load_claims().setting)
     return [table for table in made if table.name in wanted]

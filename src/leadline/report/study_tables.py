@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from leadline import stats
+from leadline.errors import UserError
 from leadline.report.answer import word
+from leadline.report.compare import cells
 from leadline.report.compare.arms import sides_of
-from leadline.report.compare.study import Comparison, flags_of
+from leadline.report.compare.study import MCNEMAR, Comparison, flags_of
 from leadline.report.study import Facts, Study, settings_of
 from leadline.report.tables import Cell, Link, Table
 
@@ -306,3 +308,63 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
+
+
+COLUMNS = (
+    *("arm", "against", "data set", "labels", "seed", "only the arm is right"),
+    *("only the other is right", "cells", "difference in accuracy", "p", "p (Holm)", "method"),
+)
+
+
+def mcnemar_table(study: Study, found: Sequence[Comparison]) -> Table:
+    """Test two runs of each shared seed wherever two arms are compared; empty if nobody asked."""
+    rows = list(_rows(study, found)) if MCNEMAR in study.tests else []
+    family = {str(at): row["p"] for at, row in enumerate(rows) if "p" in row}
+    for at, corrected in (stats.holm(family) if family else {}).items():
+        rows[int(at)]["p (Holm)"] = corrected
+    said: list[list[Cell]] = [[row.get(name) for name in COLUMNS] for row in rows]
+    return Table(
+        name=MCNEMAR,
+        title="McNemar’s test",
+        columns=list(COLUMNS),
+        rows=said,
+        notes=[
+            "Two trained models on the same cells, one row for each seed that both arms have: what "
+            f"fresh runs would give is not asked. p (Holm) is corrected over the {len(family)} "
+            "tests of this table."
+        ],
+    )
+
+
+def _rows(study: Study, found: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
+    for each in found:
+        # Which is right does not depend on the metric, so one is enough.
+        if each.a.metric != study.metrics[0]:
+            continue
+        place = {
+            "arm": each.a.arm,
+            "against": each.b.arm,
+            "data set": each.a.dataset,
+            "labels": f"{each.a.fraction:.0%}",
+        }
+        partners = dict(zip(each.b.seeds, each.b.records, strict=True))
+        shared = [pair for pair in zip(each.a.seeds, each.a.records, strict=True)
+                  if pair[0] in partners]  # fmt: skip
+        if not shared:
+            yield {**place, "method": "not tested: no seed that both arms have"}
+        for seed, facts in shared:
+            try:
+                test = cells.mcnemar(facts, partners[seed], study.runs_dir)
+            except UserError as error:
+                yield {**place, "seed": seed, "method": f"not tested: {error.rule}"}
+                continue
+            yield {
+                **place,
+                "seed": seed,
+                "only the arm is right": test.only_a_right,
+                "only the other is right": test.only_b_right,
+                "cells": test.cells,
+                "difference in accuracy": test.estimate,
+                "p": test.p,
+                "method": test.method,
+            }

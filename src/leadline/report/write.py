@@ -14,7 +14,7 @@ from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import Comparison, comparisons
 from leadline.report.study import Study, gather
-from leadline.report.study_tables__report_mcnemar import mcnemar_table
+from leadline.report.study_tables import mcnemar_table
 from leadline.report.tables import Table
 
 MARGIN = 0.01

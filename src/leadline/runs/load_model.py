@@ -19,7 +19,7 @@ from leadline.data.cells import Cells, Scale
 from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.models import novelty as likeness
-from leadline.models.base__models_expression import expression
+from leadline.models.base import expression
 from leadline.models.novelty import Likeness
 from leadline.processes import Notice
 from leadline.progress import say
@@ -58,7 +58,7 @@ def fitted(folder: Path, config: RunConfig) -> Fitted:
     """Give the model of a finished run."""
     refuse_blind(config)
     if config.model.name == "logreg":
-        from leadline.models.logreg import model__models_logreg_kept as kept
+        from leadline.models.logreg import model as kept
 
         if (folder / kept.FILE).exists():
             with np.load(folder / kept.FILE, allow_pickle=False) as stored:

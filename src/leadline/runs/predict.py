@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from leadline import files
 from leadline.config import EmbeddingConfig, FileData, RunConfig
 from leadline.data.cells import Cells, read_cells, require_scale
-from leadline.data.cells.genes__predict_genes import Aligned, align
-from leadline.data.embeddings__catalog_positions import positions_of
+from leadline.data.cells.genes import Aligned, align
+from leadline.data.embeddings import positions_of
 from leadline.errors import UserError
 from leadline.models import novelty
-from leadline.models.base__models_expression import EXPRESSION
+from leadline.models.base import EXPRESSION
 from leadline.progress import say
 from leadline.runs import record
 from leadline.runs.load_model import Fitted, fitted, looked_at
-from leadline.runs.records__recorded import configuration, find_run, require_done
+from leadline.runs.records import configuration, find_run, require_done
 
 UNASSIGNED = "unassigned"
 LABELS_SHOWN = 12

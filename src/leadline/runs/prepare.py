@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline import distributed, models
-from leadline import processes__cores as cores
+from leadline import distributed, models, processes
 from leadline.config import EmbeddingConfig, Gene2vecConfig, RunConfig, resolve, science
 from leadline.data import cache
 from leadline.data.cells import Cells, keep_variable, require_scale
@@ -149,7 +148,7 @@ def with_positions(cells: Cells, config: RunConfig) -> tuple[Cells, RunConfig]:
     """Add what a probe reads to the cells, and its digest to the run's science."""
     if not isinstance(config.model, EmbeddingConfig):
         return cells, config
-    from leadline.data.embeddings__catalog_positions import placed
+    from leadline.data.embeddings import placed
 
     cells, model = placed(cells, config.data, Path(config.data_dir), config.model)
     return cells, replace(config, model=model)
@@ -185,7 +184,7 @@ def make_model(config: RunConfig, found: Mapping[str, Origin]) -> Learner:
     return models.build(
         config.model,
         seed=config.seed,
-        threads=config.train.threads or cores.available(),
+        threads=config.train.threads or processes.available(),
         cache=Path(config.runs_dir).expanduser() / ".cache",
         # A baseline takes the GPU only when told to: on few cells the CPU is the faster one.
         device=baseline_device(config),

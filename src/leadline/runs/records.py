@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from leadline.config import SCHEMAS, FileData, PythonConfig, RunConfig, TrackerConfig
+from leadline.config.shipped import options, shipped
 from leadline.errors import UserError, nearest
 from leadline.report.frame import COLLAPSED, COLUMNS, SELECTED
 from leadline.runs import record
@@ -13,6 +18,7 @@ from leadline.runs.record import State
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 # <runs_dir>/studies/<name>.json says which runs a study consists of; docs/studies.md shows one.
 STUDIES = "studies"
@@ -115,3 +121,102 @@ def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
         for metric, value in scores.items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def find_run(text: str, runs_dir: Path) -> Path:
+    """Give the folder of a run, named by its path, its id, or the beginning of its id."""
+    for folder in (Path(text).expanduser(), runs_dir / text):
+        if (folder / record.CONFIG).is_file():
+            return folder
+    known = sorted(path.parent.name for path in runs_dir.glob(f"*/{record.CONFIG}"))
+    begun = [name for name in known if name.startswith(text)]
+    if len(begun) == 1:
+        return runs_dir / begun[0]
+    if begun:
+        got, remedy = f"{text!r}, with which {len(begun)} runs begin", nearest(text, begun)
+    else:
+        got = f"{text!r}, which is neither a record nor in {runs_dir}"
+        remedy = nearest(text, known) if known else "name its folder, or that of all runs: --runs"
+    raise UserError("a run is named by its folder or its id", got=got, remedy=remedy)
+
+
+def require_done(folder: Path) -> None:
+    """Refuse a run that has not ended well, and one that was changed since."""
+    state = record.state(folder)
+    if state is not State.DONE:
+        raise UserError(
+            "only a finished run can be used",
+            got=f"{folder.name}, which is {state}",
+            remedy=f"`leadline show {folder}` says more; the command that began it goes on",
+        )
+    damaged = record.verify(folder)
+    if damaged:
+        raise UserError(
+            "a finished record must not change",
+            got=f"{', '.join(damaged)} in {folder} differ from what DONE says",
+            remedy="delete that folder and run it again",
+        )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Read a run's resolved configuration as plain values."""
+    try:
+        plain = yaml.safe_load((folder / record.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise unreadable(folder, str(error).splitlines()[0]) from error
+    if not isinstance(plain, dict):
+        raise unreadable(folder, type(plain).__name__)
+    return plain
+
+
+def configuration(folder: Path) -> RunConfig:
+    """Give a run's configuration as the types that made it; nobody is told of it again."""
+    plain = settings_of(folder)
+    groups = {"data": data_schema, "model": model_schema}
+    try:
+        for group, schema in groups.items():
+            plain[group] = schema(plain[group])(**plain[group])
+        for group in ("train", "protocol"):
+            plain[group] = SCHEMAS[group][group](**plain[group])
+        plain["tracker"] = TrackerConfig(name="none")
+        return RunConfig(**plain)
+    except (KeyError, TypeError) as error:
+        raise unreadable(folder, str(error)) from error
+
+
+def unreadable(folder: Path, why: str) -> UserError:
+    """Say that a configuration is not one of this version."""
+    return UserError(
+        "a record's config.yaml must be one that this version of leadline writes",
+        got=f"{folder / record.CONFIG} ({why})",
+        remedy="use the version of leadline that record.json names under provenance",
+    )
+
+
+def data_schema(data: Mapping[str, Any]) -> type:
+    """Find the type of a dataset: that of the option of its name, else anybody's file."""
+    schema = of_option("data", str(data["name"]))
+    if schema is None or (
+        data.get("path") and not issubclass(schema, SCHEMAS["data"]["published"])
+    ):
+        return FileData
+    return schema
+
+
+def model_schema(model: Mapping[str, Any]) -> type:
+    """Find the type of a model: that of the option of its name, else anybody's class."""
+    if "target" in model:
+        return PythonConfig
+    schema = of_option("model", str(model["name"]))
+    if schema is None:
+        raise KeyError(f"no model {model['name']!r}")
+    return schema
+
+
+def of_option(group: str, name: str) -> type | None:
+    """Give the schema that a shipped option starts from."""
+    if name not in options(group):
+        return None
+    content = yaml.safe_load((shipped("conf") / group / f"{name}.yaml").read_text())
+    starts = [str(entry).removesuffix("_schema") for entry in content["defaults"]]
+    return next((SCHEMAS[group][entry] for entry in starts if entry in SCHEMAS[group]), None)

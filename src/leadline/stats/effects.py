@@ -12,7 +12,7 @@ import scipy.stats
 
 from leadline.stats.inputs import probability, scores
 from leadline.stats.intervals import Interval
-from leadline.stats.power__stats_noncentral import noncentral_t_cdf
+from leadline.stats.power import noncentral_t_cdf
 from leadline.stats.t_tests import student
 
 EDGE = 1e-9

@@ -4,7 +4,7 @@ from leadline.training.classifier import Classifier
 from leadline.training.fit import Fit, Fitted
 from leadline.training.objectives import Classification, Objective
 from leadline.training.settings import Memory, Setting, Vault
-from leadline.training.step__trainer_guards import NumbersWrong
+from leadline.training.step import NumbersWrong
 
 __all__ = [
     "Classification",

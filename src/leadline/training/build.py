@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from leadline import distributed
-from leadline import processes__cores as cores
+from leadline import distributed, processes
 from leadline.errors import UserError
 from leadline.models.network import TorchModel, trainable
 from leadline.training.fit import Fitted
@@ -108,7 +107,7 @@ def groups(parameters: dict[str, nn.Parameter]) -> dict[str, int]:
 
 def set_threads(setting: Setting, multiplications: int | None) -> None:
     """Share the cores of a machine among its ranks; a small network takes one for each."""
-    threads = setting.train.threads or max(1, cores.available() // setting.world.local_size)
+    threads = setting.train.threads or max(1, processes.available() // setting.world.local_size)
     # Two threads that must meet ten times a millisecond are slower than one, on a busy machine
     # ten times slower (docs/log.md).
     small = multiplications is not None and (

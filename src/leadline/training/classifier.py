@@ -18,7 +18,7 @@ from leadline.training.build import facts_of, made, set_threads
 from leadline.training.evaluate import dependence, embedded, probabilities
 from leadline.training.objectives import Classification, class_weights
 from leadline.training.settings import Setting
-from leadline.training.step__trainer_precision import determinism
+from leadline.training.step import determinism
 
 # So many cells at least show what it changes that cells are predicted together.
 CELLS_PREDICTED_ALONE = 64

@@ -16,9 +16,7 @@ from leadline import distributed
 from leadline.models.network import Batch, Moment, Source, TorchModel
 from leadline.training.objectives import Objective, Tally
 from leadline.training.settings import Setting
-from leadline.training.step import moved
-from leadline.training.step__trainer_guards import out_of_memory
-from leadline.training.step__trainer_precision import autocast
+from leadline.training.step import autocast, moved, out_of_memory
 
 
 def pieces(source: Source, setting: Setting, block: int) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,19 +13,78 @@ from numpy.typing import NDArray
 from torch import nn
 
 from leadline import distributed
+from leadline.config import TrainConfig
 from leadline.models.network import Source
 from leadline.processes import Preempted
 from leadline.progress import progress as bar
 from leadline.training import checkpoint
-from leadline.training import step__trainer_guards as guards
+from leadline.training import step as guards
 from leadline.training.checkpoint import Progress
 from leadline.training.evaluate import score
-from leadline.training.fit__trainer_order import batch_of, order_of, steps_of
-from leadline.training.fit__trainer_schedules import rate_of_epoch, rate_of_step
 from leadline.training.objectives import Objective
 from leadline.training.settings import Setting
-from leadline.training.step import Stepper
-from leadline.training.step__trainer_precision import warn_of_emulation
+from leadline.training.step import Stepper, warn_of_emulation
+
+
+def order_of(n_cells: int, *, seed: int, epoch: int, shuffled: bool) -> NDArray[np.int64]:
+    """Give the order of the cells in one epoch."""
+    if not shuffled:
+        return np.arange(n_cells)
+    stream = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    return stream.permutation(n_cells)
+
+
+def steps_of(n_cells: int, batch_size: int) -> int:
+    """Count the global batches of an epoch; the last one may be smaller."""
+    return -(-n_cells // batch_size)
+
+
+def batch_of(order_C: NDArray[np.int64], step: int, batch_size: int) -> NDArray[np.int64]:
+    """Give the cells of one global batch; steps count from 0."""
+    return order_C[step * batch_size : (step + 1) * batch_size]
+
+
+# scBERT's cosine with warm restarts, as both codes run it (spec/scbert.md).
+FIRST_CYCLE, CYCLE_FACTOR, CYCLE_WARMUP, PEAK_DECAY = 15, 2, 5, 0.9
+FLOOR_SHARE = 0.01
+
+
+def rate_of_epoch(config: TrainConfig, epoch: int) -> float:
+    """Give the learning rate of an epoch, warm-up aside."""
+    match config.schedule:
+        case "scbert_cosine_restarts":
+            return cosine_restarts(config.lr, epoch)
+        case "step":
+            return float(config.lr * config.gamma ** (epoch - 1))
+    return config.lr
+
+
+def rate_of_step(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
+    """Give the learning rate of a step, counted from 0 in its epoch of `steps` steps."""
+    rate = rate_of_epoch(config, epoch)
+    rising = config.warmup_epochs * steps
+    if rising <= 0:
+        return rate
+    return rate * min(1.0, ((epoch - 1) * steps + step + 1) / rising)
+
+
+def cosine_restarts(peak: float, epoch: int) -> float:
+    """Rise for 5 epochs, fall along a cosine to 1 % of the peak, restart longer and lower.
+
+    Only the part after the rise grows: cycles last 15, 25, 45, … epochs. The floor does not sink
+    with the peaks.
+    """
+    floor = peak * FLOOR_SHARE
+    place, length = epoch - 1, FIRST_CYCLE
+    while place >= length:
+        place -= length
+        length = (length - CYCLE_WARMUP) * CYCLE_FACTOR + CYCLE_WARMUP
+        peak *= PEAK_DECAY
+    if place < CYCLE_WARMUP:
+        return floor + (peak - floor) * place / CYCLE_WARMUP
+    angle = math.pi * (place - CYCLE_WARMUP) / (length - CYCLE_WARMUP)
+    return floor + (peak - floor) * (1 + math.cos(angle)) / 2
+
 
 # What is told while a fit is under way; epochs.csv holds every score.
 SHOWN = ("selection_loss", "selection_accuracy", "selection_macro_f1")

@@ -8,7 +8,11 @@ before the end, so that neither changes the result beyond rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,13 +22,118 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline import distributed
+from leadline.config import TrainConfig
 from leadline.errors import UserError
 from leadline.models.dropout import aim
 from leadline.models.network import Batch, Moment, Source, trainable
+from leadline.progress import say
 from leadline.training.objectives import Objective
 from leadline.training.settings import Setting
-from leadline.training.step__trainer_guards import out_of_memory
-from leadline.training.step__trainer_precision import autocast, make_scaler
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+CANNOT = re.compile(r"(\S+) does not have a deterministic implementation")
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Give the context in which the network runs."""
+    if config.amp == "none":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[config.amp])
+
+
+def make_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Give the scaler of gradients, which does nothing but for fp16."""
+    return torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+
+
+def warn_of_emulation(config: TrainConfig, device: torch.device) -> None:
+    """Say before the first step that a CPU makes fp16 out of other arithmetic."""
+    if config.amp == "fp16" and device.type == "cpu":
+        say("train.amp=fp16 is slow on a CPU, which has no such arithmetic; train.amp=none is fast")
+
+
+@contextmanager
+def determinism(config: TrainConfig, device: torch.device) -> Iterator[set[str]]:
+    """Ask torch for the same bits each time; gives the names of operations that cannot.
+
+    The set is filled when the context ends. torch's switches are put back as they were.
+    """
+    unable: set[str] = set()
+    if not config.deterministic:
+        yield unable
+        return
+    # cuBLAS reads this when it starts; the value is one of the two that NVIDIA names.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_deterministic_debug_mode()
+    benchmark = torch.backends.cudnn.benchmark
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=CANNOT.pattern)
+        # The same switch as use_deterministic_algorithms, which besides loads the compiler: 2.5 s.
+        torch.set_deterministic_debug_mode("warn")
+        torch.backends.cudnn.benchmark = False
+        # It costs time to fill memory that only a faulty operation would read.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        try:
+            yield unable
+        finally:
+            torch.set_deterministic_debug_mode(before)
+            torch.backends.cudnn.benchmark = benchmark
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+    for item in caught:
+        found = CANNOT.search(str(item.message))
+        if found:
+            unable.add(found.group(1))
+        else:
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+
+
+# A loss this many times the lowest epoch's is said to have exploded.
+EXPLODED = 3.0
+CELLS_SHOWN = 32
+
+
+class NumbersWrong(Exception):
+    """Loss or gradients are no longer numbers."""
+
+
+def check_finite(
+    loss: float, norm: float, *, epoch: int, step: int, ids: NDArray[np.str_], last_good: int
+) -> None:
+    """Stop at a loss or a gradient that is not finite.
+
+    `epoch` counts from 1, `step` from 0; `last_good` is 0 before the first epoch is over.
+    """
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+    shown = ", ".join(map(str, ids[:CELLS_SHOWN]))
+    more = f" and {len(ids) - CELLS_SHOWN} more" if len(ids) > CELLS_SHOWN else ""
+    good = f"epoch {last_good}" if last_good else "none"
+    raise NumbersWrong(
+        f"{what} in epoch {epoch}, step {step + 1}; last good epoch: {good}; lower train.lr, set "
+        f"train.clip, or look at the cells of this batch: {shown}{more}"
+    )
+
+
+def exploded(losses: Sequence[float]) -> str | None:
+    """Warn where the last epoch's loss stands far above the lowest one before it."""
+    if len(losses) < 2 or losses[-1] <= EXPLODED * min(losses[:-1]):
+        return None
+    return (
+        f"the training loss exploded in epoch {len(losses)}: {losses[-1]:.4g} after "
+        f"{min(losses[:-1]):.4g}"
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that a smaller micro-batch might fit."""
+    import torch
+
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

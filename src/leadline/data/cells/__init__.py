@@ -5,13 +5,7 @@ Shapes: C cells, G genes, K classes.
 
 from leadline.data.cells.cells import Cells, Scale
 from leadline.data.cells.checks import require_scale
-from leadline.data.cells.read import matrix_blocks, read_cells
-from leadline.data.cells.read__cells_describe import (
-    Outline,
-    could_be_labels,
-    describe_file,
-    outline,
-)
+from leadline.data.cells.read import Outline, could_be_labels, describe_file, outline, read_cells
 from leadline.data.cells.variable_genes import keep_variable
 
 __all__ = [
@@ -21,7 +15,6 @@ __all__ = [
     "could_be_labels",
     "describe_file",
     "keep_variable",
-    "matrix_blocks",
     "outline",
     "read_cells",
     "require_scale",

@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 
 from leadline.data.cells.cells import Scale
-from leadline.data.cells.files import open_hdf5
-from leadline.data.cells.files__cells_source import Source
+from leadline.data.cells.files import Source, open_hdf5
 from leadline.data.cells.matrix_blocks import Stored, row_blocks, stored_matrix, to_csr
 from leadline.data.cells.scale import recognise
 from leadline.errors import UserError, nearest

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.cells import TARGET_SUM, Scale
-from leadline.data.cells.checks__cells_survey import Survey, pieces
-from leadline.data.cells.files__cells_source import Source
+from leadline.data.cells.checks import Survey, pieces
+from leadline.data.cells.files import Source
 from leadline.data.cells.obs import column_of
 from leadline.data.cells.scale import integer_libraries, sample_rows, units_of
 from leadline.errors import UserError

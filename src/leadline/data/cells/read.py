@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.cells import Cells, Scale
 from leadline.data.cells.checks import (
     NAMES,
+    Survey,
     check_cells_not_empty,
     check_counts,
     check_finite,
     check_size,
+    pieces,
+    survey,
 )
-from leadline.data.cells.checks__cells_survey import Survey, pieces, survey
-from leadline.data.cells.files import Kind, genomes, kind_of, open_hdf5
-from leadline.data.cells.files__cells_source import Source
+from leadline.data.cells.files import Kind, Source, genomes, kind_of, open_hdf5
 from leadline.data.cells.genes import gene_names
-from leadline.data.cells.h5ad import h5ad_matrix, read_h5ad
+from leadline.data.cells.h5ad import h5ad_matrix, read_h5ad, table
 from leadline.data.cells.library_size import library_sizes
 from leadline.data.cells.matrix_blocks import row_blocks
 from leadline.data.cells.obs import batches_of, ids_of, labels_of, parts_of
@@ -121,7 +123,7 @@ def read_source(path: Path, layer: str | None = None, *, with_obs: bool = True) 
     return read_h5ad(path, layer)
 
 
-def matrix_blocks(
+def read_matrix_blocks(
     path: str | os.PathLike[str], layer: str | None = None, rows: int = 4096
 ) -> Iterator[sparse.csr_array]:
     """Yield the cells of an `.h5ad` or 10x `.h5` in order, as CSR float32 blocks of `rows` cells.
@@ -191,3 +193,59 @@ def _round_counts(source: Source, seen: Survey) -> tuple[str, ...]:
     for _, _, low, high in pieces(source.matrix_CG):
         np.rint(data[low:high], out=data[low:high])
     return (f"{seen.rounded:,} counts within 0.001 of an integer were rounded",)
+
+
+# A column with more values than this, or one in every second cell, is no cell type.
+MOST_CLASSES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What can be known of an `.h5ad` without reading its matrix."""
+
+    n_cells: int
+    genes: NDArray[np.str_]
+
+
+def outline(path: Path) -> Outline:
+    """Look at the size of X and the order of its genes, whatever the size of the file.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be opened or has no X.
+    """
+    with open_hdf5(path) as file:
+        _, stored = h5ad_matrix(file, path, None)
+        genes = table(file, "var").index.to_numpy(dtype=np.str_)
+    return Outline(stored.shape[0], genes)
+
+
+def describe_file(path: Path) -> list[str]:
+    """Say in a few lines what a file holds, and which of its columns could be labels.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read or holds what nothing could use.
+    """
+    source = read_source(path, with_obs=False)
+    cells = cells_of(source, path.name, Columns())
+    lines = [f"{len(cells):,} cells x {len(cells.genes):,} genes", *cells.notes]
+    lines += [f"data.layer={name} holds {NAMES[scale]}" for name, scale in cells.other_layers]
+    found = columns_of_few_values(source)
+    if found:
+        lines.append(f"could be data.label, data.batch or data.split: {', '.join(found)}")
+    return lines
+
+
+def could_be_labels(path: Path) -> list[str]:
+    """Name the columns of a file that could be labels, with how many values each has."""
+    return columns_of_few_values(read_source(path))
+
+
+def columns_of_few_values(source: Source) -> list[str]:
+    """Name the columns of obs that say one of a few things of each cell."""
+    most = min(MOST_CLASSES, len(source.obs) // 2)
+    counts = {str(column): int(source.obs[column].nunique()) for column in source.obs.columns}
+    return [f"{column} ({count} values)" for column, count in counts.items() if 2 <= count <= most]

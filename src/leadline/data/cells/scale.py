@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.cells import TARGET_SUM, Scale
-from leadline.data.cells.checks__cells_survey import Survey, gene_moments, survey
+from leadline.data.cells.checks import Survey, gene_moments, survey
 
 SAMPLE_CELLS = 256
 # Multiples above this one tell little: their noise is as large as the step between integers.

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data.cells.files import MATRIX_FILES, genomes, open_hdf5
-from leadline.data.cells.files__cells_source import Source
+from leadline.data.cells.files import MATRIX_FILES, Source, genomes, open_hdf5
 from leadline.data.cells.matrix_blocks import STEP, Stored, compressed, scatter, to_csr
 from leadline.errors import UserError, nearest
 

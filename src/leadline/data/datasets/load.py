@@ -6,8 +6,7 @@ from pathlib import Path
 
 from leadline import config
 from leadline.data.cells import Cells, read_cells
-from leadline.data.datasets.published import PAPER_SETS, check, locate
-from leadline.data.datasets.published__catalog_join import join
+from leadline.data.datasets.published import PAPER_SETS, check, join, locate
 from leadline.errors import UserError
 from leadline.progress import progress
 

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from leadline.config import PythonConfig, python_class
 from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError
-from leadline.models.base import Fit
-from leadline.models.base__models_expression import EXPRESSION, expression
+from leadline.models.base import EXPRESSION, Fit, expression
 
 # How far from 1 the probabilities of a cell may add up to; float16 softmaxes stay below it.
 FARTHEST_FROM_ONE = 5e-3

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.config import LogregConfig
-from leadline.data.cells import Cells
+from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError
-from leadline.models.base import Fit
-from leadline.models.base__models_expression import EXPRESSION, expression
-from leadline.models.logreg import model__models_logreg_kept as kept
+from leadline.models import novelty as likeness
+from leadline.models.base import EXPRESSION, Fit, expression
 from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.cross_validation import Problem
+from leadline.models.logreg.cross_validation import Problem, packed, unpacked
 from leadline.models.logreg.l1.path import PathFit, predict_proba
+from leadline.models.novelty import Likeness
+
+FILE = "model.npz"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Weights, and what must be known of the training cells to use them on others."""
+
+    genes: NDArray[np.str_]
+    classes: tuple[str, ...]
+    scale: Scale
+    input: str
+    solution: PathFit
+    likeness: Likeness
+
+    def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
+        """Give class probabilities of cells that have these genes in this order."""
+        found = predict_proba(expression(cells, self.input), self.solution, -1)
+        proba = np.zeros((len(cells), len(self.classes)))
+        proba[:, : found.shape[1]] = found
+        return proba
+
+
+def keep(train: Cells, solution: PathFit, wanted: str) -> dict[str, NDArray[Any]]:
+    """Lay a solution out with the genes, classes and class means of its training cells."""
+    assert train.labels_C is not None
+    return {
+        "format": np.array(FORMAT),
+        "genes": train.genes,
+        "class_names": np.array(train.classes, dtype=np.str_),
+        "scale": np.array(str(train.scale)),
+        "input": np.array(wanted),
+        **packed(solution),
+        **likeness.learn(expression(train, "as_given"), train.labels_C).arrays(),
+    }
+
+
+def recall(arrays: Mapping[str, NDArray[Any]]) -> Kept:
+    """Make a fitted model of what `keep` laid out."""
+    return Kept(
+        genes=arrays["genes"],
+        classes=tuple(arrays["class_names"].tolist()),
+        scale=Scale(str(arrays["scale"])),
+        input=str(arrays["input"]),
+        solution=unpacked(arrays),
+        likeness=Likeness.of(arrays),
+    )
+
 
 TOP_GENES = 50
 
@@ -81,7 +132,7 @@ class LogisticRegression:
                 "certificate": certificate(self.solution, self.config.solver),
             },
             tables={"top_genes.csv": top_genes(train, self.solution, weight_JG[:, :-1])},
-            arrays={kept.FILE: kept.keep(train, self.solution, self.config.input)},
+            arrays={FILE: keep(train, self.solution, self.config.input)},
             warnings=notes,
         )
 

@@ -12,21 +12,48 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline.config import ScbertConfig
 from leadline.data.cells import Cells
-from leadline.data.store__tokens_kept import scbert_tokens
+from leadline.data.store import scbert_tokens
 from leadline.errors import UserError
-from leadline.models import gene2vec__tokens_gene2vec as gene2vec
-from leadline.models import weights
-from leadline.models.network import Batch, Source, Start, as_tensor, require_freeze
+from leadline.models import gene2vec, weights
+from leadline.models.network import Batch, Moment, Source, Start, as_tensor, require_freeze
 from leadline.models.scbert import attention
-from leadline.models.scbert.model__models_scbert_source import TokenSource
-from leadline.models.scbert.network import N_TOKENS, Network, Shape, Way
-from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
 from leadline.models.scbert.pretraining import MaskedBins, published_layout
 from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, require_same_genes
+
+
+class TokenSource:
+    """Cells as sparse tokens, from which batches are cut."""
+
+    def __init__(
+        self, tokens: Tokens, labels_C: NDArray[np.int32] | None, *, collapsed: bool
+    ) -> None:
+        self.tokens, self.labels_C, self.collapsed = tokens, labels_C, collapsed
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+        """Give uint8 tokens, or counts of them and where those other than zero stand."""
+        if self.collapsed:
+            cell_N, gene_N, token_N = self.tokens.stored(rows)
+            batch = {
+                "counts": torch.from_numpy(self.tokens.histograms(rows)),
+                "cell": torch.from_numpy(cell_N),
+                "gene": torch.from_numpy(gene_N.astype(np.int64)),
+                "token": torch.from_numpy(token_N.astype(np.int64)),
+            }
+        else:
+            batch = {"tokens": torch.from_numpy(self.tokens.dense(rows))}
+        if self.labels_C is not None:
+            batch["labels"] = as_tensor(self.labels_C[rows])
+        return batch
+
 
 FREEZES = ("none", "paper", "original", "all_but_head")
 POSITIONS = "pos_emb.emb.weight"

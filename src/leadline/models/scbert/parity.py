@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import UserError
 from leadline.models import weights as checkpoints
 from leadline.models.scbert.model import in_body
-from leadline.models.scbert.network import N_TOKENS, Network, Shape, Way
-from leadline.models.scbert.network__models_scbert_head import Head
+from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
 
 STATE, HEAD = "sd::", "head::"
 BACKENDS = ("auto", "exact", "compiled", "performer", "collapse")

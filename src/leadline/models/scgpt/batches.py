@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data.store__tokens_kept import scgpt_ranges
+from leadline.data.store import scgpt_ranges
 from leadline.models.dropout import mix, words_of
 from leadline.models.network import Batch, Moment, as_tensor
 from leadline.models.scgpt.tokens import MASK_VALUE, draw_from_each, middle, settle

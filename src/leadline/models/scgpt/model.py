@@ -19,10 +19,10 @@ from leadline.config import ScgptConfig
 from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError
 from leadline.models import weights
-from leadline.models.base__models_expression import EXPRESSION
+from leadline.models.base import EXPRESSION
 from leadline.models.network import Batch, Start, require_freeze
 from leadline.models.scgpt import vocabulary
-from leadline.models.scgpt.attention__models_scgpt_attention import require_flash
+from leadline.models.scgpt.attention import require_flash
 from leadline.models.scgpt.batches import Rules, TokenSource, levels
 from leadline.models.scgpt.layout import Layout
 from leadline.models.scgpt.network import FROZEN, Layer, Network, Sizes, keep_from_changing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from leadline.papers.boiarsky import counts__claims_parameters as parameters
+from leadline.papers.boiarsky import counts
 from leadline.papers.boiarsky.counts import cells_of_bins
 from leadline.papers.claims.result import Part
 from leadline.report.compare.evidence import Cell, Evidence, Side
@@ -89,7 +89,8 @@ def chosen_settings(evidence: Evidence, arms: Sequence[str]) -> list[Flag]:
 def frozen(evidence: Evidence, arms: Sequence[str]) -> list[Flag]:
     """Count what would be trained if all weights before the decoders were frozen, as is said."""
     said, done = (
-        parameters.count("scgpt", 21, trained) for trained in ("decoders", "published_freeze")
+        counts.count_parameters("scgpt", 21, trained)
+        for trained in ("decoders", "published_freeze")
     )
     sentence = (
         f"freezing all weights before the decoders would leave {said:,} parameters; the script "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from leadline import stats
 from leadline.papers.claims import Cell as Place
 from leadline.papers.claims import Evidence, Setting, Side
-from leadline.report.compare import difference
+from leadline.report.compare.difference import difference
 from leadline.report.tables.table import Cell, Table
 
 METRICS = ("accuracy", "macro_f1")

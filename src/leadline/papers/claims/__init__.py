@@ -17,8 +17,7 @@ from leadline.papers.claims.schema import (
 )
 from leadline.papers.claims.worth import Points, worth_of
 from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Cell, Evidence, Side
-from leadline.report.compare.evidence__claims_pair import Difference, PValue
+from leadline.report.compare.evidence import Cell, Difference, Evidence, PValue, Side
 from leadline.report.compare.families import adjusted, members
 
 __all__ = [

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from leadline.papers.claims.schema import Family, Setting
+from leadline.report.compare.evidence import Evidence
 from leadline.stats import Flag, Interval
 
 
@@ -81,3 +83,17 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         if verdict in found:
             return verdict
     return Verdict.HOLDS if found else Verdict.NOT_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The numbers, and what the claims as a whole declare."""
+
+    evidence: Evidence
+    setting: Setting
+    families: Mapping[str, Family]
+
+
+def not_run(label: str, reason: str, numbers: Mapping[str, float] | None = None) -> Part:
+    """Make the part of a check that could not be evaluated."""
+    return Part(label=label, verdict=Verdict.NOT_RUN, reason=reason, numbers=numbers or {})

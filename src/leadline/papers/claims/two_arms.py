@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from leadline.errors import UserError
-from leadline.papers.claims.result import Part, Verdict
-from leadline.papers.claims.result__claims_context import Context, not_run
+from leadline.papers.claims.result import Context, Part, Verdict, not_run
 from leadline.papers.claims.schema import Check
 from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Cell, Side
-from leadline.report.compare.evidence__claims_pair import Difference, PValue
+from leadline.report.compare.evidence import Cell, Difference, PValue, Side
 from leadline.report.compare.families import adjusted, cells_of, is_paired
 from leadline.stats import Flag
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from leadline import stats
 from leadline.papers.claims.schema import Setting
-from leadline.report.compare.evidence import Evidence, Floats, Side
-from leadline.report.compare.evidence__claims_pair import Difference
+from leadline.report.compare.evidence import Difference, Evidence, Floats, Side
 from leadline.report.compare.printed import stand_in
 from leadline.report.frame import COLLAPSED, SELECTED
 from leadline.stats import Flag

@@ -22,8 +22,7 @@ from leadline.report.compare.caveats import (
     reused,
     selected_on_reported,
 )
-from leadline.report.compare.evidence import FINEST_MARKER, Evidence, Floats, Side
-from leadline.report.compare.evidence__claims_pair import Difference
+from leadline.report.compare.evidence import FINEST_MARKER, Difference, Evidence, Floats, Side
 from leadline.report.compare.printed import from_printed_p, from_summaries, stand_in
 from leadline.stats import Arm, Flag, Interval
 

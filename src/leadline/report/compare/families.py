@@ -9,8 +9,7 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.papers.claims.schema import Check, Family, Pairing, Pairs, Setting
 from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Cell, Evidence
-from leadline.report.compare.evidence__claims_pair import Difference, PValue
+from leadline.report.compare.evidence import Cell, Difference, Evidence, PValue
 from leadline.stats import Flag
 
 Pair = tuple[Cell, Cell]

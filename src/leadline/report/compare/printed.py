@@ -12,8 +12,7 @@ import numpy as np
 import scipy.stats
 
 from leadline import stats
-from leadline.report.compare.evidence import Floats, Side
-from leadline.report.compare.evidence__claims_pair import Difference
+from leadline.report.compare.evidence import Difference, Floats, Side
 from leadline.stats import Bounds, Effect, Flag, Interval, Summary
 
 # Fewer decimals than these are not printed; trailing zeros are lost in a number.

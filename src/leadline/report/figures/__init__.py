@@ -5,8 +5,6 @@ Builders of runs take a frame with the columns of `tidy` (or the `Evidence` made
 whose runs are missing raises `UserError`; `draw_all` gathers those as reasons instead.
 """
 
-from leadline.papers.boiarsky.figures import draw_all
-from leadline.papers.claim_figure import forest
 from leadline.report.figures.batch import batch_size
 from leadline.report.figures.calibration import Reliability, calibration, reliability
 from leadline.report.figures.classes import per_class
@@ -39,11 +37,9 @@ __all__ = [
     "confusion",
     "contrasts",
     "cost",
-    "draw_all",
     "estimation",
     "every_run",
     "few_shot",
-    "forest",
     "gather",
     "learning_curves",
     "look",

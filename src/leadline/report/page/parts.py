@@ -8,8 +8,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
-from leadline.report.page.svg import shared
-from leadline.report.page.svg__page_colours import dark_colours, light_colours
+from leadline.report.page.svg import dark_colours, light_colours, shared
 
 
 def document(title: str, body: str, *, over: str = "") -> str:

@@ -14,15 +14,14 @@ from leadline.data.cells import Cells
 from leadline.data.splits import pretraining_cells as corpus_of
 from leadline.errors import UserError
 from leadline.models.base import Fit
-from leadline.models.gene2vec import GeneEmbedding
-from leadline.models.gene2vec__tokens_gene2vec import GENES_FILE
+from leadline.models.gene2vec import GENES_FILE, GeneEmbedding
 from leadline.models.network import MaskedObjective, Pretrainable
 from leadline.runs.starting_weights import EMBEDDING, WEIGHTS
 from leadline.training import Setting, Vault
 from leadline.training import fit as fitting
 from leadline.training.build import facts_of, made, set_threads
 from leadline.training.evaluate import measure
-from leadline.training.step__trainer_precision import determinism
+from leadline.training.step import determinism
 
 # Names under which an objective's scores stand in the record, beside those of other tasks.
 NAMES = {"loss": "masked_loss", "accuracy": "masking_accuracy"}

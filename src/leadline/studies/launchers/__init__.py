@@ -9,7 +9,6 @@ A sweeper asks `choose` what the user wants, `build`s it, and hands it tasks:
 """
 
 from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
-from leadline.studies.launchers.choose import choose
-from leadline.studies.launchers.choose__launchers_build import build
+from leadline.studies.launchers.choose import build, choose
 
 __all__ = ["Ending", "Launcher", "Outcome", "Task", "build", "choose"]

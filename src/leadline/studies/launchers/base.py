@@ -6,11 +6,12 @@ is the truth: an outcome is a message about it, and whoever loses the message re
 
 from __future__ import annotations
 
+import json
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -95,3 +96,30 @@ class Launcher(AbstractContextManager["Launcher"]):
         is busy, and nobody waits for it. Called from the main thread; `stop` may be set by a
         signal handler.
         """
+
+
+def task_line(task: Task) -> bytes:
+    """Write a task."""
+    return json.dumps(asdict(task)).encode() + b"\n"
+
+
+def packed(tasks: list[Task]) -> tuple[bytes, ...]:
+    """Write the tasks of one job."""
+    return tuple(task_line(task) for task in tasks)
+
+
+def read_task(line: bytes) -> Task:
+    """Read a task."""
+    told = json.loads(line)
+    return Task(**{**told, "words": tuple(told["words"])})
+
+
+def outcome_line(outcome: Outcome) -> bytes:
+    """Write an outcome."""
+    return json.dumps(asdict(outcome)).encode() + b"\n"
+
+
+def read_outcome(line: bytes) -> Outcome:
+    """Read an outcome."""
+    told = json.loads(line)
+    return Outcome(**{**told, "state": Ending(told["state"])})

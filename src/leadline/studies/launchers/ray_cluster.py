@@ -19,19 +19,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from leadline import processes__cores as cores
+from leadline import processes
 from leadline.config import RayLauncher
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
-from leadline.studies.launchers.base__launchers_wire import (
+from leadline.studies.launchers.base import (
+    Ending,
+    Launcher,
+    Outcome,
+    Task,
     outcome_line,
     read_outcome,
     read_task,
     task_line,
 )
 from leadline.studies.launchers.execute import lost
-from leadline.studies.launchers.processes__launchers_worker import Worker
+from leadline.studies.launchers.processes import Worker
 from leadline.studies.launchers.slurm import groups
 
 GLANCE_SECONDS = 0.3
@@ -45,7 +48,7 @@ class Seat:
     """What an actor is: one warm worker on the machine that Ray chose."""
 
     def __init__(self, threads: int, cores_here: int, gpus: float) -> None:
-        self.environment = {**cores.share_of(threads), cores.SHARE: str(cores_here)}
+        self.environment = {**processes.share_of(threads), processes.SHARE: str(cores_here)}
         if not gpus:
             # Who asks for no GPU must not come upon those of others.
             self.environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -78,7 +81,7 @@ class RayCluster(Launcher):
     def __enter__(self) -> RayCluster:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if self.config.address is None:
-            options |= {"include_dashboard": False, "num_cpus": cores.of_machine()}
+            options |= {"include_dashboard": False, "num_cpus": processes.of_machine()}
         require_listening(self.config.address)
         try:
             with warnings.catch_warnings(), handlers_kept():

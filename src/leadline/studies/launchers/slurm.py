@@ -6,23 +6,94 @@ records tell what became of the others. Nothing is lost with the sweeper.
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import json
 import math
 import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leadline import files
 from leadline.config import SubmititSlurmLauncher
 from leadline.errors import UserError
 from leadline.progress import say
 from leadline.runs import record
-from leadline.studies.launchers import slurm__launchers_queue as queue
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
-from leadline.studies.launchers.base__launchers_wire import packed, read_outcome
+from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task, packed, read_outcome
 from leadline.studies.launchers.execute import lost
 from leadline.studies.launchers.submitit_job import perform
+
+LEDGERS = "arrays"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A job in the queue: its state, and why it waits."""
+
+    state: str
+    reason: str
+
+
+class QueueSilent(Exception):
+    """SLURM's controller does not answer just now."""
+
+
+def look() -> dict[str, Entry]:
+    """Give the jobs of this user that are pending, running or ending, by id (`12_3` in arrays).
+
+    Raises
+    ------
+    QueueSilent
+        When SLURM does not answer; it may be restarting.
+    """
+    command = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", "--user", getpass.getuser()]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired as error:
+        raise QueueSilent("squeue did not answer for a minute") from error
+    if told.returncode:
+        raise QueueSilent((told.stderr.strip().splitlines() or ["squeue failed"])[-1])
+    entries = {}
+    for line in told.stdout.splitlines():
+        job, state, reason = (line.strip().split("|") + ["", ""])[:3]
+        entries[job] = Entry(state=state, reason=reason)
+    return entries
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """End jobs: what runs gets SIGTERM and a moment, what waits is forgotten."""
+    if jobs:
+        subprocess.run(["scancel", "--quiet", *jobs], capture_output=True, timeout=120)
+
+
+def note(folder: Path, runs_of_job: dict[str, list[str]]) -> None:
+    """Write down which runs the jobs of one submission compute."""
+    (folder / LEDGERS).mkdir(parents=True, exist_ok=True)
+    first = next(iter(runs_of_job))
+    files.write_json(folder / LEDGERS / f"{first}.json", runs_of_job)
+
+
+def noted(folder: Path, queued: dict[str, Entry]) -> dict[str, list[str]]:
+    """Give the runs of each job that is still queued; what is over is forgotten."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((folder / LEDGERS).glob("*.json")):
+        try:
+            runs_of_job = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            # Another sweeper has just tidied it up, or it is no ledger.
+            continue
+        alive = {job: runs for job, runs in runs_of_job.items() if job in queued}
+        found |= alive
+        if not alive:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+    return found
+
 
 FOLDER = ".submitit"
 # A job that has just ended may have written its last file on a server that is slow to show it.
@@ -67,7 +138,7 @@ class Slurm(Launcher):
         """Find the jobs of an earlier sweeper that still are to compute some of these runs."""
         by_id = {task.run_id: task for task in wanted}
         jobs = {}
-        for job, runs in queue.noted(folder, look_patiently(stop) or {}).items():
+        for job, runs in noted(folder, look_patiently(stop) or {}).items():
             mine = [by_id.pop(run_id) for run_id in runs if run_id in by_id]
             if mine:
                 jobs[job] = mine
@@ -93,7 +164,7 @@ class Slurm(Launcher):
                 "shows the settings",
             ) from error
         jobs = {str(job.job_id): chunk for job, chunk in zip(submitted, chunks, strict=True)}
-        queue.note(folder, {job: [task.run_id for task in c] for job, c in jobs.items()})
+        note(folder, {job: [task.run_id for task in c] for job, c in jobs.items()})
         say(f"{len(tasks)} runs are submitted as {len(jobs)} jobs: {', '.join(span(jobs))}")
         return jobs
 
@@ -136,7 +207,7 @@ class Slurm(Launcher):
             wait(self.config.poll_seconds if not stopping else GLANCE_SECONDS * 5, stop, stopping)
             if stop.is_set() and not stopping:
                 stopping = True
-                queue.cancel(list(jobs))
+                cancel(list(jobs))
             queued = look_patiently(stop)
             if queued is None:
                 say("SLURM does not answer: its jobs go on, and the same command finds them again")
@@ -223,13 +294,13 @@ def ended_without_result(folder: Path, job: str) -> str:
     return f"job {job} ended without a result; its log is {folder}/{job}_0_log.out"
 
 
-def look_patiently(stop: threading.Event) -> dict[str, queue.Entry] | None:
+def look_patiently(stop: threading.Event) -> dict[str, Entry] | None:
     """Look at the queue, again and again while SLURM does not answer; None once told to stop."""
     told = False
     while True:
         try:
-            return queue.look()
-        except queue.QueueSilent as error:
+            return look()
+        except QueueSilent as error:
             if stop.is_set():
                 return None
             if not told:
@@ -245,7 +316,7 @@ def wait(seconds: float, stop: threading.Event, stopping: bool) -> None:
         time.sleep(min(GLANCE_SECONDS, seconds))
 
 
-def complain(jobs: dict[str, list[Task]], queued: dict[str, queue.Entry], before: str) -> str:
+def complain(jobs: dict[str, list[Task]], queued: dict[str, Entry], before: str) -> str:
     """Say once why jobs wait, when it is not for their turn."""
     reasons = {queued[job].reason for job in jobs if job in queued}
     odd = ", ".join(sorted(reason for reason in reasons if reason not in PATIENT_REASONS))

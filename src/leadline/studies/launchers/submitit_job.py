@@ -17,8 +17,7 @@ from types import FrameType
 
 from leadline import distributed, locks
 from leadline.processes import REQUEUE, Preempted
-from leadline.studies.launchers.base import Ending, Outcome, Task
-from leadline.studies.launchers.base__launchers_wire import outcome_line, read_task
+from leadline.studies.launchers.base import Ending, Outcome, Task, outcome_line, read_task
 from leadline.studies.launchers.execute import execute
 
 # With this exit code a task of submitit's own local controller is started again.

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from leadline import processes__cores as cores
+from leadline import processes
 from leadline.config import SubmititLocalLauncher
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
-from leadline.studies.launchers.base__launchers_wire import packed, read_outcome
+from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task, packed, read_outcome
 from leadline.studies.launchers.execute import lost
 from leadline.studies.launchers.slurm import FOLDER, answers, ended_without_result, require_submitit
 from leadline.studies.launchers.submitit_job import perform
@@ -30,7 +29,7 @@ class LocalJobs(Launcher):
     def __init__(self, config: SubmititLocalLauncher) -> None:
         require_submitit()
         self.config = config
-        self.n_jobs = cores.of_machine() if config.n_jobs == -1 else config.n_jobs
+        self.n_jobs = processes.of_machine() if config.n_jobs == -1 else config.n_jobs
 
     def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
         """Compute tasks in jobs, a few at a time; see `base.Launcher`."""
@@ -63,7 +62,7 @@ class LocalJobs(Launcher):
             signal_delay_s=min(WARNING_SECONDS, self.config.timeout * 30),
             stderr_to_stdout=True,
         )
-        with environment(cores.share_of(max(1, cores.of_machine() // self.n_jobs))):
+        with environment(processes.share_of(max(1, processes.of_machine() // self.n_jobs))):
             return executor.submit(perform, packed(tasks))
 
     def outcomes(self, job: Any, tasks: list[Task], *, stopping: bool) -> Iterator[Outcome]:

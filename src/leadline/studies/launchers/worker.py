@@ -13,7 +13,7 @@ import threading
 from types import FrameType
 
 from leadline.processes import REQUEUE, Preempted
-from leadline.studies.launchers.base__launchers_wire import outcome_line, read_task
+from leadline.studies.launchers.base import outcome_line, read_task
 from leadline.studies.launchers.execute import execute
 
 # What a run gets to write a checkpoint in once nobody waits for it any more.

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 
 from leadline.models.logreg.l1 import kernels
 from leadline.models.logreg.l1.columns import Columns
-from leadline.models.logreg.l1.objective__models_l1certificate import (
+from leadline.models.logreg.l1.objective import (
     Certificate,
     Floats,
     Settings,

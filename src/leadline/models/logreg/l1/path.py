@@ -26,7 +26,7 @@ from scipy.special import expit, softmax
 from leadline.errors import UserError
 from leadline.models.logreg.l1.columns import columns_of, compressed
 from leadline.models.logreg.l1.newton import Each, Path
-from leadline.models.logreg.l1.objective__models_l1certificate import Certificate, Floats, Settings
+from leadline.models.logreg.l1.objective import Certificate, Floats, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

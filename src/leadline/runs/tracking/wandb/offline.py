@@ -11,12 +11,35 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from leadline.errors import UserError
 from leadline.runs.tracking.wandb import sdk
-from leadline.runs.tracking.wandb.offline__tracking_known import WandbRun
+
+
+@dataclass(slots=True, kw_only=True)
+class WandbRun:
+    """One run as wandb knows it; `finished` says that its writer came to its end without an error.
+
+    `history` holds one row a step, in the order of steps.
+    """
+
+    run_id: str
+    project: str = ""
+    entity: str = ""
+    group: str = ""
+    job_type: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
+    finished: bool = False
+    source: str = ""
+
 
 HEADER = struct.Struct("<4sHB")
 START = (b":W&B", 0xBEE1)

@@ -1,1 +1,0 @@
-"""Cells → tokens, one module for each model; nothing here is learnt, and nothing needs torch."""
