@@ -15,10 +15,10 @@ from types import FrameType
 from leadline.cli.live_table import live
 from leadline.cli.sweep_summary import conclude
 from leadline.config import LauncherConfig, compose
-from leadline.errors import UserError
+from leadline.errors import UserError, nearest
 from leadline.processes import REQUEUE
 from leadline.progress import say
-from leadline.studies import Plan, Run, expand, manifest, name_runs, read, varied
+from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
 from leadline.studies.launchers.choose import build, choose
 from leadline.studies.overrides import words_of
@@ -103,10 +103,13 @@ def make(
 
 def show_page(plan: Plan, runs_dir: Path) -> None:
     """Write the study's report beside its runs; print its answer and where the page lies."""
+    from leadline.papers.boiarsky.reference import PublishedReference
     from leadline.report import headline, write_report
 
     try:
-        page = write_report(runs_dir, runs_dir.parent / "report", [plan.study.name])
+        page = write_report(
+            runs_dir, runs_dir.parent / "report", [plan.study.name], reference=PublishedReference()
+        )
     except UserError as error:
         say(f"no report: {error}")
         return
@@ -116,9 +119,24 @@ def show_page(plan: Plan, runs_dir: Path) -> None:
 
 def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:
     """Read a study, and name its runs under the words of the command line."""
-    plan = expand(read(name), overrides)
+    study = read(name)
+    require_published(study)
+    plan = expand(study, overrides)
     require_suited(plan)
     return plan, name_runs(plan)
+
+
+def require_published(study: Study) -> None:
+    """Refuse what the paper calls nothing: its numbers would be missing in silence."""
+    from leadline.papers.boiarsky.numbers import artefacts
+
+    known = artefacts()
+    if study.published is not None and study.published not in known:
+        raise UserError(
+            "published must name a table or figure whose numbers leadline has",
+            got=repr(study.published),
+            remedy=nearest(study.published, known, limit=len(known)),
+        )
 
 
 def understand(words: Sequence[str]) -> Asked:

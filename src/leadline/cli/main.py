@@ -153,9 +153,15 @@ def doctor_command(chosen: argparse.Namespace) -> int:
 
 def report_command(chosen: argparse.Namespace) -> int:
     """Write the page."""
+    from leadline.papers.boiarsky.reference import PublishedReference
     from leadline.report import write_report
 
-    print(write_report(chosen.runs, chosen.out, chosen.names, published=chosen.published))
+    reference = PublishedReference()
+    print(
+        write_report(
+            chosen.runs, chosen.out, chosen.names, published=chosen.published, reference=reference
+        )
+    )
     return GOOD
 
 

@@ -41,10 +41,16 @@ def call(chosen: argparse.Namespace) -> int:
     )
     counted = sync(wish)
     if wish.study is not None:
+        from leadline.papers.boiarsky.reference import PublishedReference
         from leadline.report import write_report
 
         study = wish.study
-        outcome = sync_study(wish, lambda place: write_report(wish.runs_dir, place, [study]))
+        outcome = sync_study(
+            wish,
+            lambda place: write_report(
+                wish.runs_dir, place, [study], reference=PublishedReference()
+            ),
+        )
         say(f"summary of {wish.study}: {outcome}")
         counted[outcome] += 1
     print(", ".join(f"{counted[name]} {name}" for name in OUTCOMES if counted[name]) or "no runs")

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leadline.errors import UserError
-from leadline.papers.claim_figure import forest
 from leadline.papers.claims import Part, Result, Verdict
 from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.forest import Column, Difference, draw
 from leadline.report.figures.style import WIDE, one_line, word
-from leadline.report.forest import Column, Difference, draw
 
 LABEL = re.compile(r"(?P<where>.+?)(?: (?P<share>\d+)%)? (?P<metric>\S+), (?P<a>\S+) - (?P<b>\S+)")
 BASELINE = "logreg"

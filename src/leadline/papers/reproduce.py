@@ -129,6 +129,7 @@ def _command(source: str, runs_dir: Path, protocol: str | None) -> str:
 
 def own_frame(runs_dir: Path, protocol: str | None) -> Any:
     """Read the finished records of one protocol; refuse to mix protocols or data sets."""
+    from leadline.report.frame import frame
     from leadline.runs import records as results
 
     records = results.read_done(runs_dir)
@@ -151,7 +152,7 @@ def own_frame(runs_dir: Path, protocol: str | None) -> Any:
     wanted = protocol or names[0]
     kept = _on_the_papers_data([facts for facts in records if facts["protocol"]["name"] == wanted])
     _require_one_file_per_dataset(kept)
-    return results.frame(_by_every_name(kept, results.studies(runs_dir)))
+    return frame(_by_every_name(kept, results.studies(runs_dir)))
 
 
 def _on_the_papers_data(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -313,7 +314,6 @@ def draw(report: Report, folder: Path) -> tuple[str, int]:
 
 def all_tables(report: Report) -> list[Table]:
     """Give every table of a report."""
-
     return [
         verdicts_table(report.results),
         reasons_table(report.results),

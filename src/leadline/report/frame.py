@@ -1,4 +1,11 @@
-"""The one schema of results: published numbers and our own have the same columns."""
+"""One tidy frame of results, a row for each number: published and our own have the same columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # One row is one number: a metric of one part of the cells in one run.
 COLUMNS = (
@@ -20,3 +27,33 @@ COLUMNS = (
 
 # What the column `note` says of one of our runs, beside its scores.
 COLLAPSED, SELECTED = "collapsed to one class", "selected on the reported cells"
+
+
+def note(facts: dict[str, Any]) -> str:
+    """Say of a run what its scores do not show."""
+    collapsed = any(str(text).startswith("collapsed") for text in facts.get("warnings", ()))
+    reported = facts.get("selected", {}).get("selection") == "reported"
+    return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])
+
+
+def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Lay records out as one tidy frame with the columns of `tidy`."""
+    import pandas as pd
+
+    rows = [
+        {
+            **dict.fromkeys(COLUMNS),
+            **{key: facts[key] for key in ("study", "dataset", "model", "arm", "fraction", "seed")},
+            "split": part,
+            "metric": metric,
+            "value": value,
+            "precision": "full",
+            "source": "record",
+            "run_id": facts["run_id"],
+            "note": note(facts),
+        }
+        for facts in records
+        for part, scores in facts["metrics"].items()
+        for metric, value in scores.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -13,7 +13,7 @@ from leadline.report.compare.study import VERDICTS, Comparison
 from leadline.report.provenance import commands_of, made_with
 
 if TYPE_CHECKING:
-    from leadline.report.write import Chapter
+    from leadline.report.chapter import Chapter
 
 TITLES = {
     "comparisons": "Verdicts",

@@ -10,7 +10,7 @@ from leadline.report import tables
 from leadline.report.tables import Table
 
 if TYPE_CHECKING:
-    from leadline.report.write import Chapter
+    from leadline.report.chapter import Chapter
 
 # Of the verdict table, the columns that fit into the width of a comment.
 COLUMNS = ("arm", "against", "data set", "labels", "metric", "verdict", "difference", "95 % from",

@@ -12,35 +12,23 @@ from typing import Any
 import numpy as np
 
 from leadline.errors import UserError
-from leadline.papers import boiarsky, claims
-from leadline.papers.boiarsky.tables import paper_tables
-from leadline.papers.claims import Cell, Evidence, PValue
 from leadline.report import figure_data, figures
 from leadline.report.answer import p_text, word
 from leadline.report.compare.arms import sides_of
+from leadline.report.compare.evidence import Cell, Evidence, PValue
+from leadline.report.compare.setting import Setting
 from leadline.report.compare.study import ALPHA, SEED, Comparison, leading
 from leadline.report.figures import Drawing, Tests
+from leadline.report.frame import frame
+from leadline.report.reference import Reference
 from leadline.report.study import Facts, Study
 from leadline.report.tables import Table
-from leadline.runs import records as results
 
 Builder = Callable[..., Drawing]
 # Panels of one figure; the arms of a study that has more are in its tables.
 MOST_ARMS, MOST_DATASETS = 6, 4
 CONTROLS = ("majority", "stratified")
 BATCH = re.compile(r"batch_(\d+)")
-# What a study calls its artefacts → the figure that repeats it, the name of its file, its title.
-ARTEFACTS = {
-    "Figure 2": ("few_shot", "figure2", "Figure 2, repeated: scores with few labels"),
-    "Figure 3": ("few_shot", "figure3", "Figure 3, repeated: scores with few labels"),
-    "Figure 4": ("batch_size", "figure4", "Figure 4, repeated: scores by batch size"),
-    "Figure 5": ("learning_curves", "figure5", "Figure 5, repeated: learning curves of each seed"),
-    "Figure 6": (
-        "runs",
-        "figure_s6",
-        "Supplementary Figure 6, repeated: with and without pre-training",
-    ),
-}
 # Of figures that are drawn for each of several data sets.
 TITLES = {
     "learning_curves": "Learning curves of every run",
@@ -48,15 +36,6 @@ TITLES = {
     "confusion": "What cells of each class were called",
     "calibration": "How far confidence can be trusted",
     "cost": "What the score costs",
-}
-TABLES = {
-    "Table 1": "table1",
-    "Table 2": "table2",
-    "Table 3": "table3",
-    "Supp. Table 4": "table_s4",
-    "Supp. Table 5": "table_s5",
-    "Figure 2": "figure2",
-    "Figure 3": "figure3",
 }
 
 
@@ -70,12 +49,16 @@ class Drawn:
 
 
 def draw_all(
-    study: Study, found: Sequence[Comparison], runs_dir: Path, beside: bool
+    study: Study,
+    found: Sequence[Comparison],
+    runs_dir: Path,
+    beside: bool,
+    reference: Reference | None = None,
 ) -> tuple[list[Drawn], dict[str, str]]:
     """Draw every figure that the runs of a study allow; give the others' reasons by name."""
     drawn, skipped = [], {}
-    names = _artefacts(study)
-    for name, builder in _builders(study, found, runs_dir, beside).items():
+    names = _artefacts(study, reference)
+    for name, builder in _builders(study, found, runs_dir, beside, reference).items():
         kind = name.partition("_of_")[0]
         called = {"name": name} | names.get(kind, {})
         if "_of_" in name:
@@ -90,22 +73,27 @@ def draw_all(
     return drawn, skipped
 
 
-def _artefacts(study: Study) -> dict[str, dict[str, str]]:
+def _artefacts(study: Study, reference: Reference | None) -> dict[str, dict[str, str]]:
     """Give the figures that repeat one of the paper's its name and title."""
     found: dict[str, dict[str, str]] = {}
+    known = {} if reference is None else reference.figures
     for artefact in study.artefacts:
-        if artefact in ARTEFACTS:
-            kind, name, title = ARTEFACTS[artefact]
+        if artefact in known:
+            kind, name, title = known[artefact]
             found.setdefault(kind, {"name": name, "title": title})
     return found
 
 
 def _builders(
-    study: Study, found: Sequence[Comparison], runs_dir: Path, beside: bool
+    study: Study,
+    found: Sequence[Comparison],
+    runs_dir: Path,
+    beside: bool,
+    reference: Reference | None,
 ) -> dict[str, Builder]:
     builders: dict[str, Builder] = {}
     if study.records:
-        builders |= _of_scores(study, found, beside)
+        builders |= _of_scores(study, found, beside, reference)
         for dataset in list(dict.fromkeys(f["dataset"] for f in study.records))[:MOST_DATASETS]:
             inside = [facts for facts in study.records if facts["dataset"] == dataset]
             end = f"_of_{dataset}" if len(inside) < len(study.records) else ""
@@ -125,12 +113,15 @@ def _builders(
     return builders
 
 
-def _of_scores(study: Study, found: Sequence[Comparison], beside: bool) -> dict[str, Builder]:
+def _of_scores(
+    study: Study, found: Sequence[Comparison], beside: bool, reference: Reference | None
+) -> dict[str, Builder]:
     """Build what needs no more than the scores of runs."""
-    evidence = Evidence.of(results.frame(list(study.records)))
-    asked: dict[str, Any] = {"metrics": study.metrics}
-    if beside or study.published:
-        asked["beside"] = Evidence.of(boiarsky.runs(), boiarsky.tables())
+    evidence = Evidence.of(frame(list(study.records)))
+    setting = Setting() if reference is None else reference.setting
+    asked: dict[str, Any] = {"metrics": study.metrics, "setting": setting}
+    if reference is not None and (beside or study.published):
+        asked["beside"] = reference.evidence()
     arms = list(dict.fromkeys(side.name for side in sides_of(study, study.metrics[0])))
     shares = sorted({float(facts["fraction"]) for facts in study.records})
     full: dict[str, Any] = {"tests": tests_of(found, shares[-1:])}
@@ -251,11 +242,9 @@ def tests_of(found: Sequence[Comparison], shares: Sequence[float]) -> Tests:
     return Tests(name=told, by_pair=by_pair, alpha=ALPHA)
 
 
-def paper_tables(study: Study) -> list[Table]:
+def paper_tables(study: Study, reference: Reference | None) -> list[Table]:
     """Lay out the tables of the paper that the study names among its artefacts."""
-    wanted = [TABLES[name] for name in study.artefacts if name in TABLES]
-    if not wanted:
+    if reference is None:
         return []
-    evidence = Evidence.of(results.frame([*study.records, *study.pretraining]))
-    made = paper_tables(evidence, claims.load_claims().setting)
-    return [table for table in made if table.name in wanted]
+    evidence = Evidence.of(frame([*study.records, *study.pretraining]))
+    return reference.tables(evidence, study.artefacts)

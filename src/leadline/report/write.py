@@ -5,37 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from leadline import files as atomic
 from leadline.report import figures, html_page, markdown, page, study_figures, tables
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
-from leadline.report.compare.study import Comparison, comparisons
+from leadline.report.chapter import Chapter
+from leadline.report.compare.study import comparisons
+from leadline.report.reference import Reference
 from leadline.report.study import Study, gather
 from leadline.report.study_tables import mcnemar_table
-from leadline.report.tables import Table
 
 MARGIN = 0.01
 LOOSE = "runs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chapter:
-    """All that a page says of one study: its place in addresses, its answer, tables, drawings."""
-
-    study: Study
-    place: str
-    answer: str
-    comparisons: tuple[Comparison, ...]
-    tables: tuple[Table, ...]
-    drawings: tuple[study_figures.Drawn, ...]
-    skipped: dict[str, str]
-
-    def table(self, name: str) -> Table:
-        """Give a table by its name."""
-        return next(table for table in self.tables if table.name == name)
 
 
 def headline(page: Path) -> tuple[str, str]:
@@ -50,15 +33,17 @@ def write_report(
     names: Sequence[str] = (),
     *,
     published: bool = False,
+    reference: Reference | None = None,
 ) -> Path:
     """Write index.html, report.md, tables and figures for the studies of a folder of records.
 
-    `published` sets the paper's runs beside ours wherever data set and arm are the same; a study
-    that names what it repeats has them anyway. Gives the path of the page.
+    `reference` is a paper: its numbers, tables and figures stand where a study names what it
+    repeats. `published` sets the paper's runs beside ours wherever data set and arm are the
+    same; a study that names what it repeats has them anyway. Gives the path of the page.
     """
     studies = gather(runs_dir, names, MARGIN)
     out.mkdir(parents=True, exist_ok=True)
-    chapters = [_chapter(study, runs_dir, out, published) for study in studies]
+    chapters = [_chapter(study, runs_dir, out, published, reference) for study in studies]
     commands = _commands(runs_dir, names, published)
     files = {"report.md": markdown.build(chapters, commands)}
     everything = [(chapter, table) for chapter in chapters for table in chapter.tables]
@@ -76,9 +61,11 @@ def write_report(
     return out / "index.html"
 
 
-def _chapter(study: Study, runs_dir: Path, out: Path, published: bool) -> Chapter:
+def _chapter(
+    study: Study, runs_dir: Path, out: Path, published: bool, reference: Reference | None
+) -> Chapter:
     found = comparisons(study)
-    drawings, skipped = study_figures.draw_all(study, found, runs_dir, published)
+    drawings, skipped = study_figures.draw_all(study, found, runs_dir, published, reference)
     return Chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
@@ -96,7 +83,7 @@ def _chapter(study: Study, runs_dir: Path, out: Path, published: bool) -> Chapte
                 made.flags_table(study, found),
                 made.differences_table(study),
                 made.costs_table(study),
-                *study_figures.paper_tables(study),
+                *study_figures.paper_tables(study, reference),
             )
             if table.rows
         ),

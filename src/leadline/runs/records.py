@@ -1,24 +1,19 @@
-"""Records on disk → one tidy frame: one row for each run, part and metric."""
+"""Records on disk: which there are, what they say, and the configurations that made them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from leadline.config import SCHEMAS, FileData, PythonConfig, RunConfig, TrackerConfig
 from leadline.config.shipped import options, shipped
 from leadline.errors import UserError, nearest
-from leadline.report.frame import COLLAPSED, COLUMNS, SELECTED
 from leadline.runs import record
 from leadline.runs.record import State
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 # <runs_dir>/studies/<name>.json says which runs a study consists of; docs/studies.md shows one.
 STUDIES = "studies"
@@ -91,36 +86,6 @@ def read_whole(folder: Path) -> dict[str, Any]:
             remedy="delete that folder and run it again",
         )
     return record.read_facts(folder)
-
-
-def note(facts: dict[str, Any]) -> str:
-    """Say of a run what its scores do not show."""
-    collapsed = any(str(text).startswith("collapsed") for text in facts.get("warnings", ()))
-    reported = facts.get("selected", {}).get("selection") == "reported"
-    return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])
-
-
-def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Lay records out as one tidy frame with the columns of `tidy`."""
-    import pandas as pd
-
-    rows = [
-        {
-            **dict.fromkeys(COLUMNS),
-            **{key: facts[key] for key in ("study", "dataset", "model", "arm", "fraction", "seed")},
-            "split": part,
-            "metric": metric,
-            "value": value,
-            "precision": "full",
-            "source": "record",
-            "run_id": facts["run_id"],
-            "note": note(facts),
-        }
-        for facts in records
-        for part, scores in facts["metrics"].items()
-        for metric, value in scores.items()
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def find_run(text: str, runs_dir: Path) -> Path:

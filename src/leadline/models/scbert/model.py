@@ -17,14 +17,19 @@ from torch import Tensor, nn
 
 from leadline.config import ScbertConfig
 from leadline.data.cells import Cells
-from leadline.data.store import scbert_tokens
 from leadline.errors import UserError
 from leadline.models import gene2vec, weights
 from leadline.models.network import Batch, Moment, Source, Start, as_tensor, require_freeze
 from leadline.models.scbert import attention
 from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
 from leadline.models.scbert.pretraining import MaskedBins, published_layout
-from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, require_same_genes
+from leadline.models.scbert.tokens import (
+    ACCEPTED,
+    Tokens,
+    read_genes,
+    require_same_genes,
+    scbert_tokens,
+)
 
 
 class TokenSource:

@@ -7,6 +7,7 @@ Legend: C cells, B cells of a batch, G genes, L positions: the genes and the clo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline.data import store
 from leadline.data.cells import Cells, Scale
 from leadline.data.cells.genes import kind_of_genes, match_keys
 from leadline.errors import UserError
@@ -287,3 +289,50 @@ def require_same_genes(ours: Sequence[str], theirs: Sequence[str]) -> None:
         got=f"{len(theirs):,} genes in the pretraining, {len(ours):,} here, {other}",
         remedy="pretrain on these genes, or let model.genes= name one list in both runs",
     )
+
+
+# To be raised with every change of what tokens are.
+VERSION = 1
+LEAST_VALUES = 5_000_000
+
+
+def scbert_tokens(
+    folder: Path | None,
+    cells: Cells,
+    reference: NDArray[np.str_] | None = None,
+    *,
+    least_overlap: float = 0.5,
+    total: str = "measured",
+) -> Tokens:
+    """Give `scbert.tokenise` of the same arguments, kept in `folder` if there is one."""
+
+    def made() -> Tokens:
+        return tokenise(cells, reference, least_overlap=least_overlap, total=total)
+
+    matrix_CG = cells.matrix_CG
+    if folder is None or matrix_CG.nnz < LEAST_VALUES:
+        return made()
+    words = [
+        str(cells.scale),
+        total,
+        *cells.genes,
+        "\x1e",
+        *(() if reference is None else reference),
+    ]
+    content = store.digest(
+        words, matrix_CG.data, matrix_CG.indices, matrix_CG.indptr, cells.library_C
+    )
+
+    def make() -> dict[str, NDArray[Any]]:
+        matrix_CL = made().matrix_CL
+        return {"data": matrix_CL.data, "indices": matrix_CL.indices, "indptr": matrix_CL.indptr}
+
+    found = store.arrays(folder, json.dumps(["scbert", VERSION, content]), make)
+    genes, alignment = cells.genes, None
+    if reference is not None and not np.array_equal(reference, genes):
+        alignment = align(genes, reference, least_overlap)
+        genes = reference
+    matrix_CL = sparse.csr_array((len(cells), len(genes) + 1), dtype=np.uint8)
+    for name, array in found.items():
+        setattr(matrix_CL, name, array)
+    return Tokens(matrix_CL=matrix_CL, genes=genes, alignment=alignment)

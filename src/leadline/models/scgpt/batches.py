@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data.store import scgpt_ranges
 from leadline.models.dropout import mix, words_of
 from leadline.models.network import Batch, Moment, as_tensor
-from leadline.models.scgpt.tokens import MASK_VALUE, draw_from_each, middle, settle
+from leadline.models.scgpt.tokens import MASK_VALUE, draw_from_each, middle, scgpt_ranges, settle
 
 # Each kind of draw goes its own way from the words of a cell.
 TIES, TRUNCATION, MASKING = (np.uint64(n) for n in (1, 2, 3))

@@ -9,10 +9,15 @@ L padded length.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline.data import store
 from leadline.errors import UserError
 
 PAD_VALUE, MASK_VALUE = -2, -1
@@ -187,3 +192,24 @@ def padded_tokens(
     for cell in np.flatnonzero(length_C > max_length):
         kept_CL[cell] = truncate_as_original(int(length_C[cell]), max_length, rng)
     return np.take_along_axis(ids_CL, kept_CL, 1), np.take_along_axis(values_CL, kept_CL, 1)
+
+
+# To be raised with every change of what tokens are.
+VERSION = 1
+LEAST_VALUES = 5_000_000
+
+
+def scgpt_ranges(
+    folder: Path | None, matrix_CG: sparse.csr_array, n_bins: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Give `bin_ranges` of the same arguments, kept in `folder` if there is one."""
+    if folder is None or matrix_CG.nnz < LEAST_VALUES:
+        return bin_ranges(matrix_CG, n_bins)
+    content = store.digest([str(n_bins)], matrix_CG.data, matrix_CG.indptr)
+
+    def make() -> dict[str, NDArray[Any]]:
+        low_N, high_N = bin_ranges(matrix_CG, n_bins)
+        return {"low": low_N, "high": high_N}
+
+    found = store.arrays(folder, json.dumps(["scgpt", VERSION, content]), make)
+    return found["low"], found["high"]

@@ -11,7 +11,6 @@ from leadline.papers.claims.schema import (
     Claim,
     ClaimsFile,
     Discrepancy,
-    Setting,
     load_claims,
     load_discrepancies,
 )
@@ -19,6 +18,7 @@ from leadline.papers.claims.worth import Points, worth_of
 from leadline.report.compare.difference import difference
 from leadline.report.compare.evidence import Cell, Difference, Evidence, PValue, Side
 from leadline.report.compare.families import adjusted, members
+from leadline.report.compare.setting import Setting
 
 __all__ = [
     "Cell",

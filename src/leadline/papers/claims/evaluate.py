@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from leadline.papers.boiarsky.counts import count_parts
-from leadline.papers.boiarsky.findings import FINDINGS, opposite_directions
 from leadline.papers.claims.one_arm import (
     gap_shrinks_with_fraction,
     range_at_least,
@@ -70,6 +68,8 @@ def _scores_by_setting(evidence: Evidence, dataset: str, artefact: str) -> dict[
 
 def counts(context: Context, check: Check) -> Iterator[Part]:
     """Numbers that follow from definitions or rows equal, or are ordered as, the claim says."""
+    from leadline.papers.boiarsky.counts import count_parts
+
     yield from count_parts(context.evidence, check)
 
 
@@ -164,6 +164,8 @@ def _flags(
 def _of_the_whole(
     context: Context, claim: Claim, parts: tuple[Part, ...], outside: Sequence[str]
 ) -> Iterator[Flag]:
+    from leadline.papers.boiarsky.findings import FINDINGS, opposite_directions
+
     if opposite := opposite_directions(parts, context.setting.alpha):
         yield opposite
     for name in dict.fromkeys(check.family for check in claim.checks if check.family):

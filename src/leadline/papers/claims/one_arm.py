@@ -20,7 +20,7 @@ from leadline.report.compare.families import cells_of
 
 def value_within(context: Context, check: Check) -> Iterator[Part]:
     """Mean of an arm inside limits."""
-    for cell, _ in cells_of(check):
+    for cell, _ in cells_of(check.pairs):
         side, label = context.evidence.side(cell), cell.label
         if side.mean is None:
             yield not_run(label, side.missing)
@@ -41,7 +41,7 @@ def value_within(context: Context, check: Check) -> Iterator[Part]:
 
 def range_at_least(context: Context, check: Check) -> Iterator[Part]:
     """Ask that runs which differ in nothing but the seed lie at least so far apart."""
-    for cell, _ in cells_of(check):
+    for cell, _ in cells_of(check.pairs):
         side, label = context.evidence.side(cell), f"{cell.label}, range"
         if not side.has_runs or side.n < 2:
             yield not_run(label, f"fewer than two runs: {cell.label}")
@@ -61,7 +61,7 @@ def range_at_least(context: Context, check: Check) -> Iterator[Part]:
 
 def spread_below(context: Context, check: Check) -> Iterator[Part]:
     """Seeds of arm a spread less than those of arm b; better: Brown and Forsythe's test."""
-    for a, b in cells_of(check):
+    for a, b in cells_of(check.pairs):
         assert b is not None, "spread_below needs two arms"
         sides = context.evidence.side(a), context.evidence.side(b)
         label = f"{a.where} {a.metric}, spread of {a.arm} - {b.arm}"
@@ -89,7 +89,7 @@ def two_groups(context: Context, check: Check) -> Iterator[Part]:
     The eye can always cut a line of points in two, and that is the paper's criterion; better: the
     best cut must be better than that of one population.
     """
-    for cell, _ in cells_of(check):
+    for cell, _ in cells_of(check.pairs):
         side, label = context.evidence.side(cell), f"{cell.label}, two groups"
         try:
             modes = stats.find_modes(side.values, np.random.default_rng(SEED))
@@ -131,7 +131,7 @@ def _known(label: str, value: float | None) -> dict[str, float]:
 
 def rises_with_fraction(context: Context, check: Check) -> Iterator[Part]:
     """Means of one arm rise from each share of the labels to the next; better: over the runs."""
-    for cell, _ in cells_of(replace(check, fractions=check.fractions[:1])):
+    for cell, _ in cells_of(replace(check.pairs, fractions=check.fractions[:1])):
         sides = [context.evidence.side(replace(cell, fraction=f)) for f in sorted(check.fractions)]
         label = f"{cell.dataset} {cell.model}/{cell.arm} {cell.metric} over labels"
         missing = [s.missing for s in sides if s.mean is None]
@@ -164,7 +164,7 @@ def _trend(sides: list[Side]) -> dict[str, float]:
 
 def gap_shrinks_with_fraction(context: Context, check: Check) -> Iterator[Part]:
     """Mean of a less mean of b falls from each share of the labels to the next."""
-    for first, second in cells_of(replace(check, fractions=check.fractions[:1])):
+    for first, second in cells_of(replace(check.pairs, fractions=check.fractions[:1])):
         assert second is not None, "a gap needs two arms"
         gaps, numbers, missing = [], {}, []
         for fraction in sorted(check.fractions):

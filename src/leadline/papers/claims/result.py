@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from leadline.papers.claims.schema import Family, Setting
 from leadline.report.compare.evidence import Evidence
+from leadline.report.compare.setting import Family, Setting
 from leadline.stats import Flag, Interval
 
 

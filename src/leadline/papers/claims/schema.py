@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal, TypeVar
 
 from leadline.errors import UserError, nearest
+from leadline.report.compare.setting import Family, Pairing, Pairs, Setting
 
 Read = TypeVar("Read")
 
@@ -97,49 +98,6 @@ CriterionName = Literal[
     "not_checkable",
 ]
 FindingName = Literal["heuristic", "implied_cells", "chosen_settings", "frozen"]
-# Whose runs share seeds or subsamples by design: then a paired test is the better one.
-Pairing = Literal["none", "own", "all"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What the claims as a whole declare: margin, levels, and facts about the models.
-
-    `classes` is the number of reported classes of a dataset, by which a constant prediction is
-    told; `deterministic` models have no luck of their own; `selected_on` names the set on which
-    the paper chose a model's epoch.
-    """
-
-    alpha: float = 0.05
-    margin: float = 0.01
-    better: Mapping[str, str] = field(default_factory=dict)
-    classes: Mapping[str, int] = field(default_factory=dict)
-    deterministic: tuple[str, ...] = ()
-    selected_on: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
-    """Pairs of cells: every dataset, share of the labels and metric that is listed.
-
-    `a` and `b` are written model/arm; `artefact` picks the paper's runs, ours have none.
-    """
-
-    artefact: str
-    a: str
-    b: str = ""
-    datasets: list[str] = field(default_factory=list)
-    fractions: list[float] = field(default_factory=lambda: [1.0])
-    metrics: list[str] = field(default_factory=lambda: ["accuracy", "macro_f1"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Tests that are corrected together, declared before they are looked at."""
-
-    why: str
-    pairing: Pairing = "none"
-    members: list[Pairs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +146,18 @@ class Check:
     pairing: Pairing = "none"
     equivalence: bool = False
     reason: str = ""
+
+    @property
+    def pairs(self) -> Pairs:
+        """Give the pairs of cells that it lists."""
+        return Pairs(
+            artefact=self.artefact,
+            a=self.a,
+            b=self.b,
+            datasets=self.datasets,
+            fractions=self.fractions,
+            metrics=self.metrics,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

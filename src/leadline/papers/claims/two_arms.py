@@ -20,7 +20,7 @@ PAIRED = ("paired_t", "paired_t_holm", "tost_paired")
 
 def compare_arms(context: Context, check: Check) -> Iterator[Part]:
     """Evaluate the criteria on the difference of two arms, cell by cell."""
-    for a, b in cells_of(check):
+    for a, b in cells_of(check.pairs):
         assert b is not None, f"{check.criterion} needs two arms"
         label = f"{a.where} {a.metric}, {_pair(a, b)}"
         label += ", order" if check.criterion == "order" else ""

@@ -9,9 +9,10 @@ import numpy as np
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.papers.claims.schema import Discrepancy, Quantity, Setting, Worth
+from leadline.papers.claims.schema import Discrepancy, Quantity, Worth
 from leadline.report.compare.caveats import SEED, collapsed, reused
 from leadline.report.compare.evidence import Cell, Evidence, Floats, Side
+from leadline.report.compare.setting import Setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from leadline import stats
-from leadline.papers.claims.schema import Setting
 from leadline.report.compare.evidence import Difference, Evidence, Floats, Side
 from leadline.report.compare.printed import stand_in
+from leadline.report.compare.setting import Setting
 from leadline.report.frame import COLLAPSED, SELECTED
 from leadline.stats import Flag
 

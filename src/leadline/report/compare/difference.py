@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from leadline import stats
-from leadline.papers.claims.schema import Setting
 from leadline.report.compare.caveats import (
     SEED,
     collapsed,
@@ -24,6 +23,7 @@ from leadline.report.compare.caveats import (
 )
 from leadline.report.compare.evidence import FINEST_MARKER, Difference, Evidence, Floats, Side
 from leadline.report.compare.printed import from_printed_p, from_summaries, stand_in
+from leadline.report.compare.setting import Setting
 from leadline.stats import Arm, Flag, Interval
 
 Marks = tuple[Floats | None, Floats | None]

@@ -7,9 +7,9 @@ from itertools import product
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.papers.claims.schema import Check, Family, Pairing, Pairs, Setting
 from leadline.report.compare.difference import difference
 from leadline.report.compare.evidence import Cell, Difference, Evidence, PValue
+from leadline.report.compare.setting import Family, Pairing, Pairs, Setting
 from leadline.stats import Flag
 
 Pair = tuple[Cell, Cell]
@@ -18,7 +18,7 @@ CORRECTED = ("student", "welch", "paired_t")
 NOT_DONE = PValue(1.0, 1.0, 1.0)
 
 
-def cells_of(pairs: Pairs | Check) -> Iterator[tuple[Cell, Cell | None]]:
+def cells_of(pairs: Pairs) -> Iterator[tuple[Cell, Cell | None]]:
     """Give every pair of cells that is listed; the second is None where there is no `b`."""
     for dataset, fraction, metric in product(pairs.datasets, pairs.fractions, pairs.metrics):
         a = _cell(pairs.a, dataset, fraction, metric, pairs.artefact)

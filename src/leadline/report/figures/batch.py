@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 
-from leadline.papers.claims import Evidence
+from leadline.report.compare.evidence import Evidence
 from leadline.report.figures.drawing import Drawing
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, key, mean

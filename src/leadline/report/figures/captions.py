@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from leadline.papers.claims import Cell
+from leadline.report.compare.evidence import Cell
 from leadline.report.figures.groups import Group
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import one_line, word

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.forest import Column, Difference, draw
 from leadline.report.figures.panels import require
 from leadline.report.figures.style import WIDE
-from leadline.report.forest import Column, Difference, draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from leadline.papers.claims import Cell, Evidence
+from leadline.report.compare.evidence import Cell, Evidence
 from leadline.report.figures.drawing import Drawing, blank, settle
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean

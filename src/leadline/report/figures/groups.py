@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.papers.claims import Cell, Evidence, Setting, Side, load_claims
 from leadline.report.compare.caveats import SEED, collapsed
-from leadline.report.compare.evidence import FINEST_MARKER
+from leadline.report.compare.evidence import FINEST_MARKER, Cell, Evidence, Side
 from leadline.report.compare.printed import stand_in
+from leadline.report.compare.setting import Setting
 from leadline.report.figures.style import PUBLISHED, look, one_line, percent
 from leadline.stats import Flag, Interval
 
@@ -131,7 +131,7 @@ def gather(
 
     Cells whose arm ends in `PUBLISHED` are looked up in `beside`.
     """
-    evidence, facts = as_evidence(source), setting or load_claims().setting
+    evidence, facts = as_evidence(source), setting or Setting()
     wanted = list(cells)
     found = {cell: _found(evidence, beside, cell, facts) for cell in wanted}
     known = {cell: group for cell, group in found.items() if group is not None}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from leadline.papers.claims import Cell, Evidence, Setting, load_claims
-from leadline.papers.claims.schema import Family
+from leadline.report.compare.evidence import Cell, Evidence
+from leadline.report.compare.setting import Family, Setting
 from leadline.report.figures.captions import caption, describe
 from leadline.report.figures.drawing import Drawing
 from leadline.report.figures.groups import Group, as_evidence, cell_of, gather, places
@@ -72,7 +72,7 @@ def plan(
     Tests are those given, else Welch's of every arm against the first, corrected within each of
     the families; `beside` holds the paper's numbers, to be drawn next to ours.
     """
-    evidence, facts = as_evidence(source), setting or load_claims().setting
+    evidence, facts = as_evidence(source), setting or Setting()
     datasets, arms, shares = places(evidence, datasets, arms, metrics, fractions)
     series = [each for arm in arms for each in ((arm, arm + PUBLISHED) if beside else (arm,))]
     cells = [

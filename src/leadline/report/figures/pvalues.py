@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from leadline.papers.claims import Cell, Evidence, PValue, Setting, adjusted, members
-from leadline.papers.claims.schema import Family, Pairs
+from leadline.report.compare.evidence import Cell, Evidence, PValue
+from leadline.report.compare.families import adjusted, members
+from leadline.report.compare.setting import Family, Pairs, Setting
 
 TEST = "welch_holm"
 
