@@ -5,7 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from leadline.report import headline
+from leadline.report.write import headline
 
 RUNS, REPORT = Path("demo/runs"), Path("demo/report")
 

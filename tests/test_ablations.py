@@ -31,7 +31,9 @@ TEN_SEEDS = {0, 1000, 2000, 3000, 4000, 5000, 10000, 2021, 2022, 2023}
 def own_words(request):
     from leadline.studies import schema
 
-    embedded = schema.Path(schema.__file__).parents[1] / "embedded" / "pbmc68k_reduced.h5ad"
+    embedded = (
+        schema.Path(schema.__file__).parents[1] / "data/datasets/embedded" / "pbmc68k_reduced.h5ad"
+    )
     return [f"data.path={embedded}", "data.label=bulk_labels"]
 
 

@@ -22,10 +22,11 @@ from cells_files import (
     write_h5ad,
     zscores,
 )
-from leadline.data.cells import Scale, matrix_blocks, read_cells
+from leadline.data.cells import Scale, read_cells
 from leadline.data.cells import matrix_blocks as stored
 from leadline.data.cells.genes import kind_of_genes, match_keys
 from leadline.data.cells.obs import ids_of
+from leadline.data.cells.read import read_matrix_blocks
 
 
 @settings(max_examples=15, deadline=None)
@@ -56,7 +57,7 @@ def test_dense_csr_and_csc_are_the_same_cells(
             assert cells.matrix_CG.dtype == np.float32
             assert cells.matrix_CG.indices.dtype == cells.matrix_CG.indptr.dtype == np.int32
             prints.add(cells.fingerprint())
-            blocks = list(matrix_blocks(path, rows=3))
+            blocks = list(read_matrix_blocks(path, rows=3))
             assert all(block.shape[0] == 3 for block in blocks[:-1])
             np.testing.assert_array_equal(sparse.vstack(blocks).toarray(), counts_CG)
     assert len(prints) == 1
@@ -137,7 +138,7 @@ def test_layers_and_raw_with_genes_of_its_own(tmp_path: Path) -> None:
     counts = read_cells(path, name="mine", layer="counts")
     assert (counts.scale, counts.genes[0]) == (Scale.COUNTS, "GENE0")
     assert ("X", Scale.ZSCORED) in counts.other_layers
-    np.testing.assert_array_equal(next(matrix_blocks(path, "counts")).toarray(), counts_CG)
+    np.testing.assert_array_equal(next(read_matrix_blocks(path, "counts")).toarray(), counts_CG)
 
 
 def test_a_layer_called_raw_needs_no_raw(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from cells_files import (
     write_tenx_h5,
     zscores,
 )
-from leadline.data.cells import Scale, matrix_blocks, read_cells, require_scale
+from leadline.data.cells import Scale, read_cells, require_scale
+from leadline.data.cells.read import read_matrix_blocks
 from leadline.errors import UserError
 
 
@@ -111,9 +112,9 @@ def test_require_scale_names_the_layer_that_will_do(tmp_path: Path) -> None:
 
 def test_blocks_refuse_what_the_reader_refuses(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        next(matrix_blocks(tmp_path / "none.h5ad"))
+        next(read_matrix_blocks(tmp_path / "none.h5ad"))
     with pytest.raises(UserError, match="without matrix.mtx"):
-        next(matrix_blocks(tmp_path))
+        next(read_matrix_blocks(tmp_path))
 
 
 def _run_python(remedy: str) -> None:

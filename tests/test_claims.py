@@ -34,7 +34,7 @@ from leadline.report.frame import COLUMNS
 
 FILE = claims.load_claims()
 DISCREPANCIES = claims.load_discrepancies()
-EVIDENCE = Evidence.of(boiarsky.runs(), boiarsky.tables())
+EVIDENCE = Evidence.of(boiarsky.runs(), boiarsky.aggregates())
 RESULTS = {r.id: r for r in claims.evaluate(EVIDENCE, FILE, DISCREPANCIES)}
 
 
@@ -456,7 +456,7 @@ def test_bounds_of_welch_hold_where_the_runs_are_known():
 def test_order_of_rows_and_names_of_seeds_do_not_move_a_verdict():
     runs = boiarsky.runs().sample(frac=1, random_state=4)
     runs["seed"] = runs["seed"].map(lambda seed: seed if pd.isna(seed) else 7 * seed + 3)
-    moved = claims.evaluate(Evidence.of(runs, boiarsky.tables()), FILE)
+    moved = claims.evaluate(Evidence.of(runs, boiarsky.aggregates()), FILE)
     assert {r.id: r.verdict for r in moved} == {r.id: r.verdict for r in RESULTS.values()}
     for result in moved:
         expected = RESULTS[result.id]
@@ -471,10 +471,10 @@ def test_a_frame_may_come_from_a_file(tmp_path):
 
 
 def test_evaluation_leaves_the_frames_alone():
-    runs, tables = boiarsky.runs(), boiarsky.tables()
+    runs, tables = boiarsky.runs(), boiarsky.aggregates()
     claims.evaluate(Evidence.of(runs, tables), FILE)
     pd.testing.assert_frame_equal(runs, boiarsky.runs())
-    pd.testing.assert_frame_equal(tables, boiarsky.tables())
+    pd.testing.assert_frame_equal(tables, boiarsky.aggregates())
 
 
 # --- the data files ---------------------------------------------------------------------------

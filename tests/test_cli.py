@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from leadline import __version__, cli
+from leadline.cli.parser import COMMANDS
 
 HEAVY = ("torch", "sklearn", "anndata", "h5py", "hydra", "pandas", "scipy", "numpy", "rich")
 
@@ -33,7 +34,7 @@ def test_a_misspelt_setting_is_found_before_anything_heavy_is_loaded():
     assert modules_after("run", "modl=logreg").isdisjoint({"torch", "sklearn", "anndata", "scipy"})
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)])
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_fits_one_screen_and_ends_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from leadline.report import study_figures, write_report
+from leadline.report import study_figures
 from leadline.report.baseline import judge, places, runs_to_tell
 from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import comparisons
 from leadline.report.study import gather
+from leadline.report.write import write_report
 from records import write_manifest, write_run
 
 MODELS = {"scbert_pretrained": "scbert", "scgpt_pretrained": "scgpt"}

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from leadline import stats
+from leadline.cli.parser import add_reproduce
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims, reproduce
 from leadline.papers import page as verdict_page
@@ -25,7 +26,7 @@ from leadline.report.figures import marks, style
 from leadline.report.frame import COLUMNS
 
 RUNS = boiarsky.runs()
-EVIDENCE = claims.Evidence.of(RUNS, boiarsky.tables())
+EVIDENCE = claims.Evidence.of(RUNS, boiarsky.aggregates())
 FILE = claims.load_claims()
 
 
@@ -270,7 +271,7 @@ def test_texts_lie_inside_their_figure(drawings):
 
 def test_reproduce_writes_figures_and_a_page_that_needs_nothing(tmp_path, capsys):
     parser = argparse.ArgumentParser()
-    reproduce.add_arguments(parser)
+    add_reproduce(parser)
     out = tmp_path / "out"
     assert reproduce.reproduce(parser.parse_args(["--out", str(out)])) == 0
     names = ("forest", "figure2", "figure3", "table2", "figure_s6")
@@ -298,6 +299,7 @@ def test_reproduce_writes_figures_and_a_page_that_needs_nothing(tmp_path, capsys
 def test_without_out_nothing_is_drawn_and_pyplot_is_never_needed():
     program = (
         "import sys; from leadline.papers import reproduce\n"
+        "from leadline.cli.parser import add_reproduce\n"
         "reproduce.judge('published')\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from leadline.report import figures\n"

@@ -9,6 +9,7 @@ import pytest
 
 from leadline import cli
 from leadline.errors import UserError
+from leadline.report.frame import frame as tidy
 from leadline.runs import record, records
 from leadline.runs.tracking.wandb import import_runs, offline
 from leadline.runs.tracking.wandb.import_runs import Choice, curve, fields, flat, import_run, pairs
@@ -100,7 +101,7 @@ def test_offline_folders_become_records_once(theirs, tmp_path, capsys):
 
 def test_records_imported_get_statistics(theirs, tmp_path, capsys):
     imported(theirs, tmp_path, capsys)
-    frame = records.frame(records.read_done(tmp_path / "runs"))
+    frame = tidy(records.read_done(tmp_path / "runs"))
     means = frame[frame.metric == "accuracy"].groupby("arm").value.mean()
     assert np.allclose(means, [0.93, 0.86])
     (folder,) = (tmp_path / "runs").glob("wandb-big1-*")

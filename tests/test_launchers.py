@@ -19,7 +19,7 @@ from leadline import config, locks, processes
 from leadline.config.compose import shipped
 from leadline.errors import UserError
 from leadline.runs import run
-from leadline.studies.launchers import Ending, Outcome, Task, choose
+from leadline.studies.launchers import Ending, Outcome, Task, build, choose
 from leadline.studies.launchers import execute as executing
 from leadline.studies.launchers.base import outcome_line, read_outcome, read_task, task_line
 from leadline.studies.launchers.processes import Processes, Worker, shares_of_gpus
@@ -27,7 +27,7 @@ from leadline.studies.launchers.processes import Processes, Worker, shares_of_gp
 
 def joblib(*words):
     chosen, _ = choose(["hydra/launcher=joblib", *(f"hydra.launcher.{word}" for word in words)])
-    return choose(chosen)
+    return build(chosen)
 
 
 def a_task(run_id="x", runs_dir="/nowhere", words=()):
@@ -83,14 +83,14 @@ def test_the_shipped_file_of_a_launcher_shows_every_setting_with_its_default(nam
 def test_a_launcher_without_its_extra_says_what_to_install(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match='pip install "leadline\\[(ray|slurm)\\]"'):
-        choose(choose([f"hydra/launcher={name}"])[0])
+        build(choose([f"hydra/launcher={name}"])[0])
 
 
 def test_slurm_without_slurm_says_where_to_call_it(monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="got none on this machine; call it on a login node"):
-        choose(choose(["hydra/launcher=submitit_slurm"])[0])
+        build(choose(["hydra/launcher=submitit_slurm"])[0])
 
 
 # In this process ---------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_slurm_without_slurm_says_where_to_call_it(monkeypatch):
 def test_basic_computes_here_and_tells_what_became_of_each(tmp_path):
     good, other = tasks(tmp_path, seeds=(1, 2))
     wrong = a_task("wrong", tmp_path, ["model=logrg"])
-    with choose(choose([])[0]) as launcher, lock_held(other):
+    with build(choose([])[0]) as launcher, lock_held(other):
         told = {o.run_id: o for o in launcher.run([good, wrong, other], threading.Event())}
     assert is_done(good) and told[good.run_id] == Outcome(run_id=good.run_id, state=Ending.DONE)
     assert told["wrong"].state is Ending.FAILED and not told["wrong"].transient
@@ -130,7 +130,7 @@ def test_a_stop_preempts_the_run_in_hand_and_nothing_new_begins(tmp_path, monkey
     stop = threading.Event()
     monkeypatch.setattr(run, "run", patiently(stop.set))
     before = signal.getsignal(signal.SIGTERM)
-    with choose(choose([])[0]) as launcher:
+    with build(choose([])[0]) as launcher:
         told = list(launcher.run(tasks(tmp_path), stop))
     assert [outcome.state for outcome in told] == [Ending.PREEMPTED]
     assert signal.getsignal(signal.SIGTERM) == before
@@ -139,7 +139,7 @@ def test_a_stop_preempts_the_run_in_hand_and_nothing_new_begins(tmp_path, monkey
 def test_sigterm_during_a_run_stops_the_whole_sweep(tmp_path, monkeypatch):
     stop = threading.Event()
     monkeypatch.setattr(run, "run", patiently(lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    with choose(choose([])[0]) as launcher:
+    with build(choose([])[0]) as launcher:
         told = list(launcher.run(tasks(tmp_path), stop))
     assert [outcome.state for outcome in told] == [Ending.PREEMPTED] and stop.is_set()
 
@@ -152,7 +152,7 @@ def test_a_sweeper_that_answers_sigterm_hears_it(tmp_path, monkeypatch, within):
     monkeypatch.setattr(run, "run", compute if within else lambda config: outside(signal.SIGTERM))
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:
-        with choose(choose([])[0]) as launcher:
+        with build(choose([])[0]) as launcher:
             told = list(launcher.run(tasks(tmp_path), threading.Event()))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -186,7 +186,7 @@ def test_a_run_of_the_baseline_in_a_warm_worker_never_imports_torch(tmp_path):
     line = task_line(task(tmp_path, "model=logreg", "model.C=0.1", "data.fraction=0.2"))
     code = (
         "import sys; from leadline.studies.launchers.execute import execute;"
-        "from leadline.studies.launchers.base__launchers_wire import read_task;"
+        "from leadline.studies.launchers.base import read_task;"
         f"outcome = execute(read_task({line!r}));"
         "print(outcome.state, 'torch' in sys.modules)"
     )
@@ -200,7 +200,7 @@ def test_a_run_of_the_baseline_in_a_warm_worker_never_imports_torch(tmp_path):
 def test_processes_make_the_same_records_to_the_last_bit(tmp_path):
     here = [*tasks(tmp_path / "here", "majority"), *tasks(tmp_path / "here", "knn_pca", (1,))]
     there = [*tasks(tmp_path / "there", "majority"), *tasks(tmp_path / "there", "knn_pca", (1,))]
-    with choose(choose([])[0]) as launcher:
+    with build(choose([])[0]) as launcher:
         list(launcher.run(here, threading.Event()))
     with joblib("n_jobs=2") as launcher:
         # Two batches: the workers of the first do the second.
@@ -263,7 +263,7 @@ def test_jobs_on_this_machine_do_several_runs_each_and_a_killed_one_is_left(tmp_
     words = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=1"]
     words.append("hydra.launcher.runs_per_job=2")
     good, broken = tasks(tmp_path, seeds=(1, 2)), a_task("broken", tmp_path, ["model=logrg"])
-    with choose(choose(words)[0]) as launcher:
+    with build(choose(words)[0]) as launcher:
         told = {o.run_id: o for o in launcher.run([*good, broken], threading.Event())}
     assert all(told[task.run_id].state is Ending.DONE and is_done(task) for task in good)
     assert told["broken"].message.endswith("did you mean logreg?") and not told["broken"].transient
@@ -281,7 +281,7 @@ def test_a_stop_reaches_the_jobs_on_this_machine(tmp_path):
         stop.set()
 
     threading.Thread(target=stop_when_at_work, daemon=True).start()
-    with choose(choose(["hydra/launcher=submitit_local"])[0]) as launcher:
+    with build(choose(["hydra/launcher=submitit_local"])[0]) as launcher:
         told = list(launcher.run([long], stop))
     assert [outcome.state for outcome in told] == [Ending.PREEMPTED]
     assert not (long.folder / locks.NAME).exists()
@@ -298,7 +298,7 @@ def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path
         ]
         for place in ("here", "there")
     )
-    for launcher, some in ((choose(choose([])[0]), here), (joblib("n_jobs=2", "threads=1"), there)):
+    for launcher, some in ((build(choose([])[0]), here), (joblib("n_jobs=2", "threads=1"), there)):
         with launcher:
             told = list(launcher.run(some, threading.Event()))
         assert [outcome.state for outcome in told] == 3 * [Ending.DONE], told
@@ -308,7 +308,7 @@ def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path
 SWEEP = """
 import sys, threading
 from leadline.studies.launchers import build, choose
-from leadline.studies.launchers.base__launchers_wire import read_task
+from leadline.studies.launchers.base import read_task
 
 def feed():
     yield read_task(sys.stdin.buffer.readline())

@@ -9,6 +9,7 @@ import pytest
 
 from leadline import cli
 from leadline.cli.completion import words_of
+from leadline.cli.parser import COMMANDS, parser
 from leadline.cli.terminal import aligned
 from leadline.config.compose import options
 from leadline.runs import record
@@ -222,8 +223,8 @@ def test_bash_completes(typed, word, breaks, expected, tmp_path, capsys):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_command_and_option_is_in_the_script(shell, capsys):
     script = call(capsys, "completion", shell).out
-    words = words_of(cli.parser())
-    assert set(words) == set(cli.COMMANDS)
+    words = words_of(parser())
+    assert set(words) == set(COMMANDS)
     for name, what in words.items():
         assert name in script
         for flag in what.flags:

@@ -18,8 +18,8 @@ from leadline.config import LogregConfig
 from leadline.config.compose import compose
 from leadline.data.cells import Scale
 from leadline.errors import UserError
-from leadline.models import registry
-from leadline.models.logreg import solvers
+from leadline.models import build
+from leadline.models.logreg import gpu
 from leadline.models.logreg.cache import Cache
 from leadline.models.logreg.cross_validation import Choice
 from leadline.models.logreg.l1.fista import fit_batch
@@ -38,7 +38,7 @@ def halves(**changes):
 
 
 def fitted(train, seed=1, cache=None, threads=1, **changes):
-    model = registry(config(**changes), seed=seed, cache=cache, threads=threads)
+    model = build(config(**changes), seed=seed, cache=cache, threads=threads)
     return model, model.fit(train, None)
 
 
@@ -354,8 +354,8 @@ def test_a_batch_on_a_device_finds_the_same_optimum(monkeypatch):
     train, test = halves(sizes=(40, 40, 40), signal=1.6)
     settings = {"grid": [0.01, 0.1, 1.0, 10.0], "tolerance": 1e-7}
     plain, fit = fitted(train, **settings)
-    monkeypatch.setattr("leadline.models.logreg.solvers.fit_batch", on_cpu)
-    model = registry(config(**settings), seed=1, device="a gpu")
+    monkeypatch.setattr("leadline.models.logreg.gpu.fit_batch", on_cpu)
+    model = build(config(**settings), seed=1, device="a gpu")
     found = model.fit(train, None)
     ours, theirs = (one.facts["cross_validation"] for one in (fit, found))
     assert theirs["accuracy"] == pytest.approx(ours["accuracy"]) and all(theirs["converged"])
@@ -374,7 +374,7 @@ def test_the_batch_agrees_with_the_path_fold_by_fold(n_classes, class_weight):
     matrix, labels = train.lognorm(), train.labels_C
     folds = [np.arange(0, len(train), 2), np.arange(5, len(train))]
     chosen = config(class_weight=class_weight, tolerance=1e-8)
-    batched = solvers.solve_folds(
+    batched = gpu.solve_folds(
         matrix, labels, [0.01, 0.1, 1.0, 10.0], folds, chosen, threads=1, device="cpu"
     )
     for fold, fit in zip(folds, batched, strict=True):
@@ -389,9 +389,9 @@ def test_the_batch_agrees_with_the_path_fold_by_fold(n_classes, class_weight):
 
 def test_what_the_batch_leaves_open_is_done_by_the_path(monkeypatch):
     train, _ = halves(sizes=(40, 40, 40), signal=1.6)
-    monkeypatch.setattr(solvers, "STEPS", 1)
+    monkeypatch.setattr(gpu, "STEPS", 1)
     data = (train.lognorm(), train.labels_C, [0.1, 1.0], [np.arange(len(train))], config())
-    (fit,) = solvers.solve_folds(*data, threads=1, device="cpu")
+    (fit,) = gpu.solve_folds(*data, threads=1, device="cpu")
     assert fit.converged_RJ.all()
 
 

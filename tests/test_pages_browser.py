@@ -9,8 +9,9 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from browser import Browser, executable
+from leadline.cli.parser import add_reproduce
 from leadline.papers import reproduce
-from leadline.report import write_report
+from leadline.report.write import write_report
 from records import write_manifest, write_pretraining, write_run
 
 pytestmark = [
@@ -34,7 +35,7 @@ def pages(tmp_path_factory):
     real_study(real)
     made_up_study(made)
     parser = argparse.ArgumentParser()
-    reproduce.add_arguments(parser)
+    add_reproduce(parser)
     reproduce.reproduce(parser.parse_args(["--out", str(top / "reproduce")]))
     return {
         "real": write_report(real, top / "real"),

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from leadline.cli import main
+from leadline.cli import MISTAKE, main
 from leadline.cli.plan import duration
 from leadline.studies.estimate import Basis, Estimator, Past, learn, probe, shape, work_of
 from leadline.studies.naming import Run, name_runs
@@ -142,3 +142,15 @@ def test_durations_are_written_with_the_precision_of_an_estimate():
 def test_a_price_below_nothing_is_refused(words, capsys):
     assert main(["plan", *words, "--price", "-1"]) == 2
     assert "--price must be 0 or more: got -1" in capsys.readouterr().err
+
+
+def test_what_the_paper_calls_nothing_is_refused(tmp_path, capsys):
+    content = """question: Is it refused?
+published: Tabel 2
+arms: {reference: {model: majority}, other: {model: nearest_centroid}}
+"""
+    (tmp_path / "small.yaml").write_text(content)
+    assert main(["plan", str(tmp_path / "small.yaml")]) == MISTAKE
+    told = capsys.readouterr().err
+    assert "published must name a table or figure" in told
+    assert "got 'Tabel 2'; did you mean Table 2?" in told

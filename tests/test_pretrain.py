@@ -29,6 +29,7 @@ from leadline.models.scbert.pretraining import (
 )
 from leadline.models.scbert.tokens import N_TOKENS, tokenise
 from leadline.processes import Notice
+from leadline.report.frame import frame as tidy
 from leadline.runs import prepare, record, starting_weights
 from leadline.runs import records as results
 from leadline.runs.record import State
@@ -335,7 +336,7 @@ def test_a_run_leaves_a_record_with_floors_and_weights_in_every_layout(made):
 
 
 def test_its_numbers_stand_in_the_frame_beside_those_of_other_tasks(made):
-    frame = results.frame(results.read_done(made.parent))
+    frame = tidy(results.read_done(made.parent))
     row = frame[(frame.metric == "masking_accuracy") & (frame.split == "test")]
     assert row.arm.tolist() == ["mlp pretrain"]
     assert not (frame.metric == "accuracy").any()
@@ -346,7 +347,7 @@ def test_claims_about_masking_are_judged_by_such_records(made):
 
     facts = record.read_facts(made) | {"dataset": "panglao", "model": "scbert"}
     records = [facts | {"arm": "reference"}, facts | {"arm": "no_gene2vec"}]
-    evidence = claims.Evidence.of(results.frame(records))
+    evidence = claims.Evidence.of(tidy(records))
     judged = {found.id: found for found in claims.evaluate(evidence, claims.load_claims())}
     for name in ("C24", "C25", "C26"):
         assert judged[name].verdict is claims.Verdict.FAILS

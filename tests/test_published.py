@@ -19,7 +19,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def tables():
-    return boiarsky.tables()
+    return boiarsky.aggregates()
 
 
 def raw(name):

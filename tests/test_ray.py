@@ -16,7 +16,7 @@ from launching import is_done, tasks
 from leadline import locks
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies.launchers import Ending, Outcome, choose
+from leadline.studies.launchers import Ending, Outcome, build, choose
 from leadline.studies.launchers.base import read_outcome, task_line
 from leadline.studies.launchers.processes import Worker
 from leadline.studies.launchers.ray_cluster import Seat, judged
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 def ray_launcher(*words):
-    return choose(choose(["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)])[0])
+    return build(choose(["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)])[0])
 
 
 # Without Ray -------------------------------------------------------------------------------------

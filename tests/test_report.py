@@ -16,13 +16,15 @@ import scipy.stats
 
 from leadline import cli
 from leadline.errors import UserError
-from leadline.report import figure_data, study_figures, write_report
+from leadline.papers.boiarsky.reference import PublishedReference
+from leadline.report import figure_data, study_figures
 from leadline.report.answer import answer
 from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import comparisons, flags_of
 from leadline.report.figures.cost import spelled, ticks
 from leadline.report.study import gather
 from leadline.report.study_tables import differences_table, mcnemar_table
+from leadline.report.write import write_report
 from leadline.runs import record
 from leadline.runs import records as results
 from records import CLASSES, write_manifest, write_pretraining, write_run
@@ -40,6 +42,9 @@ def quick(request, monkeypatch):
     """Leave figures out where a test does not ask for them: each takes half a second."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(study_figures, "draw_all", lambda *_: ([], {}))
+
+
+PAPER = PublishedReference()
 
 
 class Text(HTMLParser):
@@ -91,7 +96,7 @@ def table_of(path):
 
 
 def page_of(runs, out, *names):
-    return Text(write_report(runs, out, names).read_text(encoding="utf-8"))
+    return Text(write_report(runs, out, names, reference=PAPER).read_text(encoding="utf-8"))
 
 
 # --- comparisons ------------------------------------------------------------------------------
@@ -453,7 +458,7 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
     write_manifest(tmp_path, "f", against, made, artefacts=["Figure 4", "Figure 5", "Table 1"],
                    published="Figure 2")  # fmt: skip
     (study,) = gather(tmp_path, [], 0.01)
-    drawn, skipped = study_figures.draw_all(study, comparisons(study), tmp_path, False)
+    drawn, skipped = study_figures.draw_all(study, comparisons(study), tmp_path, False, PAPER)
     assert not skipped
     by_name = {each.wide.name: each for each in drawn}
     assert set(by_name) == {
@@ -463,7 +468,7 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
     assert by_name["confusion"].fixed and not by_name["runs"].fixed
     assert "scBERT, published at 100 %" in by_name["few_shot"].wide.description
     assert by_name["figure4"].wide.title.startswith("Figure 4")
-    assert [table.name for table in study_figures.paper_tables(study)] == ["table1"]
+    assert [table.name for table in study_figures.paper_tables(study, PAPER)] == ["table1"]
     for each in drawn:
         assert each.narrow.figure.get_figwidth() < each.wide.figure.get_figwidth()
         assert len(each.wide.description) > 40
@@ -551,7 +556,7 @@ def test_records_are_json_that_others_can_read(tmp_path):
 def test_a_report_needs_neither_torch_nor_pyplot(tmp_path):
     write_run(tmp_path, accuracy=0.8)
     program = (
-        "import sys; from pathlib import Path; from leadline.report import write_report\n"
+        "import sys; from pathlib import Path; from leadline.report.write import write_report\n"
         f"write_report(Path({str(tmp_path)!r}), Path({str(tmp_path / 'out')!r}))\n"
         "heavy = 'torch sklearn anndata hydra h5py numba matplotlib.pyplot'.split()\n"
         "found = [m for m in heavy if m in sys.modules]\n"

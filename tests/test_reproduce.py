@@ -15,20 +15,21 @@ import pytest
 import scipy.stats
 
 from leadline import files as atomic
+from leadline.cli.parser import add_reproduce
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims, reproduce
 from leadline.report.compare.evidence import Cell
 from leadline.report.frame import COLUMNS
 from leadline.runs import record
 
-RUNS, TABLES = boiarsky.runs(), boiarsky.tables()
+RUNS, TABLES = boiarsky.runs(), boiarsky.aggregates()
 EVIDENCE = claims.Evidence.of(RUNS, TABLES)
 SETTING = claims.load_claims().setting
 
 
 def arguments(*words):
     parser = argparse.ArgumentParser()
-    reproduce.add_arguments(parser)
+    add_reproduce(parser)
     return parser.parse_args(words)
 
 
@@ -257,8 +258,9 @@ def test_mistakes_are_told(words, message, tmp_path):
 def test_it_is_fast_and_needs_no_heavy_library():
     program = (
         "import argparse, sys; from leadline.papers import reproduce\n"
+        "from leadline.cli.parser import add_reproduce\n"
         "light = [m for m in ('numpy', 'pandas', 'scipy') if m in sys.modules]\n"
-        "p = argparse.ArgumentParser(); reproduce.add_arguments(p)\n"
+        "p = argparse.ArgumentParser(); add_reproduce(p)\n"
         "reproduce.reproduce(p.parse_args(['--json']))\n"
         "heavy = 'torch sklearn anndata hydra h5py numba matplotlib leadline.data.cells'.split()\n"
         "found = light + [m for m in heavy if m in sys.modules]\n"

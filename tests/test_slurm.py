@@ -14,7 +14,7 @@ import pytest
 
 import slurm_here
 from launching import tasks
-from leadline import locks, processes
+from leadline import errors, locks, processes
 from leadline.errors import UserError
 from leadline.runs import record
 from leadline.studies.launchers import Ending, Outcome, Task, submitit_job
@@ -101,7 +101,7 @@ def test_a_preempted_job_asks_to_be_queued_again(number, asked, monkeypatch):
     monkeypatch.setattr(submitit_job, "execute", interrupted_by(number))
     with pytest.raises(SystemExit) as ended:
         submitit_job.perform((task_line(a_task()), task_line(a_task("y"))))
-    assert ended.value.code == processes.REQUEUE and asked().endswith("requeue 41\n")
+    assert ended.value.code == errors.REQUEUE and asked().endswith("requeue 41\n")
 
 
 def test_a_signal_between_two_runs_is_heard_too(asked, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_signal_between_two_runs_is_heard_too(asked, monkeypatch):
     monkeypatch.setattr(submitit_job, "execute", execute)
     with pytest.raises(SystemExit) as ended:
         submitit_job.perform((task_line(a_task()),))
-    assert ended.value.code == processes.REQUEUE and asked() == "requeue 41\n"
+    assert ended.value.code == errors.REQUEUE and asked() == "requeue 41\n"
 
 
 def test_a_cancelled_job_stays_cancelled(asked, tmp_path, monkeypatch):
@@ -129,13 +129,13 @@ def test_only_the_first_rank_asks(asked, monkeypatch):
         "SLURM_LOCALID": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    assert submitit_job.leave(warned=True) == processes.REQUEUE and asked() == ""
+    assert submitit_job.leave(warned=True) == errors.REQUEUE and asked() == ""
 
 
 def test_a_job_of_the_local_controller_ends_with_its_code(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert submitit_job.leave(warned=True) == submitit_job.LOCAL_REQUEUE
-    assert submitit_job.leave(warned=False) == processes.REQUEUE
+    assert submitit_job.leave(warned=False) == errors.REQUEUE
 
 
 def test_a_requeued_job_waits_for_the_lock_of_its_earlier_life(monkeypatch):

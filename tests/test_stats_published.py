@@ -10,7 +10,7 @@ from leadline import stats
 from leadline.papers import boiarsky
 
 RUNS = boiarsky.runs()
-TABLES = boiarsky.tables()
+TABLES = boiarsky.aggregates()
 with (
     files("leadline.papers.boiarsky")
     .joinpath("published_tables.csv")

@@ -156,7 +156,7 @@ def test_bad_arguments_are_named(tmp_path, write, wrong, message):
 
 
 def test_the_embedded_cells_are_counts_under_a_logarithm():
-    folder = resources.files("leadline") / "embedded"
+    folder = resources.files("leadline") / "data/datasets/embedded"
     with resources.as_file(folder / "pbmc68k_reduced.h5ad") as path:
         assert path.stat().st_size < 1_000_000
         cells = anndata.read_h5ad(path)

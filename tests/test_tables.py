@@ -25,7 +25,7 @@ from leadline.report.frame import COLUMNS
 from leadline.report.tables import Table
 
 FILE = claims.load_claims()
-EVIDENCE = claims.Evidence.of(boiarsky.runs(), boiarsky.tables())
+EVIDENCE = claims.Evidence.of(boiarsky.runs(), boiarsky.aggregates())
 PAPER = {table.name: table for table in paper_tables(EVIDENCE, FILE.setting)}
 OURS = {table.name: table for table in our_tables(EVIDENCE, FILE)}
 NASTY = (

@@ -74,7 +74,7 @@ ASK = """
 import sys
 import numpy as np
 from pathlib import Path
-from leadline.models.scbert.tokens__tokens import store
+from leadline.data import store
 
 def make():
     print("making", flush=True)
@@ -171,7 +171,8 @@ def test_an_error_of_the_disk_while_making_is_not_taken_for_one_of_the_store(tmp
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(store, "LEAST_VALUES", 1)
+    monkeypatch.setattr(tokens, "LEAST_VALUES", 1)
+    monkeypatch.setattr(scgpt, "LEAST_VALUES", 1)
 
 
 @pytest.mark.parametrize("total", ["measured", "reference"])
@@ -182,10 +183,10 @@ def test_kept_tokens_of_scbert_are_those_that_are_made(
     cells = small_cells()
     reference = cells.genes[::-1][:30] if shuffled else None
     plain = tokens.tokenise(cells, reference, total=total)
-    first = store.scbert_tokens(tmp_path, cells, reference, total=total)
+    first = tokens.scbert_tokens(tmp_path, cells, reference, total=total)
     monkeypatch.setattr(tokens, "tokenise", never)
     rows = np.array([3, 0, 7])
-    for found in (first, store.scbert_tokens(tmp_path, cells, reference, total=total)):
+    for found in (first, tokens.scbert_tokens(tmp_path, cells, reference, total=total)):
         assert (found.matrix_CL != plain.matrix_CL).nnz == 0
         assert np.array_equal(found.dense(rows), plain.dense(rows))
         assert np.array_equal(found.histograms(rows), plain.histograms(rows))
@@ -196,15 +197,15 @@ def test_kept_tokens_of_scbert_are_those_that_are_made(
 def test_kept_bins_of_scgpt_are_those_that_are_made(tmp_path, monkeypatch, everything_is_large):
     matrix = small_cells().matrix_CG
     plain = scgpt.bin_ranges(matrix, 11)
-    first = store.scgpt_ranges(tmp_path, matrix, 11)
+    first = scgpt.scgpt_ranges(tmp_path, matrix, 11)
     monkeypatch.setattr(scgpt, "bin_ranges", never)
-    for found in (first, store.scgpt_ranges(tmp_path, matrix, 11)):
+    for found in (first, scgpt.scgpt_ranges(tmp_path, matrix, 11)):
         assert all(np.array_equal(a, b) for a, b in zip(plain, found, strict=True))
 
 
 def test_whatever_decides_the_tokens_decides_where_they_are_kept(tmp_path, everything_is_large):
     cells = small_cells()
-    store.scbert_tokens(tmp_path, cells)
+    tokens.scbert_tokens(tmp_path, cells)
     others = [
         (small_cells(seed=1), None, "measured"),
         (small_cells(genes=np.array([f"H{i}" for i in range(40)])), None, "measured"),
@@ -215,11 +216,11 @@ def test_whatever_decides_the_tokens_decides_where_they_are_kept(tmp_path, every
         (cells, None, "reference"),
     ]
     for other, reference, total in others:
-        store.scbert_tokens(tmp_path, other, reference, total=total)
+        tokens.scbert_tokens(tmp_path, other, reference, total=total)
     assert len(list(tmp_path.iterdir())) == 1 + len(others)
 
 
 def test_small_data_is_not_kept(tmp_path):
-    store.scbert_tokens(tmp_path, small_cells())
-    store.scgpt_ranges(tmp_path, small_cells().matrix_CG, 11)
+    tokens.scbert_tokens(tmp_path, small_cells())
+    scgpt.scgpt_ranges(tmp_path, small_cells().matrix_CG, 11)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from killing import Killed, die_before
-from leadline import cli, processes, training
+from leadline import cli, errors, processes, training
 from leadline.config.compose import compose
 from leadline.processes import Notice, Preempted
 from leadline.runs import record
@@ -181,7 +181,7 @@ def test_sigterm_ends_with_the_code_that_schedulers_requeue_on(tmp_path, capsys)
             return take(self, *arguments)
 
         patched.setattr(Stepper, "take", signalled)
-        assert cli.main(words) == cli.REQUEUE == processes.REQUEUE == 75
+        assert cli.main(words) == cli.REQUEUE == errors.REQUEUE == 75
     (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("mlp"))
     assert record.state(folder) is State.INTERRUPTED
     assert "the same command goes on" in (folder / "log.txt").read_text()
@@ -235,7 +235,7 @@ def test_ten_signals_at_random_moments(number, tmp_path):
                 process.stderr.read()
                 code = process.wait()
                 hits += code != 0
-            assert code in (-signal.SIGKILL, processes.REQUEUE, 0)
+            assert code in (-signal.SIGKILL, errors.REQUEUE, 0)
         for folder in (tmp_path / "b").glob("mlp*"):
             if record.state(folder) is State.DONE:
                 same(folder, undisturbed)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Exit codes: good, a run failed, the user's mistake, stopped and can go on (as schedulers know it).
+GOOD, FAILED, MISTAKE, REQUEUE = 0, 1, 2, 75
+
 
 class UserError(Exception):
     """A user's input breaks a rule; the command line prints it as one line and exits with 2.

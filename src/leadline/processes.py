@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 # sysexits.h calls it EX_TEMPFAIL; SLURM's --requeue scripts and most schedulers can test for it.
-REQUEUE = 75
 
 
 class Preempted(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import signal
 import sys
@@ -15,8 +16,7 @@ from types import FrameType
 from leadline.cli.live_table import live
 from leadline.cli.sweep_summary import conclude
 from leadline.config import LauncherConfig, compose
-from leadline.errors import UserError, nearest
-from leadline.processes import REQUEUE
+from leadline.errors import REQUEUE, UserError, nearest
 from leadline.progress import say
 from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
@@ -104,7 +104,7 @@ def make(
 def show_page(plan: Plan, runs_dir: Path) -> None:
     """Write the study's report beside its runs; print its answer and where the page lies."""
     from leadline.papers.boiarsky.reference import PublishedReference
-    from leadline.report import headline, write_report
+    from leadline.report.write import headline, write_report
 
     try:
         page = write_report(
@@ -171,3 +171,8 @@ def heeding() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Make the runs."""
+    return ablate(chosen.name, chosen.overrides, watched=chosen.watch)

@@ -5,6 +5,7 @@ Shapes: C cells that both runs reported on.
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -164,3 +165,12 @@ def exchanges(both: Paired) -> list[str]:
         f"{len(differ):,} cells are called differently, most often:",
         *aligned([("cells", "truth", "A says", "B says"), *rows], "  "),
     ]
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Print the differences."""
+    from leadline.runs.records import find_run
+
+    folders = (find_run(text, chosen.runs) for text in (chosen.first, chosen.second))
+    print("\n".join(compared(*folders)))
+    return 0

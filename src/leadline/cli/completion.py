@@ -139,3 +139,9 @@ def fish(commands: Mapping[str, Words]) -> str:
 def quoted(words: list[str]) -> str:
     """Quote words as one."""
     return '"' + " ".join(words) + '"'
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Print the script."""
+    print(script(chosen.shell, chosen.top), end="")
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -24,7 +25,7 @@ from leadline.data.datasets.published import (
     git_blob,
 )
 from leadline.data.splits.split import make_split
-from leadline.errors import UserError, nearest
+from leadline.errors import FAILED, GOOD, UserError, nearest
 from leadline.runs.provenance import PACKAGES, version
 
 # Labels and values of larger files are not looked at: Panglao alone would take 10 GiB.
@@ -219,3 +220,8 @@ def of_file(path: Path) -> list[Finding]:
         return [Finding(True, f"{path}: {line}") for line in describe_file(path)]
     except UserError as error:
         return [Finding(False, f"{path}: {error}")]
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Check the installation, datasets or files."""
+    return GOOD if examine(chosen.names) else FAILED

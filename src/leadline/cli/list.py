@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,9 @@ def of_run(folder: Path) -> tuple[str, str, str, str]:
 
 
 LISTS = {"models": models, "datasets": datasets, "studies": questions, "runs": runs}
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Print the names."""
+    print("\n".join(listed(chosen.topic, chosen.runs)))
+    return 0

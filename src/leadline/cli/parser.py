@@ -1,14 +1,51 @@
-"""`leadline predict`."""
+"""Every command with its options, declared without importing what computes."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from leadline.errors import UserError, nearest
+from leadline import __version__
 
-SUMMARY = "name the types of new cells with a finished run"
-HELP = """\
+RUN_HELP = """\
+settings are Hydra overrides; the most used are
+  model=logreg|scbert|scgpt|mlp|knn_pca|nearest_centroid|majority|stratified|embedding
+  data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
+  data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
+  data.fraction=0.1     share of the training cells whose labels may be used
+  task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
+  protocol=corrected|paper_code|paper_prose
+  seed=1  runs_dir=runs  train.threads=0  tracker=none|csv|tensorboard|wandb
+docs/protocols.md describes every switch, conf/ holds every default.
+
+The last line of stdout is the path of the record. A run that is done is not repeated.
+
+example: leadline run model=logreg data=pbmc68k_reduced seed=1
+"""
+DOCTOR_HELP = """\
+Without names: this installation and this machine. With the name of a dataset of the paper: which
+files it needs, where users get them, and whether those that are there are the right ones. With a
+file: what leadline finds in it. Exit code 0 if everything named can be used, else 1.
+
+example: leadline doctor zheng68k
+"""
+REPORT_HELP = """\
+Without names: every study that was run into --runs, and the runs of no study. Written into --out:
+index.html (opens from disk, needs no network), report.md for pull requests, tables/ as CSV,
+Markdown and LaTeX, figures/ as PDF and SVG. docs/report.md tells how to read them.
+The last line of stdout is the path of the page.
+
+example: leadline report --runs runs --out report
+"""
+REPRODUCE_HELP = """\
+Verdicts: holds; fails; fragile (holds under the paper's own criterion, fails under at least one
+better test, which is named); not_run (no numbers to decide it). --source published recomputes
+everything from the numbers that the paper and its notebooks print; --source runs judges the same
+claims by your own records. docs/claims.md tells how verdicts come about.
+
+example: leadline reproduce --source published
+"""
+PREDICT_HELP = """\
 The table has a row for each cell: its label, the probability of that label, whether it looks
 unlike the training cells, and the probability of each class. Genes are matched by name; those
 that the new file lacks count as zero. DATA are settings of the new file: data.layer,
@@ -16,11 +53,128 @@ data.scale, data.gene_column, data.library_column. docs/predict.md tells the res
 
 example: leadline predict --run RUN --cells new.h5ad --out labels.csv
 """
-DATA = ("layer", "scale", "gene_column", "library_column")
+ABLATE_HELP = """\
+NAME is one of ablations/, or the path of a file like them. What is done is not made again, failures
+stop nobody else, and the same command goes on after any interruption. Words change every run, as in
+leadline run; where the study varies a setting they choose its values (seed=1,2). The sweep itself:
+  hydra/launcher=basic|joblib|ray|submitit_local|submitit_slurm  hydra.launcher.n_jobs=2
+  retries=1     how often a run is tried again whose worker died or ran out of memory
+Exit code 0 if every run is done, 1 if some failed or are left, 75 after SIGTERM.
+
+example: leadline ablate quickstart hydra/launcher=joblib hydra.launcher.n_jobs=2
+"""
+PLAN_HELP = """\
+Takes the words of leadline ablate and runs nothing, so that they answer "what if". Times come from
+records in runs_dir, of this or another study; --probe measures ten steps of each kind of run that
+was never made. Times are those of the machine that was measured.
+
+example: leadline plan quickstart seed=1,2 hydra/launcher=joblib hydra.launcher.n_jobs=2
+"""
+LIST_HELP = "example: leadline list models"
+SHOW_HELP = """\
+RUN is a record's folder, its id, or the beginning of its id.
+
+example: leadline show logreg-pbmc68k_reduced-f1-s1
+"""
+COMPARE_HELP = """\
+Settings that differ, metrics side by side, McNemar's test and bootstrap intervals over the cells
+that both reported on, and the calls that differ most often. RUN is a record's folder, its id, or
+the beginning of its id.
+
+example: leadline compare logreg-pbmc68k_reduced-f1-s1 knn_pca-pbmc68k_reduced-f1-s1
+"""
+SYNC_HELP = """\
+Runs go to the project that they were made for with tracker=wandb; others to the project leadline.
+With --study only that study's runs are uploaded, and one run more with its tables and figures.
+Needs a key: run `wandb login` once, or set WANDB_API_KEY. docs/wandb.md tells the rest.
+
+example: leadline sync --runs runs --dry-run
+"""
+IMPORT_WANDB_HELP = """\
+SOURCE is a project (entity/project) or a folder with wandb's offline runs. --metric says which key
+of wandb's summary holds which metric: NAME=KEY, or NAME=KEY% for percent; NAME is accuracy,
+macro_f1, … of the test cells, or PART/NAME. --field says where study, arm, dataset, model,
+fraction and seed stand: group, job_type, name, id, config.KEY, or =VALUE for all runs alike.
+Runs that did not finish are left out. Records made so have no predictions.
+
+example: leadline import-wandb wandb --metric accuracy=test_acc --field dataset==zheng68k
+"""
+COMPLETION_HELP = """\
+bash:  leadline completion bash > ~/.local/share/bash-completion/completions/leadline
+zsh:   leadline completion zsh > a folder of $fpath, as _leadline
+fish:  leadline completion fish > ~/.config/fish/completions/leadline.fish
+
+example: leadline completion bash
+"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
+def parser() -> argparse.ArgumentParser:
+    """Describe the commands."""
+    top = argparse.ArgumentParser(
+        prog="leadline",
+        description="Measure how deep a single-cell foundation model really goes.",
+        epilog="example: leadline run model=logreg data=pbmc68k_reduced seed=1",
+    )
+    top.add_argument("--version", action="version", version=f"leadline {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    for name, (summary, epilog, declare) in COMMANDS.items():
+        declare(add(name, summary, epilog))
+    # For the command that describes them all.
+    top.set_defaults(top=top)
+    return top
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline run`."""
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the run")
+    several = "one run for each combination of values, as in seed=1,2,3; see leadline ablate"
+    parser.add_argument("-m", "--multirun", action="store_true", help=several)
+
+
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline doctor`."""
+    parser.add_argument("names", nargs="*", metavar="NAME|FILE", help="datasets or files to check")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline report`."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="studies to report on")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR")
+    paper = "set the paper's runs beside those of the same data set and arm"
+    parser.add_argument("--published", action="store_true", help=paper)
+
+
+def add_reproduce(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline reproduce`."""
+    add = parser.add_argument
+    add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
+    add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
+    add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--out", type=Path, metavar="DIR", help="also write tables, figures and index.html")
+
+
+def share(text: str) -> float:
+    """Read a number between 0 and 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline predict`."""
     add = parser.add_argument
     add("data", nargs="*", metavar="DATA", help="how to read the new file, as data.KEY=VALUE")
     add("--run", required=True, metavar="RUN", help="a record: its folder or its id")
@@ -33,48 +187,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--training", type=Path, metavar="FILE", help="the run's own cells, if they moved")
 
 
-def share(text: str) -> float:
-    """Read a number between 0 and 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError
-    return value
+def add_ablate(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline ablate`."""
+    parser.add_argument("name", metavar="NAME|FILE")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--watch", action="store_true", help="show a live table while it runs")
 
 
-def call(chosen: argparse.Namespace) -> int:
-    """Write the table."""
-    data = settings(chosen.data)
-    from leadline.runs.predict import Request, annotate
-
-    print(
-        annotate(
-            Request(
-                run=chosen.run,
-                cells=chosen.cells,
-                out=chosen.out,
-                runs_dir=chosen.runs,
-                threshold=chosen.threshold,
-                min_genes=chosen.min_genes,
-                positions=chosen.positions,
-                training=chosen.training,
-                data=data,
-            )
-        )
-    )
-    return 0
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline plan`."""
+    parser.add_argument("name", metavar="NAME|FILE")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--probe", action="store_true", help="measure what no record tells")
+    price = "what an hour of one device costs, in any currency"
+    parser.add_argument("--price", type=float, default=0.0, metavar="P", help=price)
+    watch = "show a live table of what is done, running and failed"
+    form.add_argument("--watch", action="store_true", help=watch)
 
 
-def settings(words: list[str]) -> dict[str, str]:
-    """Read data.KEY=VALUE words."""
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        name = key.removeprefix("data.")
-        if not equals or not key.startswith("data.") or name not in DATA:
-            raise UserError(
-                "settings of the new file are data.KEY=VALUE",
-                got=repr(word),
-                remedy=nearest(key, [f"data.{known}" for known in DATA]),
-            )
-        found[name] = value
-    return found
+def add_list(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline list`."""
+    topics = ("models", "datasets", "studies", "runs")
+    parser.add_argument("topic", nargs="?", choices=topics, help="one of them; without it, all")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+
+
+def add_show(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline show`."""
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline compare`."""
+    parser.add_argument("first", metavar="RUN")
+    parser.add_argument("second", metavar="RUN")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+
+
+def add_sync(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline sync`."""
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--study", metavar="NAME", help="this study's runs, tables and figures")
+    parser.add_argument("--project", metavar="NAME", help="the wandb project")
+    parser.add_argument("--entity", metavar="NAME", help="the wandb team or user")
+    offline = "write wandb's offline folders beside the records, and upload nothing"
+    parser.add_argument("--offline", action="store_true", help=offline)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
+
+
+def add_import_wandb(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline import-wandb`."""
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--metric", action="append", required=True, metavar="NAME=KEY")
+    parser.add_argument("--field", action="append", default=[], metavar="NAME=WHERE")
+    epoch = "the key of the history that counts epochs (wandb's step unless told)"
+    parser.add_argument("--epoch", default="_step", metavar="KEY", help=epoch)
+    again = "replace what was imported with other options"
+    parser.add_argument("--replace", action="store_true", help=again)
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline completion`."""
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+# What each command does in a line, the end of its help, and its options.
+COMMANDS = {
+    "run": ("compute one run and write its record", RUN_HELP, add_run),
+    "doctor": ("say what is there, what is wrong, what to do", DOCTOR_HELP, add_doctor),
+    "report": ("write a page about finished runs", REPORT_HELP, add_report),
+    "reproduce": ("judge every claim of the paper", REPRODUCE_HELP, add_reproduce),
+    "predict": ("name the types of new cells with a finished run", PREDICT_HELP, add_predict),
+    "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
+    "plan": (
+        "list the runs of a study, what is done, and what the rest will take",
+        PLAN_HELP,
+        add_plan,
+    ),
+    "list": ("name the models, datasets, studies and runs that there are", LIST_HELP, add_list),
+    "show": (
+        "tell what one run is, what came of it, and why it failed if it did",
+        SHOW_HELP,
+        add_show,
+    ),
+    "compare": (
+        "tell two runs apart, setting by setting and cell by cell",
+        COMPARE_HELP,
+        add_compare,
+    ),
+    "sync": ("upload finished runs to wandb, each once", SYNC_HELP, add_sync),
+    "import-wandb": (
+        "make records of runs that wandb knows, for their statistics",
+        IMPORT_WANDB_HELP,
+        add_import_wandb,
+    ),
+    "completion": (
+        "print what lets a shell complete commands, settings, studies and runs",
+        COMPLETION_HELP,
+        add_completion,
+    ),
+}

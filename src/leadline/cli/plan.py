@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import heapq
 import json
 import os
@@ -259,3 +260,25 @@ def duration(seconds: float) -> str:
     if seconds < 2 * HOUR:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / HOUR:.0f} h"
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Print the plan."""
+    from leadline.cli.ablate import planned, understand
+    from leadline.errors import UserError
+
+    if not 0 <= chosen.price < float("inf"):
+        raise UserError("--price must be 0 or more", got=f"{chosen.price:g}", remedy="leave it out")
+    asked = understand(chosen.overrides)
+    plan, runs = planned(chosen.name, asked.overrides)
+    if chosen.watch:
+        from leadline.cli.live_table import watch
+
+        watch(plan, runs)
+        return 0
+    options = {"probed": chosen.probe, "price": chosen.price}
+    if chosen.json:
+        print(as_json(plan, runs, asked.launcher, **options))
+    else:
+        show(plan, runs, asked.launcher, **options)
+    return 0

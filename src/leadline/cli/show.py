@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,11 @@ def files(folder: Path) -> list[str]:
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     rows = [(str(path.relative_to(folder)), f"{path.stat().st_size:,}", "bytes") for path in found]
     return ["", "files:", *aligned(rows, "  ")]
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Print the account of the run."""
+    from leadline.runs.records import find_run
+
+    print("\n".join(shown(find_run(chosen.run, chosen.runs))))
+    return 0

@@ -17,15 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.errors import UserError, nearest
-from leadline.papers.boiarsky.figures import draw_all
-from leadline.papers.boiarsky.tables import paper_tables
-from leadline.papers.claim_tables import (
-    discrepancies_table,
-    numbers_table,
-    our_tables,
-    reasons_table,
-    verdicts_table,
-)
 
 if TYPE_CHECKING:
     from leadline.papers.claims import ClaimsFile, Discrepancy, Evidence, Points, Result
@@ -35,14 +26,6 @@ GOOD = 0
 SOURCES = ("published", "runs")
 DEFAULT_RUNS = Path("runs")
 STATEMENT, WIDTH = 46, 100
-HELP = """\
-Verdicts: holds; fails; fragile (holds under the paper's own criterion, fails under at least one
-better test, which is named); not_run (no numbers to decide it). --source published recomputes
-everything from the numbers that the paper and its notebooks print; --source runs judges the same
-claims by your own records. docs/claims.md tells how verdicts come about.
-
-example: leadline reproduce --source published
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +39,6 @@ class Report:
     discrepancies: Sequence[Discrepancy]
     worth: dict[str, Sequence[Points]]
     command: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    add = parser.add_argument
-    add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
-    add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
-    add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")
-    add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--out", type=Path, metavar="DIR", help="also write tables, figures and index.html")
 
 
 def reproduce(chosen: argparse.Namespace) -> int:
@@ -104,7 +77,7 @@ def judge(source: str, runs_dir: Path = DEFAULT_RUNS, protocol: str | None = Non
     from leadline.papers import boiarsky, claims
 
     if source == "published":
-        evidence = claims.Evidence.of(boiarsky.runs(), boiarsky.tables())
+        evidence = claims.Evidence.of(boiarsky.runs(), boiarsky.aggregates())
     else:
         evidence = claims.Evidence.of(own_frame(runs_dir, protocol))
     file, discrepancies = claims.load_claims(), claims.load_discrepancies()
@@ -297,6 +270,8 @@ def draw(report: Report, folder: Path) -> tuple[str, int]:
     from leadline.report import figures, page
 
     about = (report.evidence, report.file, report.results)
+    from leadline.papers.boiarsky.figures import draw_all
+
     broad, skipped = draw_all(*about)
     narrow, _ = draw_all(*about, figures.NARROW)
     parts, written = [], 0
@@ -314,6 +289,15 @@ def draw(report: Report, folder: Path) -> tuple[str, int]:
 
 def all_tables(report: Report) -> list[Table]:
     """Give every table of a report."""
+    from leadline.papers.boiarsky.tables import paper_tables
+    from leadline.papers.claim_tables import (
+        discrepancies_table,
+        numbers_table,
+        our_tables,
+        reasons_table,
+        verdicts_table,
+    )
+
     return [
         verdicts_table(report.results),
         reasons_table(report.results),

@@ -188,7 +188,7 @@ class Problem:
         """Solve the grid for each fold, one after the other or on a device in one batch."""
         plain = self.config.l1_ratio == 1 and not self.config.multinomial
         if self.device != "cpu" and self.config.solver == "path" and plain and folds:
-            from leadline.models.logreg.solvers import solve_folds
+            from leadline.models.logreg.gpu import solve_folds
 
             data = (self.matrix_CG, self.labels_C, grid, folds, self.config)
             yield from solve_folds(*data, threads=self.threads, device=self.device)

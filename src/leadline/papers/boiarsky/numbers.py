@@ -126,7 +126,7 @@ def runs() -> pd.DataFrame:
     return _typed(frame)
 
 
-def tables() -> pd.DataFrame:
+def aggregates() -> pd.DataFrame:
     """Give the 265 aggregates: the columns of `runs()`, then what was printed and recomputed.
 
     `value` is the printed mean (or the one number of a row that has no mean), `printed` the cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leadline.papers.boiarsky.numbers import runs, tables
+from leadline.papers.boiarsky.numbers import aggregates, runs
 from leadline.papers.boiarsky.tables import paper_tables
 from leadline.papers.claims.schema import load_claims
 from leadline.report.compare.evidence import Evidence
@@ -49,7 +49,7 @@ class PublishedReference:
 
     def evidence(self) -> Evidence:
         """Give the numbers that were published."""
-        return Evidence.of(runs(), tables())
+        return Evidence.of(runs(), aggregates())
 
     def tables(self, evidence: Evidence, names: Sequence[str]) -> list[Table]:
         """Lay out the tables of these artefacts from any evidence."""

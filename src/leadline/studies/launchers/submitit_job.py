@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from leadline import distributed, locks
-from leadline.processes import REQUEUE, Preempted
+from leadline.errors import REQUEUE
+from leadline.processes import Preempted
 from leadline.studies.launchers.base import Ending, Outcome, Task, outcome_line, read_task
 from leadline.studies.launchers.execute import execute
 

@@ -12,7 +12,8 @@ import signal
 import threading
 from types import FrameType
 
-from leadline.processes import REQUEUE, Preempted
+from leadline.errors import REQUEUE
+from leadline.processes import Preempted
 from leadline.studies.launchers.base import outcome_line, read_task
 from leadline.studies.launchers.execute import execute
 
