@@ -141,11 +141,13 @@ def pcr_comparison(before: float, after: float) -> float:
 def lisi(neighbours: Neighbours, group_C: npt.ArrayLike, perplexity: float = PERPLEXITY) -> Floats:
     """Effective number of groups around each cell (local inverse Simpson index).
 
-    Neighbours weigh exp(−β·distance), β such that the weights have the perplexity asked for; with
-    fewer than three times as many neighbours it falls to a third of them, as in harmonypy.
+    Neighbours weigh exp(−β·distance), β such that the weights have the perplexity asked for. With
+    fewer than three times as many cells, the cell itself counted, it falls to a third of them.
     """
     group = checked_codes(group_C, len(neighbours.index_CK), "group")
-    weight_CK = _weights_of_perplexity(neighbours.distance_CK, min(perplexity, neighbours.k / 3))
+    weight_CK = _weights_of_perplexity(
+        neighbours.distance_CK, min(perplexity, (neighbours.k + 1) / 3)
+    )
     near_CK = group[neighbours.index_CK]
     simpson_C = np.zeros(len(group))
     for each in range(int(group.max()) + 1):
