@@ -300,7 +300,7 @@ def test_what_is_undefined_says_why():
         (lambda: em.pcr_comparison(0.0, 0.0), "needs batch variance before"),
         (lambda: em.ilisi(near, one), "iLISI needs at least two batches"),
         (lambda: em.clisi(near, one), "cLISI needs at least two labels"),
-        (lambda: em.asw_label(vectors, label[:-1]), "a label column has 60 values"),
+        (lambda: em.asw_label(vectors, label[:-1]), "column has 60 values, one a cell"),
         (lambda: em.asw_label(np.full((60, 2), np.nan), label), "an embedding must be finite"),
         (lambda: em.asw_label(vectors, np.full(60, np.nan)), "each cell needs a label"),
         (lambda: nearest_others(vectors[:1], 3), "at least 2 cells"),
