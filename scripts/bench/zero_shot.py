@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ def timed(seconds: dict[str, float], name: str, call: Callable[[], Any]) -> Any:
     start = time.perf_counter()
     result = call()
     seconds[name] = round(time.perf_counter() - start, 2)
+    print(f"{name} {seconds[name]} s", file=sys.stderr, flush=True)
     return result
 
 
