@@ -22,7 +22,7 @@ from leadline.stats.embedding_inputs import (
     checked_vectors,
     require_groups,
 )
-from leadline.stats.neighbours import majority_vote, nearest_in_other_groups
+from leadline.stats.neighbours import majority_vote, nearest_among
 
 PROBE_NEIGHBOURS = 15
 FOLDS = 5
@@ -75,8 +75,14 @@ def knn_predictions(
     """Predict by a vote of the k nearest cells of other folds, ties to the lower class."""
     vectors = checked_vectors(vectors_CD)
     label = checked_codes(label_C, len(vectors))
-    near = nearest_in_other_groups(vectors, fold_C, k)
-    return majority_vote(label[near.index_CK], int(label.max()) + 1)
+    fold = checked_codes(fold_C, len(vectors), "fold")
+    require_groups(fold, "a probe", "folds")
+    predicted = np.empty(len(vectors), dtype=np.int64)
+    for each in range(int(fold.max()) + 1):
+        held = fold == each
+        near = nearest_among(vectors[held], vectors[~held], k)
+        predicted[held] = majority_vote(label[~held][near], int(label.max()) + 1)
+    return predicted
 
 
 def linear_predictions(

@@ -73,6 +73,18 @@ def nearest_in_other_groups(
     return Neighbours(index, distance)
 
 
+def nearest_among(
+    asking_QD: npt.ArrayLike, answering_RD: npt.ArrayLike, k: int
+) -> npt.NDArray[np.int64]:
+    """Give the rows of the k nearest answering cells for each asking cell, nearest first."""
+    asking = checked_vectors(asking_QD, minimum=1)
+    answering = checked_vectors(answering_RD, minimum=1)
+    _require_k(k)
+    nobody = np.full(len(asking), -1, dtype=np.int64)
+    cells = np.arange(len(answering))
+    return _search(asking, answering, min(k, len(answering)), nobody, cells).index_CK
+
+
 def neighbours_within(
     neighbours: Neighbours, kept: npt.NDArray[np.integer], k: int, vectors_CD: npt.ArrayLike
 ) -> Neighbours:
