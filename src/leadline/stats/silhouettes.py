@@ -17,6 +17,7 @@ from leadline.stats.embedding_inputs import (
     Floats,
     checked_codes,
     checked_vectors,
+    compiled,
     require_groups,
 )
 
@@ -107,7 +108,7 @@ def _batch_silhouette(
 def _distance_sums(vectors_CD: Floats, size_G: Codes, metric: Metric) -> Floats:
     """Sum of distances from each cell to the cells of each group; cells come sorted by group."""
     n_cells = len(vectors_CD)
-    starts_G = np.r_[0, np.cumsum(size_G)[:-1]]
+    ends_G = np.cumsum(size_G)
     square_C = np.einsum("cd,cd->c", vectors_CD, vectors_CD)
     # What rounding leaves of the distance between copies.
     zero = 16 * (vectors_CD.shape[1] + 8) * np.finfo(np.float64).eps
@@ -115,20 +116,8 @@ def _distance_sums(vectors_CD: Floats, size_G: Codes, metric: Metric) -> Floats:
     block = max(1, BLOCK_NUMBERS // n_cells)
     for start in range(0, n_cells, block):
         rows = slice(start, start + block)
-        distance_BC = vectors_CD[rows] @ vectors_CD.T
-        if metric == "cosine":
-            np.subtract(1.0, distance_BC, out=distance_BC)
-            distance_BC[distance_BC < zero] = 0.0
-        else:
-            distance_BC *= -2.0
-            distance_BC += square_C
-            distance_BC += square_C[rows, None]
-            tiny_B = zero * square_C[rows] * 2
-            distance_BC[distance_BC < tiny_B[:, None]] = 0.0
-            np.sqrt(distance_BC, out=distance_BC)
-        here = np.arange(distance_BC.shape[0])
-        distance_BC[here, here + start] = 0.0
-        sum_CG[rows] = np.add.reduceat(distance_BC, starts_G, axis=1)
+        product_BC = vectors_CD[rows] @ vectors_CD.T
+        _add_up(product_BC, square_C, ends_G, start, metric == "cosine", zero, sum_CG[rows])
     return sum_CG
 
 
@@ -146,3 +135,22 @@ def _from_sums(sum_CG: Floats, group_C: Codes, size_G: Codes, between: str) -> F
     larger_C = np.maximum(within_C, between_C)
     value_C = (between_C - within_C) / np.where(larger_C > 0, larger_C, 1.0)
     return np.where(own_size_C > 1, value_C, 0.0)
+
+
+@compiled
+def _add_up(product_BC, square_C, ends_G, start, cosine, zero, sum_BG) -> None:  # type: ignore[no-untyped-def]
+    for b in range(product_BC.shape[0]):
+        own = square_C[start + b]
+        first = 0
+        for g in range(len(ends_G)):
+            total = 0.0
+            for c in range(first, ends_G[g]):
+                if cosine:
+                    distance = 1.0 - product_BC[b, c]
+                    total += distance if distance >= zero and c != start + b else 0.0
+                else:
+                    square = own + square_C[c] - 2.0 * product_BC[b, c]
+                    far = square >= 2.0 * zero * own and square > 0.0 and c != start + b
+                    total += np.sqrt(square) if far else 0.0
+            sum_BG[b, g] = total
+            first = ends_G[g]
