@@ -26,7 +26,9 @@ from leadline.stats.neighbours import majority_vote, nearest_among
 
 PROBE_NEIGHBOURS = 15
 FOLDS = 5
-GRADIENT_TOLERANCE = 1e-7
+# In coordinates of even curvature: smaller ones changed no prediction of 20,000 cells, in ten times
+# the time.
+GRADIENT_TOLERANCE = 1e-3
 
 
 def stratified_folds(
