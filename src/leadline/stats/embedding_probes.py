@@ -28,7 +28,7 @@ PROBE_NEIGHBOURS = 15
 FOLDS = 5
 # In coordinates of even curvature. 1e-2 and 1e-4 predicted the same for 4,000 cells held out of
 # 20,000, in 26 and 325 evaluations.
-GRADIENT_TOLERANCE = 1e-3
+GRADIENT_TOLERANCE = 1e-2
 
 
 def stratified_folds(
