@@ -37,7 +37,7 @@ def note(facts: dict[str, Any]) -> str:
 
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Lay records out as one tidy frame with the columns of `tidy`."""
+    """Lay records out as one tidy frame with the columns `COLUMNS`."""
     import pandas as pd
 
     rows = [

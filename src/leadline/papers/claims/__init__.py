@@ -1,7 +1,7 @@
 """The paper's checkable claims and known discrepancies as data, and their verdicts.
 
 `evaluate(Evidence.of(frame), load_claims())` judges any frame with the columns of
-`results.COLUMNS`; with `published.tables()` as second argument of `Evidence.of`, printed
+`report.frame.COLUMNS`; with `boiarsky.aggregates()` as second argument of `Evidence.of`, printed
 aggregates stand in where the paper gives no runs. docs/claims.md tells how verdicts come about.
 """
 

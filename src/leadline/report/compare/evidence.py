@@ -1,6 +1,6 @@
 """What is known of one arm in one place: its runs, and what was printed of them.
 
-A frame with the columns of `results.COLUMNS` is all that is asked for; printed aggregates
+A frame with the columns of `report.frame.COLUMNS` is all that is asked for; printed aggregates
 (`published.tables()`) stand in where the paper gives a mean and an interval but no runs.
 """
 

@@ -1,7 +1,7 @@
 """Figures of any frame of results: every run a dot, the mean with its interval, tests by name.
 
 Each builder gives a `Drawing`: a matplotlib figure with its title, caption and text alternative.
-Builders of runs take a frame with the columns of `tidy` (or the `Evidence` made of one). A builder
+Builders of runs take a frame with the columns of `frame` (or the `Evidence` made of one). A builder
 whose runs are missing raises `UserError`; `draw_all` gathers those as reasons instead.
 """
 
