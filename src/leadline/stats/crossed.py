@@ -1,351 +1,261 @@
-"""The difference of two arms over fresh runs and fresh cells at once: interval, p, equivalence.
-
-The half-width is the hypotenuse of two half-widths: Welch's (or the paired t's) over the runs, and
-that over the cells, or over the donors where that one is larger. Each bracket alone is a valid t
-interval for its own share of the variance, and so their sum of squares covers at least at its level
-whatever the shares are, at every level. p is the level at which the interval ends at 0.
-
-Shapes: R rows (runs, or labelled subsets), U units (cells), D donors.
-"""
+"""What may be said of a comparison: verdicts, what they speak for, and their warnings."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import ndtri, stdtrit
 
 from leadline.errors import UserError
-from leadline.stats.influence import (
-    RELATIVE_ZERO,
-    Floats,
-    Influences,
-    interaction_variance,
+from leadline.stats.difference import (
+    Parts,
+    equivalence_interval,
+    interval,
+    p_above_lower,
+    p_below_upper,
+    p_difference,
+    parts,
 )
+from leadline.stats.influence import Influences, average_subsets, influences
 
-LEAST_P = 1e-60  # below it quantiles of t overflow
-LEAST_CELL_DF, LEAST_DONOR_DF = 2.0, 1.0
+FEW_DONORS, HOPELESS_DONORS, LEAST_DONOR_DF = 5, 3, 4.0
+RARE_CELLS, VERY_RARE_CELLS = 10, 5
+
+
+class SpeaksFor(enum.Enum):
+    """The cells that a verdict holds for, decided by the data."""
+
+    CELLS = "fresh cells like these"
+    DONORS = "fresh cells of fresh donors"
+    THESE_DONORS = "fresh cells of these donors"
+    THIS_DONOR = "fresh cells of this donor"
+
+
+def speaks_for(donors: int | None, *, any_trained_on: bool = False) -> SpeaksFor:
+    """Say what cells a verdict speaks for.
+
+    Parameters
+    ----------
+    donors
+        Number of batches among the held-out cells; None where there is no batch column.
+    any_trained_on
+        Whether a training or selection cell is of any of these batches.
+    """
+    if donors is None:
+        return SpeaksFor.CELLS
+    if any_trained_on:
+        return SpeaksFor.THESE_DONORS
+    return SpeaksFor.DONORS if donors >= 2 else SpeaksFor.THIS_DONOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """An estimated difference a - b, its variances and their degrees of freedom.
+class Warn:
+    """A warning that goes with a verdict: a name that a table can hold, and a sentence."""
 
-    A variance of 0 has df inf: there is no such part. `v_runs_a`, `v_runs_b` and the interactions
-    of the arms are 0 where runs are paired, and `v_runs` and `v_interaction` are of differences.
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossedComparison:
+    """One comparison: a less b, in words of the metric where higher is better or not.
+
+    `tested` is false where an arm is one run of a model with luck: interval and p are then of
+    these trained models, over cells alone.
     """
 
-    estimate: float
-    v_runs: float
-    df_runs: float
-    v_cells: float
-    df_cells: float
-    v_interaction: float
-    v_donors: float = 0.0
-    df_donors: float = math.inf
-    step: float
-    cells: int
-    rows_a: int
-    rows_b: int
-    donors: int = 0
-    paired: bool = False
-    v_runs_a: float = 0.0
-    v_runs_b: float = 0.0
-    v_interaction_a: float = 0.0
-    v_interaction_b: float = 0.0
+    parts: Parts
+    low: float
+    high: float
+    p: float
+    p_above_lower: float
+    p_below_upper: float
+    equivalence_low: float
+    equivalence_high: float
+    margin: float
+    tested: bool
+    higher_is_better: bool
+    speaks: SpeaksFor
+    warnings: tuple[Warn, ...] = ()
 
     @property
-    def v_competence(self) -> float:
-        """Variance over cells without the noise that sits in the runs' variance already."""
-        return max(self.v_cells - self.v_interaction, 0.0)
+    def p_equivalent(self) -> float:
+        """P of two one-sided tests at the margin."""
+        return max(self.p_above_lower, self.p_below_upper)
 
     @property
-    def nothing_varies(self) -> bool:
-        """Whether no part has any variance: no call differs, as far as these cells tell."""
-        return self.v_runs == 0 and self.v_competence == 0 and self.v_donors == 0
+    def words(self) -> str:
+        """What the comparison speaks for."""
+        if not self.tested:
+            return f"this trained model, not the next, on {self.speaks.value}"
+        return f"fresh runs on {self.speaks.value}"
 
 
-def parts(a: Influences, b: Influences, *, paired: bool = False) -> Parts:
-    """Estimate the difference of two arms on the same cells, and the variances of the estimate.
-
-    Parameters
-    ----------
-    paired
-        Row r of both arms shares its seed and the labelled subset that the seed draws.
-
-    Raises
-    ------
-    UserError
-        When the arms were not scored by one metric on the same cells, or cannot be paired.
-    """
-    _refuse_unlike(a, b)
-    if paired and a.rows != b.rows:
-        raise UserError(
-            "paired runs come in pairs",
-            got=f"{a.rows} and {b.rows} runs",
-            remedy="leave out the runs without a partner, or compare them unpaired",
-        )
-    if paired and a.rows > 1:
-        runs = _paired_runs(a, b)
-    else:
-        runs = _separate_runs(a, b)
-    v_cells, df_cells = _over_cells(a, b)
-    v_donors, df_donors = _over_donors(a, b)
-    return Parts(
-        estimate=float(a.scores_R.mean() - b.scores_R.mean()),
-        v_cells=v_cells,
-        df_cells=df_cells,
-        v_donors=v_donors,
-        df_donors=df_donors,
-        step=max(a.step, b.step),
-        cells=a.cells,
-        rows_a=a.rows,
-        rows_b=b.rows,
-        donors=a.donors,
-        paired=paired and a.rows > 1,
-        **runs,
-    )
-
-
-def margin_squared(found: Parts, alpha: float, floor: float | None = None) -> float:
-    """Squared half-width of the interval at level 1 - alpha.
-
-    Parameters
-    ----------
-    floor
-        The equivalence margin m, for claims about it: the part of the cells is then at least that
-        of a test which sees a rare event in none of them, -ln(alpha / 2) * m * step.
-    """
-    if floor is None and found.nothing_varies:
-        return (math.log(alpha / 2) * found.step) ** 2  # the rule of three
-    unit = max(
-        _squared_t(alpha, found.df_cells) * found.v_competence,
-        _squared_t(alpha, found.df_donors) * found.v_donors,
-    )
-    if floor is not None:
-        unit = max(unit, -math.log(alpha / 2) * floor * found.step)
-    return _squared_t(alpha, found.df_runs) * found.v_runs + unit
-
-
-def run_margin_squared(found: Parts, alpha: float) -> float:
-    """Part of the squared half-width that is over runs."""
-    return _squared_t(alpha, found.df_runs) * found.v_runs
-
-
-def unit_margin_squared(found: Parts, alpha: float) -> float:
-    """Part of the squared half-width that is over cells, or donors where that is larger."""
-    return max(
-        _squared_t(alpha, found.df_cells) * found.v_competence,
-        _squared_t(alpha, found.df_donors) * found.v_donors,
-    )
-
-
-def interval(found: Parts, alpha: float = 0.05) -> tuple[float, float]:
-    """Interval of a - b at level 1 - alpha."""
-    half = math.sqrt(margin_squared(found, alpha))
-    return found.estimate - half, found.estimate + half
-
-
-def p_difference(found: Parts) -> float:
-    """Two-sided p of "equal expected metric": the level at which the interval ends at 0."""
-    return _level(found, abs(found.estimate), None)
-
-
-def p_below_upper(found: Parts, margin: float) -> float:
-    """One-sided p of "a leads by the margin or more": small where a is not above it."""
-    return _one_sided(found, margin - found.estimate, _checked_margin(margin))
-
-
-def p_above_lower(found: Parts, margin: float) -> float:
-    """One-sided p of "a lags by the margin or more": small where a is not below minus it."""
-    return _one_sided(found, margin + found.estimate, _checked_margin(margin))
-
-
-def p_equivalent(found: Parts, margin: float) -> float:
-    """P of two one-sided tests: small where the difference is within the margin."""
-    return max(p_above_lower(found, margin), p_below_upper(found, margin))
-
-
-def equivalence_interval(found: Parts, margin: float, alpha: float = 0.10) -> tuple[float, float]:
-    """Interval that belongs to the equivalence test (90 %), with its floor."""
-    half = math.sqrt(margin_squared(found, alpha, _checked_margin(margin)))
-    return found.estimate - half, found.estimate + half
-
-
-def one_sided_bound(found: Parts, margin: float, alpha: float = 0.05) -> float:
-    """Upper one-sided bound of a - b, with the floor of the margin: "at most this much better"."""
-    return found.estimate + math.sqrt(margin_squared(found, 2 * alpha, _checked_margin(margin)))
-
-
-def resplit_parts(
-    scores_a: npt.ArrayLike,
-    scores_b: npt.ArrayLike,
+def compare_arms(
+    a: Influences,
+    b: Influences,
     *,
-    test_cells: float,
-    training_cells: float,
-) -> Parts:
-    """Parts of Nadeau and Bengio's corrected resampled t, for runs that each have their own split.
+    paired: bool = False,
+    margin: float = 0.01,
+    luck_a: bool = True,
+    luck_b: bool = True,
+    speaks: SpeaksFor | None = None,
+) -> CrossedComparison:
+    """Compare two arms over fresh runs and fresh cells.
 
-    Runs on different cells are not crossed with them. Paired by split; the variance of the
-    differences is counted (1/R + n_test/n_train) times, as splits overlap. An approximation.
+    Parameters
+    ----------
+    luck_a, luck_b
+        Whether the arm's model has luck; one row without is complete, one run with it is not.
     """
-    a, b = _scores(scores_a), _scores(scores_b)
-    if a.shape != b.shape or a.size < 2:
-        raise UserError(
-            "resplits are compared split by split, on two at least",
-            got=f"{a.size} and {b.size} scores",
-            remedy="keep the splits that both arms have",
-        )
-    if not (test_cells >= 1 and training_cells >= 1):
-        raise UserError(
-            "the correction for resplits needs the sizes of the splits",
-            got=f"{test_cells} held-out and {training_cells} training cells",
-            remedy="pass the mean number of cells of each",
-        )
-    difference = a - b
-    v_runs = _variance(difference, a) * (1 / a.size + test_cells / training_cells)
-    return Parts(
-        estimate=float(difference.mean()),
-        v_runs=v_runs,
-        df_runs=a.size - 1.0,
-        v_cells=0.0,
-        df_cells=math.inf,
-        v_interaction=0.0,
-        step=1 / test_cells,
-        cells=round(test_cells),
-        rows_a=a.size,
-        rows_b=b.size,
-        paired=True,
+    found = parts(a, b, paired=paired)
+    low, high = interval(found)
+    equivalence_low, equivalence_high = equivalence_interval(found, margin)
+    known = SpeaksFor.DONORS if a.donors >= 2 else SpeaksFor.CELLS
+    tested = not ((luck_a and a.rows == 1) or (luck_b and b.rows == 1))
+    if not tested:
+        found = parts(_mean_row(a), _mean_row(b))
+        low, high = interval(found)
+        equivalence_low, equivalence_high = equivalence_interval(found, margin)
+    return CrossedComparison(
+        parts=found,
+        low=low,
+        high=high,
+        p=p_difference(found),
+        p_above_lower=p_above_lower(found, margin),
+        p_below_upper=p_below_upper(found, margin),
+        equivalence_low=equivalence_low,
+        equivalence_high=equivalence_high,
+        margin=margin,
+        tested=tested,
+        higher_is_better=a.higher_is_better,
+        speaks=speaks or known,
+        warnings=tuple(_warnings(a, b, found, luck_a, luck_b)),
     )
 
 
-# --- variances -----------------------------------------------------------------------------------
-def _paired_runs(a: Influences, b: Influences) -> dict[str, float]:
-    difference_R = a.scores_R - b.scores_R
-    return {
-        "v_runs": _variance(difference_R, a.scores_R) / a.rows,
-        "df_runs": a.rows - 1.0,
-        "v_interaction": interaction_variance(a.z_RU - b.z_RU),
-    }
+def holm_adjust(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p of a family by Holm's step-down method."""
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.size and not ((p >= 0) & (p <= 1)).all():
+        raise UserError(
+            "p lies between 0 and 1", got=f"{p}", remedy="leave untested comparisons out"
+        )
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(p.size)
+    adjusted[order] = np.maximum.accumulate(p[order] * (p.size - np.arange(p.size)))
+    return np.minimum(adjusted, 1.0).tolist()
 
 
-def _separate_runs(a: Influences, b: Influences) -> dict[str, float]:
-    v_a, v_b = (
-        _variance(arm.scores_R, arm.scores_R) / arm.rows if arm.rows > 1 else 0.0 for arm in (a, b)
+def family_verdicts(family: Mapping[str, CrossedComparison], alpha: float = 0.05) -> dict[str, str]:
+    """Give each comparison of a declared family its verdict.
+
+    better, worse: p after Holm below alpha. equivalent: p of the equivalence tests, Holm over the
+    family's, below alpha and no difference shown. untested: an arm's luck is unknown. Else open.
+    """
+    names = [name for name, one in family.items() if one.tested]
+    differences = holm_adjust([family[name].p for name in names])
+    equivalences = holm_adjust([family[name].p_equivalent for name in names])
+    said = dict.fromkeys(family, "untested")
+    for name, p, p_same in zip(names, differences, equivalences, strict=True):
+        one = family[name]
+        ahead = (one.parts.estimate > 0) == one.higher_is_better
+        if p < alpha:
+            said[name] = "better" if ahead else "worse"
+        else:
+            said[name] = "equivalent" if p_same < alpha else "open"
+    return said
+
+
+def variance_shares(found: Parts) -> dict[str, float]:
+    """Share of the variance by source: runs of a and b (or of pairs), cells or donors, noise."""
+    by_source = {}
+    if found.paired:
+        by_source["runs"] = max(found.v_runs - found.v_interaction, 0.0)
+    else:
+        by_source["runs_a"] = max(found.v_runs_a - found.v_interaction_a, 0.0)
+        by_source["runs_b"] = max(found.v_runs_b - found.v_interaction_b, 0.0)
+    if found.v_donors > found.v_competence:
+        by_source["donors"] = found.v_donors
+    else:
+        by_source["cells"] = found.v_competence
+    by_source["noise"] = found.v_interaction
+    total = sum(by_source.values())
+    return {name: v / total if total else 0.0 for name, v in by_source.items()}
+
+
+def largest_hidden_collapse_rate(runs: int, alpha: float = 0.05) -> float:
+    """Give the collapse rate that `runs` runs without a collapsed one do not exclude."""
+    if runs < 1:
+        raise UserError("a rate needs runs", got=f"{runs}", remedy="pass the number of runs")
+    return float(1 - alpha ** (1 / runs))
+
+
+def judge(
+    truth: Any,
+    preds_a: Any,
+    preds_b: Any,
+    donors: Any = None,
+    *,
+    metric: str = "accuracy",
+    paired: bool = False,
+    margin: float = 0.01,
+    subset_a: Any = None,
+    subset_b: Any = None,
+) -> dict[str, Any]:
+    """Judge two arms from arrays; one row of predictions is a model without luck."""
+    a = influences(truth, preds_a, metric, donors_N=donors)
+    b = influences(truth, preds_b, metric, donors_N=donors)
+    if subset_a is not None and subset_b is not None:
+        (a, names_a), (b, names_b) = average_subsets(a, subset_a), average_subsets(b, subset_b)
+        if paired and names_a != names_b:
+            raise UserError(
+                "arms paired by labelled subset must have the same subsets",
+                got=f"{names_a} and {names_b}",
+                remedy="leave out the subsets of one arm only, or compare unpaired",
+            )
+    said = compare_arms(a, b, paired=paired, margin=margin, luck_a=False, luck_b=False)
+    names = ("estimate", "v_runs", "df_runs", "v_cells", "df_cells", "v_interaction")
+    more = ("low", "high", "p", "p_above_lower", "p_below_upper", "p_equivalent")
+    found = {name: getattr(said.parts, name) for name in (*names, "v_donors", "df_donors", "step")}
+    found |= {name: getattr(said, name) for name in more}
+    found |= {name: getattr(said, name) for name in ("equivalence_low", "equivalence_high")}
+    return found | {"verdict": family_verdicts({"": said})[""]}
+
+
+def _mean_row(arm: Influences) -> Influences:
+    """Take the trained models of an arm as they are: one row, so that no run variance is meant."""
+    return replace(
+        arm,
+        scores_R=arm.scores_R.mean(keepdims=True),
+        z_RU=arm.mean_z_U[None],
+        without_RD=arm.mean_without_D[None],
     )
-    total = v_a + v_b
-    df = math.inf
-    if total > 0:
-        # An arm of one row has no term; shares, as squares of variances may underflow.
-        terms = [(v / total) ** 2 / (arm.rows - 1) for v, arm in ((v_a, a), (v_b, b)) if v > 0]
-        df = 1 / sum(terms)
-    return {
-        "v_runs": total,
-        "df_runs": df,
-        "v_interaction": a.interaction + b.interaction,
-        "v_runs_a": v_a,
-        "v_runs_b": v_b,
-        "v_interaction_a": a.interaction,
-        "v_interaction_b": b.interaction,
-    }
 
 
-def _variance(values_R: Floats, scale_R: Floats) -> float:
-    """Sample variance; exactly 0 where values are equal up to rounding."""
-    if np.ptp(values_R) <= RELATIVE_ZERO * np.abs(scale_R).max():
-        return 0.0
-    return float(values_R.var(ddof=1))
-
-
-def _over_cells(a: Influences, b: Influences) -> tuple[float, float]:
-    """Variance over units and their "cells that count", from the mean influences."""
-    difference_U = a.mean_z_U - b.mean_z_U
-    difference_U = difference_U - difference_U.mean()
-    scale = max(np.abs(a.mean_z_U).max(), np.abs(b.mean_z_U).max(), 1.0)
-    if np.abs(difference_U).max() <= RELATIVE_ZERO * scale * difference_U.size:
-        return 0.0, math.inf
-    square_U = difference_U**2
-    total, n = float(square_U.sum()), square_U.size
-    return total / (n * (n - 1)), max(LEAST_CELL_DF, total**2 / float((square_U**2).sum()))
-
-
-def _over_donors(a: Influences, b: Influences) -> tuple[float, float]:
-    """Jackknife variance over donors, and the effective number of donors less one."""
-    if a.donors < 2:
-        return 0.0, math.inf
-    estimate = float(a.scores_R.mean() - b.scores_R.mean())
-    deviation_D = a.mean_without_D - b.mean_without_D - estimate
-    variance = (a.donors - 1) / a.donors * float((deviation_D**2).sum())
-    scale = max(float(np.abs(a.scores_R).max()), float(np.abs(b.scores_R).max()))
-    if np.abs(deviation_D).max() <= RELATIVE_ZERO * scale:
-        variance = 0.0
-    return variance, max(LEAST_DONOR_DF, 1 / float((a.donor_share_D**2).sum()) - 1)
-
-
-# --- levels --------------------------------------------------------------------------------------
-def _squared_t(alpha: float, df: float) -> float:
-    quantile = ndtri(alpha / 2) if math.isinf(df) else stdtrit(df, alpha / 2)
-    return float(quantile) ** 2
-
-
-def _level(found: Parts, distance: float, floor: float | None) -> float:
-    """Two-sided level at which the half-width is the distance; a root in log alpha."""
-    if distance == 0:
-        return 1.0
-
-    def excess(log_alpha: float) -> float:
-        return margin_squared(found, math.exp(log_alpha), floor) - distance**2
-
-    lowest = math.log(LEAST_P)
-    if excess(lowest) <= 0:
-        return LEAST_P
-    if excess(0.0) >= 0:
-        return 1.0
-    return math.exp(brentq(excess, lowest, 0.0, xtol=1e-12, rtol=1e-14))
-
-
-def _one_sided(found: Parts, distance: float, floor: float) -> float:
-    """One-sided p against a border that the estimate keeps the distance from."""
-    p = _level(found, abs(distance), floor)
-    return p / 2 if distance > 0 else 1 - p / 2
-
-
-# --- doors ---------------------------------------------------------------------------------------
-def _checked_margin(margin: float) -> float:
-    if not (margin > 0 and math.isfinite(margin)):
-        raise UserError(
-            "a margin is the largest difference that does not matter, above 0",
-            got=f"{margin}",
-            remedy="pass 0.01 for one point of accuracy",
-        )
-    return margin
-
-
-def _scores(values: npt.ArrayLike) -> Floats:
-    scores = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
-        raise UserError(
-            "scores must be one finite number per run",
-            got=f"{np.array2string(scores, threshold=8)}",
-            remedy="leave out the runs without a score, and say how many",
-        )
-    return scores
-
-
-def _refuse_unlike(a: Influences, b: Influences) -> None:
-    if a.metric != b.metric or set(a.class_sizes) != set(b.class_sizes):
-        raise UserError(
-            "two arms are compared by one metric",
-            got=f"{a.metric} and {b.metric}",
-            remedy="compute the influences of both on the same metric and classes",
-        )
-    like = a.cells == b.cells and a.z_RU.shape[1] == b.z_RU.shape[1] and a.donors == b.donors
-    if not like:
-        raise UserError(
-            "two arms are compared on the same held-out cells",
-            got=f"{a.cells} and {b.cells} cells, {a.donors} and {b.donors} donors",
-            remedy="compare resplits with resplit_parts",
-        )
+def _warnings(a: Influences, b: Influences, found: Parts, luck_a: bool, luck_b: bool) -> list[Warn]:
+    said = []
+    if a.donors >= 2:
+        if a.donors <= HOPELESS_DONORS:
+            said.append(Warn(
+                name="few_donors",
+                sentence=f"for fresh donors it can hardly be told from {a.donors}",
+            ))  # fmt: skip
+        elif a.donors <= FEW_DONORS or found.df_donors < LEAST_DONOR_DF:
+            sentence = f"{a.donors} donors, {found.df_donors + 1:.1f} that count, tell little"
+            said.append(Warn(name="few_donors", sentence=sentence))
+    rare = {k: n for k, n in a.class_sizes.items() if n < RARE_CELLS}
+    if rare:
+        very = [f"{k} ({n})" for k, n in rare.items() if n < VERY_RARE_CELLS]
+        sentence = f"{len(rare)} classes have fewer than {RARE_CELLS} held-out cells"
+        if very:
+            sentence += f"; intervals may be too narrow for {', '.join(very)}"
+        said.append(Warn(name="rare_classes", sentence=sentence))
+    for arm, luck, name in ((a, luck_a, "a"), (b, luck_b, "b")):
+        if luck and arm.identical:
+            sentence = f"the {arm.rows} runs of {name} call every cell alike: one row, no luck seen"
+            said.append(Warn(name="dependent_replicates", sentence=sentence))
+    return said
