@@ -325,6 +325,7 @@ def _checked_margin(margin: float) -> float:
 
 
 def checked_scores(values: npt.ArrayLike) -> Floats:
+    """Take the scores of an arm, one finite number per run."""
     scores = np.atleast_1d(np.asarray(values, dtype=np.float64))
     if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
         raise UserError(

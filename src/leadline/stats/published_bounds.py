@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.difference import Parts, checked_scores, variance, p_difference
+from leadline.stats.difference import Parts, checked_scores, p_difference, variance
 
 LARGEST_F1_FACTOR = 0.385  # of F(1 - F)(2 - F)
 
