@@ -195,6 +195,9 @@ def test_warnings():
     truth_rare = np.array([0] * 56 + [1] * 4)
     rare = influences(truth_rare, a, "macro_f1")
     assert [x.name for x in compare_arms(*arms).warnings] == ["few_donors", "dependent_replicates"]
+    of_donors = compare_arms(*arms)
+    low, high = of_donors.of_these_donors
+    assert of_donors.low <= low <= high <= of_donors.high
     (said,) = compare_arms(rare, rare).warnings
     assert said.name == "rare_classes" and "1 (4)" in said.sentence
 

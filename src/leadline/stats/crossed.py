@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,6 +86,11 @@ class CrossedComparison:
     def p_equivalent(self) -> float:
         """P of two one-sided tests at the margin."""
         return max(self.p_above_lower, self.p_below_upper)
+
+    @property
+    def of_these_donors(self) -> tuple[float, float]:
+        """The 95 % interval over cells alone, for fresh cells of the donors that are there."""
+        return interval(replace(self.parts, v_donors=0.0, df_donors=math.inf, donors=0))
 
     @property
     def words(self) -> str:
