@@ -20,6 +20,7 @@ import numpy as np
 import scipy.stats
 from scipy.special import ndtr
 
+from leadline.stats.difference import parts
 from leadline.stats.influence import influences
 
 Judge = Callable[..., dict[str, Any]]
@@ -91,17 +92,16 @@ def welch(
     truth: Any, a: Any, b: Any, donors: Any = None, *, metric: str, margin: float
 ) -> dict[str, Any]:
     """Judge by runs alone: Welch's test, interval and equivalence, on the same cells."""
-    scores = [influences(truth, calls, metric).scores_R for calls in (a, b)]
-    if min(len(x) for x in scores) < 2 or not any(np.ptp(x) for x in scores):
+    found = parts(*(influences(truth, calls, metric) for calls in (a, b)))
+    if not found.v_runs:
         return {"p": 1.0, "low": -1.0, "high": 1.0, "verdict": "untested"}
-    test = scipy.stats.ttest_ind(*scores, equal_var=False)
-    low, high = test.confidence_interval(0.95)
-    near = test.confidence_interval(0.90)
-    estimate = scores[0].mean() - scores[1].mean()
-    verdict = "equivalent" if -margin < near.low and near.high < margin else "open"
-    if test.pvalue < 0.05:
+    error, estimate = np.sqrt(found.v_runs), found.estimate
+    p = float(2 * scipy.stats.t.sf(abs(estimate) / error, found.df_runs))
+    half, near = (scipy.stats.t.isf(x, found.df_runs) * error for x in (0.025, 0.05))
+    verdict = "equivalent" if abs(estimate) + near < margin else "open"
+    if p < 0.05:
         verdict = "better" if estimate > 0 else "worse"
-    return {"p": test.pvalue, "low": low, "high": high, "verdict": verdict}
+    return {"p": p, "low": estimate - half, "high": estimate + half, "verdict": verdict}
 
 
 def rates(
