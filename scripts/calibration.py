@@ -1,0 +1,160 @@
+"""How often a comparison errs: studies are simulated whose truth is known, and judged.
+
+    python scripts/calibration.py [MODULE:FUNCTION] [--quick] [--studies N] [--only WORD]
+
+FUNCTION is called as judge(truth, preds_a, preds_b, donors, metric=..., margin=0.01) and returns
+p, low, high and verdict. `welch`, today's test over runs alone, is always judged beside it on the
+same draws. Prints a table and then JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from scipy.special import ndtr
+
+from leadline.stats.difference import parts
+from leadline.stats.influence import influences
+
+Judge = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One population of cells, donors, models and seeds; both arms have one law but for `lead`."""
+
+    name: str
+    cells: int = 1000
+    runs: tuple[int, int] = (5, 5)
+    classes: int = 6
+    metric: str = "accuracy"
+    luck: float = 0.1  # sd of a run's skill, on the probit scale
+    competence: float = 0.8  # sd of a model's skill for a cell
+    donors: int = 0
+    donor_skill: float = 0.3  # sd of a model's skill for a donor
+    collapse: float = 0.0  # share of the runs that call one class only
+    lead: float = 0.0  # share of the cells on which a is right and b wrong
+
+
+SETTINGS = (
+    Setting(name="equal, 3 runs", runs=(3, 3)),
+    Setting(name="equal, 10 runs", runs=(10, 10)),
+    Setting(name="equal, 10 runs, 140 cells", cells=140, runs=(10, 10)),
+    Setting(name="equal, no luck, 140 cells", cells=140, runs=(1, 1), luck=0.0),
+    Setting(name="equal, 10 donors", donors=10),
+    Setting(name="equal, 3 donors, 3 runs", donors=3, runs=(3, 3)),
+    Setting(name="equal, macro-F1", metric="macro_f1"),
+    Setting(name="equal, a fifth of the runs collapses", collapse=0.2),
+    Setting(name="lead of 1 point, 10 runs, 1,500 cells", cells=1500, runs=(10, 10), lead=0.01),
+    Setting(name="lead of 6 points", lead=0.06),
+    Setting(name="lead of 8 points, 10 donors", donors=10, lead=0.08, donor_skill=0.1),
+)
+
+
+def draw(setting: Setting, random: np.random.Generator) -> tuple[Any, list[Any], Any]:
+    """Draw the truth (N,), the calls (R, N) of both arms, and donors (N,) or None."""
+    n, k = setting.cells, setting.classes
+    shares = np.geomspace(1, 0.1, k)
+    truth = random.choice(k, n, p=shares / shares.sum())
+    skill_N = 1.5 + 1.2 * random.standard_normal(n)
+    donors = None
+    if setting.donors:
+        donors = np.concatenate(
+            [
+                np.arange(setting.donors),
+                random.integers(0, setting.donors, n - setting.donors),
+            ]
+        )
+    leads = random.random(n) < setting.lead
+    arms = []
+    for arm, runs in enumerate(setting.runs):
+        own_N = skill_N + setting.competence * random.standard_normal(n)
+        if donors is not None:
+            own_N = own_N + (setting.donor_skill * random.standard_normal(setting.donors))[donors]
+        luck_R = setting.luck * random.standard_normal((runs, 1))
+        right_RN = random.random((runs, n)) < ndtr(own_N + luck_R)
+        right_RN[:, leads] = arm == 0
+        calls_RN = np.where(right_RN, truth, (truth + 1) % k)
+        failed_R = random.random(runs) < setting.collapse
+        calls_RN[failed_R] = np.where(leads, calls_RN[failed_R], 0)
+        arms.append(calls_RN)
+    return truth, arms, donors
+
+
+def welch(
+    truth: Any, a: Any, b: Any, donors: Any = None, *, metric: str, margin: float
+) -> dict[str, Any]:
+    """Judge by runs alone: Welch's test, interval and equivalence, on the same cells."""
+    found = parts(*(influences(truth, calls, metric) for calls in (a, b)))
+    if not found.v_runs:
+        return {"p": 1.0, "low": -1.0, "high": 1.0, "verdict": "untested"}
+    error, estimate = np.sqrt(found.v_runs), found.estimate
+    p = float(2 * scipy.stats.t.sf(abs(estimate) / error, found.df_runs))
+    half, near = (scipy.stats.t.isf(x, found.df_runs) * error for x in (0.025, 0.05))
+    verdict = "equivalent" if abs(estimate) + near < margin else "open"
+    if p < 0.05:
+        verdict = "better" if estimate > 0 else "worse"
+    return {"p": p, "low": estimate - half, "high": estimate + half, "verdict": verdict}
+
+
+def rates(
+    judges: dict[str, Judge], setting: Setting, studies: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Count what each judge says of the same studies."""
+    random = np.random.default_rng([seed, *setting.name.encode()])
+    counts = {
+        name: dict.fromkeys(("false", "covered", "found", "equivalent"), 0) for name in judges
+    }
+    for _ in range(studies):
+        truth, (a, b), donors = draw(setting, random)
+        for name, judge in judges.items():
+            said = judge(truth, a, b, donors, metric=setting.metric, margin=0.01)
+            count, verdict = counts[name], said["verdict"]
+            wrong = ("better", "worse") if setting.lead == 0 else ("worse",)
+            count["false"] += verdict in wrong
+            count["covered"] += said["low"] <= setting.lead <= said["high"]
+            count["found"] += verdict == "better" and setting.lead > 0
+            count["equivalent"] += verdict == "equivalent"
+    return {n: {key: x / studies for key, x in count.items()} for n, count in counts.items()}
+
+
+def load(name: str) -> Judge:
+    """Import MODULE:FUNCTION."""
+    module, _, function = name.partition(":")
+    judge: Judge = getattr(importlib.import_module(module), function)
+    return judge
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Print how often the judge, and Welch beside it, errs, covers and finds."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("judge", nargs="?", default="leadline.stats.crossed:judge")
+    parser.add_argument("--quick", action="store_true", help="200 studies a setting, not 1,000")
+    parser.add_argument("--studies", type=int)
+    parser.add_argument("--only", default="", help="settings whose name holds this")
+    parser.add_argument("--seed", type=int, default=20_261_124)
+    given = parser.parse_args(words)
+    studies = given.studies or (200 if given.quick else 1000)
+    judges = {"welch": welch, "judge": load(given.judge)}
+    print(f"| {studies} studies each | test | false finding | coverage | found | equivalent |")
+    print("|---|---|---|---|---|---|")
+    found = {}
+    for setting in SETTINGS:
+        if given.only not in setting.name:
+            continue
+        found[setting.name] = rates(judges, setting, studies, given.seed)
+        for name, rate in found[setting.name].items():
+            cells = " | ".join(f"{x:.3f}" for x in rate.values())
+            print(f"| {setting.name} | {name} | {cells} |", flush=True)
+    print(json.dumps({"judge": given.judge, "studies": studies, "rates": found}))
+
+
+if __name__ == "__main__":
+    main()
