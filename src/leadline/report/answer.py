@@ -23,6 +23,7 @@ WORDS = {
     "calibration_error": "calibration error",
 }
 TESTS = {
+    "crossed": "fresh runs and cells",
     "welch": "Welch’s test",
     "student": "Student’s test",
     "one_sample": "one-sample t-test",

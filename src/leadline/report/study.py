@@ -40,7 +40,8 @@ class Study:
     """A question with its runs: a study's, or those that nobody asked for in one.
 
     Arms in `records` are named as the study names them; `pairs` are compared, first less second.
-    `configs` holds each run's settings, flat, by run id.
+    `configs` holds each run's settings, flat, by run id. `cells` says whether the question is about
+    fresh cells or about these very ones (`fixed`).
     """
 
     name: str
@@ -58,6 +59,7 @@ class Study:
     pretraining: tuple[Facts, ...]
     unfinished: tuple[Unfinished, ...]
     configs: Mapping[str, Mapping[str, Any]]
+    cells: str = "fresh"
 
     @property
     def arms(self) -> list[str]:
@@ -141,6 +143,7 @@ def _of_manifest(
         family=str(compare.get("family") or name),
         artefacts=tuple(manifest.get("artefacts") or ()),
         published=manifest.get("published"),
+        cells=str(compare.get("cells") or "fresh"),
     )
 
 

@@ -60,9 +60,10 @@ def texts(where: str, said: Any) -> list[str]:
     return [text(where, item) for item in said]
 
 
-COMPARE_KEYS = ("family", "tests", "metrics", "equivalence_margin", "pairs")
+COMPARE_KEYS = ("family", "tests", "metrics", "equivalence_margin", "pairs", "cells")
 # The names under which stats.compare gives its tests, and the equivalence tests beside them.
 TESTS = (
+    "crossed",
     "student",
     "welch",
     "mann_whitney",
@@ -113,6 +114,12 @@ def read_compare(said: Any, arms: Iterable[str]) -> dict[str, Any]:
                     remedy=nearest(word, known),
                 )
     check_margin(compare)
+    if compare.get("cells", "fresh") not in ("fresh", "fixed"):
+        raise UserError(
+            "compare: cells must be fresh or fixed",
+            got=repr(compare["cells"]),
+            remedy="write fixed if the question is about these very cells, else leave it out",
+        )
     if "pairs" in compare:
         compare["pairs"] = [check_pair(pair, arms) for pair in compare["pairs"] or []]
     return compare

@@ -13,8 +13,17 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.report.compare.arms import DETERMINISTIC, Side, sides_of
 from leadline.report.compare.cells import TEST, by_cell, mcnemar
+from leadline.report.compare.fresh_cells import (
+    NAME,
+    compare_sides,
+    equivalence_of,
+    flags_of_cells,
+    interval_of,
+)
 from leadline.report.study import Study
 from leadline.stats import Arm, Equivalence, Flag, Interval
+from leadline.stats.crossed import variance_shares
+from leadline.stats.seeds_and_cells import detectable
 
 # One stream for each comparison, so that no result depends on what was computed before it.
 SEED = 20231019
@@ -24,6 +33,8 @@ MCNEMAR = "mcnemar"
 LOWER_IS_BETTER = ("log_loss", "calibration_error")
 # What is said of the two copies that stand for a number without a spread.
 OF_COPIES = ("arm b ", "the 2 runs of arm b ")
+# What a test over runs alone speaks for.
+SAME_CELLS = "fresh runs on these very cells"
 VERDICTS = {
     "better": "better",
     "worse": "worse",
@@ -54,6 +65,8 @@ class Comparison:
     detectable: float | None = None
     flags: tuple[Flag, ...] = ()
     why: str = ""
+    speaks_for: str = SAME_CELLS
+    shares: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def estimate(self) -> float:
@@ -74,16 +87,30 @@ class Comparison:
 
 
 def comparisons(study: Study) -> list[Comparison]:
-    """Compare every pair of a study everywhere, corrected over all of them as one family."""
+    """Compare every pair of a study everywhere; each metric is a family, corrected for itself."""
     found = [judge(a, b, study) for a, b in _pairs(study)]
-    family = {str(at): 1.0 if each.p is None else each.p for at, each in enumerate(found)}
-    corrected = stats.holm(family) if family else {}
-    return [
-        each
-        if each.p is None
-        else dataclasses.replace(each, corrected=corrected[str(at)], family_size=len(found))
-        for at, each in enumerate(found)
-    ]
+    corrected = dict(enumerate(found))
+    for metric in dict.fromkeys(each.a.metric for each in found):
+        family = {str(at): each for at, each in enumerate(found) if each.a.metric == metric}
+        corrected |= {int(at): each for at, each in corrected_family(family).items()}
+    return [corrected[at] for at in range(len(found))]
+
+
+def corrected_family(family: dict[str, Comparison]) -> dict[str, Comparison]:
+    """Correct the tests of difference, and those of equivalence, by Holm, each kind for itself."""
+    p = stats.holm({at: 1.0 if each.p is None else each.p for at, each in family.items()})
+    same = {
+        at: 1.0 if each.equivalence is None else each.equivalence.p for at, each in family.items()
+    }
+    p_same = stats.holm(same)
+    found = {}
+    for at, each in family.items():
+        equivalence = each.equivalence
+        if equivalence is not None:
+            equivalence = dataclasses.replace(equivalence, equivalent=p_same[at] < ALPHA)
+        tested = {} if each.p is None else {"corrected": p[at], "family_size": len(family)}
+        found[at] = dataclasses.replace(each, equivalence=equivalence, **tested)
+    return found
 
 
 def _pairs(study: Study) -> Iterator[tuple[Side, Side]]:
@@ -106,22 +133,58 @@ def _pairs(study: Study) -> Iterator[tuple[Side, Side]]:
 
 
 def judge(a: Side, b: Side, study: Study) -> Comparison:
-    """Compare two sides as the study asks, or say why that cannot be done."""
+    """Compare two sides over fresh runs and cells, or say why that cannot be done."""
     plain = Comparison(a=a, b=b)
     try:
         same_splits = _same_data(a, b)
-        if a.values.size > 1 and b.values.size > 1 and not (a.fixed or b.fixed):
-            found = _of_runs(a, b, study)
-        elif not a.fixed and a.values.size > 1:
-            found = _against_one(a, b, study, 1.0)
-        elif not b.fixed and b.values.size > 1:
-            found = _against_one(b, a, study, -1.0)
-        else:
-            found = _cell_by_cell(a, b, study)
+        found = _same_cells(a, b, study)
     except UserError as error:
-        return dataclasses.replace(plain, why=error.rule)
+        found, same_splits = dataclasses.replace(plain, why=error.rule), ()
     flags = (*same_splits, *found.flags)
-    return dataclasses.replace(found, a=a, b=b, flags=flags)
+    found = dataclasses.replace(found, a=a, b=b, flags=flags)
+    return found if study.cells == "fixed" else _fresh_cells(found, study)
+
+
+def _fresh_cells(same: Comparison, study: Study) -> Comparison:
+    """Let the comparison over fresh cells decide, where predictions allow it."""
+    try:
+        found = compare_sides(same.a, same.b, study.runs_dir, study.margin)
+    except UserError as error:
+        if same.p is None:
+            return same
+        sentence = f"a verdict on these very cells alone: {error.rule}"
+        return dataclasses.replace(
+            same, flags=(*same.flags, Flag("same_cells_only", "warning", sentence, {}))
+        )
+    others = dict(same.others)
+    if same.p is not None:
+        others = {same.test: same.p} | others
+    told = dataclasses.replace(
+        same,
+        test=NAME,
+        interval=interval_of(found),
+        p=found.p if found.tested else None,
+        others=others,
+        equivalence=equivalence_of(found) if found.tested else None,
+        detectable=detectable(found.parts),
+        flags=(*same.flags, *flags_of_cells(found)),
+        speaks_for=found.words,
+        shares=variance_shares(found.parts),
+    )
+    if found.tested:
+        return told
+    return dataclasses.replace(told, why="an arm has one run of a model with luck: run more seeds")
+
+
+def _same_cells(a: Side, b: Side, study: Study) -> Comparison:
+    """Test runs alone, as the study asks: it speaks of these very cells."""
+    if a.values.size > 1 and b.values.size > 1 and not (a.fixed or b.fixed):
+        return _of_runs(a, b, study)
+    if not a.fixed and a.values.size > 1:
+        return _against_one(a, b, study, 1.0)
+    if not b.fixed and b.values.size > 1:
+        return _against_one(b, a, study, -1.0)
+    return _cell_by_cell(a, b, study)
 
 
 def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
