@@ -1,7 +1,8 @@
 """Several processes that work on one run: who is who, sums over all, and a common end.
 
 A process is one of many when a launcher says so in the environment: ours (`training.ranks`),
-torchrun, or srun. With one process there is no process group, and every function here is a plain no-op.
+torchrun, or srun. With one process there is no process group, and every function here is a plain
+no-op.
 """
 
 from __future__ import annotations

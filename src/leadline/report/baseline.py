@@ -8,18 +8,17 @@ is shown, nothing is claimed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import scipy.stats
 
-from leadline import stats
+from leadline.errors import UserError
 from leadline.report.compare.arms import Side, sides_of
-from leadline.report.compare.study import ALPHA, LOWER_IS_BETTER, Comparison
+from leadline.report.compare.fresh_cells import compare_sides
+from leadline.report.compare.study import ALPHA, LOWER_IS_BETTER, Comparison, corrected_family
 from leadline.report.study import Study
+from leadline.stats.seeds_and_cells import what_would_buy
 
 BASELINE = "logreg"
 # Neither is what anybody means by asking whether a simple model is enough.
@@ -82,12 +81,8 @@ def places(study: Study, found: Sequence[Comparison]) -> list[list[Comparison]]:
 
 def judge(study: Study, here: Sequence[Comparison]) -> Judged:
     """Decide what the comparisons with the baseline show."""
-    raw = {str(at): 1.0 if each.p is None else each.p for at, each in enumerate(here)}
-    holm = stats.holm(raw)
-    found = tuple(
-        each if each.p is None else replace(each, corrected=holm[str(at)], family_size=len(here))
-        for at, each in enumerate(here)
-    )
+    family = corrected_family({str(at): each for at, each in enumerate(here)})
+    found = tuple(family[str(at)] for at in range(len(here)))
     winners = [each for each in found if each.verdict == "better" and not shown_small(each)]
     baseline = here[0].b
     outcome = OPEN
@@ -110,57 +105,58 @@ def shown_small(each: Comparison) -> bool:
 
 def not_above(each: Comparison, margin: float) -> bool:
     """Say whether a competitor is shown not to be above the baseline by more than the margin."""
-    if at_the_ceiling(each.b, margin) or same_calls(each):
+    if at_the_ceiling(each.b, margin):
         return True
     if each.equivalence is not None:
         return each.equivalence.p_below_upper < ALPHA
-    return each.interval is not None and each.interval.high < margin
+    return each.p is not None and each.interval is not None and each.interval.high < margin
 
 
 def at_the_ceiling(baseline: Side, margin: float) -> bool:
-    """Say whether the baseline leaves no room for a difference that matters."""
-    return baseline.mean >= 1 - margin
+    """Say whether the baseline is shown to leave no room for a difference that matters.
 
-
-def same_calls(each: Comparison) -> bool:
-    """Say whether nothing could be tested because both are right on the very same cells."""
-    return each.p is None and each.a.fixed and each.b.fixed and each.estimate == 0
+    The one-sided 95 % bound of its accuracy decides, not its score: a point needs 299 of 299.
+    """
+    if baseline.metric != "accuracy":
+        return False
+    cells = cells_of(baseline)
+    right = round(baseline.mean * cells)
+    test = scipy.stats.binomtest(right, cells, alternative="greater")
+    return bool(test.proportion_ci(1 - ALPHA, method="exact").low >= 1 - margin)
 
 
 def no_better_than_chance(study: Study, baseline: Side) -> bool:
-    """Say whether the baseline does no better than calling all cells the commonest type."""
-    controls = [
-        side.mean
-        for side in sides_of(study, baseline.metric)
-        if side.model == "majority"
-        and (side.dataset, side.fraction) == (baseline.dataset, baseline.fraction)
-    ]
-    return bool(controls) and baseline.mean <= max(controls)
+    """Say whether the baseline is not shown to beat calling all cells the commonest type."""
+    for side in sides_of(study, baseline.metric):
+        here = (side.dataset, side.fraction) == (baseline.dataset, baseline.fraction)
+        if side.model != "majority" or not here:
+            continue
+        try:
+            found = compare_sides(baseline, side, study.runs_dir, study.margin)
+        except UserError:
+            return baseline.mean <= side.mean
+        return found.parts.estimate <= 0 or found.p / 2 >= ALPHA
+    return False
 
 
-POWER = 0.8
-# Beyond so many nobody would make them.
-MOST = 100
-
-
-def runs_to_tell(each: Comparison, margin: float) -> int | None:
-    """Give the runs of each arm that would decide, if further ones are like these; None: too many.
+def what_would_tell(each: Comparison, margin: float) -> str:
+    """Say what would decide: seeds where luck is in the way, else held-out cells.
 
     What they would show is that the difference lies below the margin, one-sided, where it seems
     to; else that it lies above 0, two-sided.
     """
-    spread = _variance(each.a.values) + (0.0 if each.b.fixed else _variance(each.b.values))
+    if each.p is None:
+        return "One run says nothing of the next: run more seeds."
+    if each.parts is None:
+        return ""
     below = each.estimate < margin
     distance = margin - each.estimate if below else each.estimate
-    level = ALPHA if below else ALPHA / 2
-    for count in range(max(2, min(each.a.values.size, each.b.values.size)) + 1, MOST + 1):
-        error = math.sqrt(spread / count)
-        df = count - 1 if each.b.fixed else 2 * (count - 1)
-        needed = scipy.stats.t.ppf(1 - level, df) + scipy.stats.t.ppf(POWER, df)
-        if distance >= needed * error:
-            return count
-    return None
-
-
-def _variance(values: npt.NDArray[np.float64]) -> float:
-    return float(values.var(ddof=1)) if values.size > 1 else 0.0
+    found = what_would_buy(each.parts, distance=distance, one_sided=below)
+    if found.seeds is not None and not (each.a.fixed and each.b.fixed):
+        return (
+            f"About {found.seeds} seeds would tell if further runs are like these: "
+            f"add 'seed=range(1,{found.seeds + 1})'."
+        )
+    if found.cells is not None:
+        return f"No number of seeds would tell; about {found.cells:,} held-out cells would."
+    return "It is so close that neither more seeds nor more cells would soon tell."

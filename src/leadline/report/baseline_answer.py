@@ -20,7 +20,7 @@ from leadline.report.baseline import (
     judge,
     not_above,
     places,
-    runs_to_tell,
+    what_would_tell,
 )
 from leadline.report.compare.arms import Side
 from leadline.report.compare.study import Comparison
@@ -60,7 +60,8 @@ def shown_by(said: Judged) -> str:
     """Name what shows that no competitor is above the baseline, and over how many runs."""
     tested = [each.equivalence.p_below_upper for each in said.found if each.equivalence is not None]
     if tested:
-        return f"one-sided t-tests at 5 %, largest {p_text(max(tested))}; {seeds(said)}"
+        largest = p_text(max(tested))
+        return f"one-sided tests over fresh runs and cells at 5 %, largest {largest}; {seeds(said)}"
     return f"95 % intervals over resampled cells; {seeds(said)}"
 
 
@@ -87,16 +88,10 @@ def undecided(said: Judged) -> str:
     worst = max(left, key=lambda each: each.a.mean)
     if worst.interval is None:
         return f"{start}; {named(worst.a)} could not be tested: {worst.why} ({seeds(said)})."
-    more = runs_to_tell(worst, said.margin)
-    remedy = (
-        f"About {more} seeds would tell if further runs are like these: "
-        f"add 'seed=range(1,{more + 1})'."
-        if more
-        else "It is so close that more seeds would hardly tell."
-    )
+    remedy = what_would_tell(worst, said.margin) or "More seeds may tell."
     better = f"that {named(worst.a)} is {points(said.margin)} better"
     return (
-        f"{start}; {better} is neither shown nor ruled out by so few runs "
+        f"{start}; {better} is neither shown nor ruled out by these runs and cells "
         f"({fitting(worst)}; {seeds(said)}). {remedy}"
     )
 

@@ -23,6 +23,7 @@ from leadline.report.compare.fresh_cells import (
 from leadline.report.study import Study
 from leadline.stats import Arm, Equivalence, Flag, Interval
 from leadline.stats.crossed import variance_shares
+from leadline.stats.difference import Parts
 from leadline.stats.seeds_and_cells import detectable
 
 # One stream for each comparison, so that no result depends on what was computed before it.
@@ -33,6 +34,8 @@ MCNEMAR = "mcnemar"
 LOWER_IS_BETTER = ("log_loss", "calibration_error")
 # What is said of the two copies that stand for a number without a spread.
 OF_COPIES = ("arm b ", "the 2 runs of arm b ")
+ONE_RUN_EACH = "one_run_each"
+NEEDS_RUNS = "a test over runs needs two runs of each arm, or one model without luck"
 # What a test over runs alone speaks for.
 SAME_CELLS = "fresh runs on these very cells"
 VERDICTS = {
@@ -67,6 +70,7 @@ class Comparison:
     why: str = ""
     speaks_for: str = SAME_CELLS
     shares: dict[str, float] = dataclasses.field(default_factory=dict)
+    parts: Parts | None = None
 
     @property
     def estimate(self) -> float:
@@ -108,8 +112,12 @@ def corrected_family(family: dict[str, Comparison]) -> dict[str, Comparison]:
         equivalence = each.equivalence
         if equivalence is not None:
             equivalence = dataclasses.replace(equivalence, equivalent=p_same[at] < ALPHA)
-        tested = {} if each.p is None else {"corrected": p[at], "family_size": len(family)}
-        found[at] = dataclasses.replace(each, equivalence=equivalence, **tested)
+        found[at] = dataclasses.replace(
+            each,
+            equivalence=equivalence,
+            corrected=None if each.p is None else p[at],
+            family_size=0 if each.p is None else len(family),
+        )
     return found
 
 
@@ -159,6 +167,8 @@ def _fresh_cells(same: Comparison, study: Study) -> Comparison:
     others = dict(same.others)
     if same.p is not None:
         others = {same.test: same.p} | others
+    # A model without luck is whole in one run: a fresh one would be the same.
+    kept = tuple(flag for flag in same.flags if flag.id != ONE_RUN_EACH or not found.tested)
     told = dataclasses.replace(
         same,
         test=NAME,
@@ -167,13 +177,14 @@ def _fresh_cells(same: Comparison, study: Study) -> Comparison:
         others=others,
         equivalence=equivalence_of(found) if found.tested else None,
         detectable=detectable(found.parts),
-        flags=(*same.flags, *flags_of_cells(found)),
+        flags=(*kept, *flags_of_cells(found)),
+        parts=found.parts,
         speaks_for=found.words,
         shares=variance_shares(found.parts),
     )
     if found.tested:
         return told
-    return dataclasses.replace(told, why="an arm has one run of a model with luck: run more seeds")
+    return dataclasses.replace(told, why=NEEDS_RUNS)
 
 
 def _same_cells(a: Side, b: Side, study: Study) -> Comparison:
@@ -192,7 +203,7 @@ def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
     for side in (a, b):
         if side.values.size > 1 and not side.fixed:
             raise UserError(
-                "a test over runs needs two runs of each arm, or one model without luck",
+                NEEDS_RUNS,
                 got="one run",
                 remedy="run more seeds",
             )
@@ -206,7 +217,7 @@ def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
         f"{a.arm} and {b.arm} are compared cell by cell, one trained model with one other: what a "
         "fresh run would give is not known"
     )
-    single = Flag("one_run_each", "warning", sentence, {"cells": float(found.cells)})
+    single = Flag(ONE_RUN_EACH, "warning", sentence, {"cells": float(found.cells)})
     return Comparison(
         a=a,
         b=b,
