@@ -1,14 +1,28 @@
-"""Check a port against its original, with your own weights; --help after a model tells more."""
+"""Check a port or an implementation against its original; --help after a word tells more.
+
+`parity.py inference IN.npz OUT.npz` and `parity.py zero_shot IN.npz OUT.npz` compute every value of
+the golden files of that name from any other inputs; other words are models.
+"""
 
 import sys
+from importlib import import_module
+from pathlib import Path
 
 from leadline.errors import UserError
 from leadline.models import parity
 
+ARRAYS = ("inference", "zero_shot")
+
 
 def main():
+    words = sys.argv[1:]
     try:
-        parity.main(sys.argv[1:])
+        if words and words[0] in ARRAYS:
+            if len(words) != 3:
+                sys.exit(print(f"usage: parity.py {words[0]} IN.npz OUT.npz", file=sys.stderr) or 2)
+            import_module(f"parity_{words[0]}").main(Path(words[1]), Path(words[2]))
+        else:
+            parity.main(words)
     except UserError as error:
         sys.exit(print(error, file=sys.stderr) or 2)
 

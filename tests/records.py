@@ -31,14 +31,21 @@ def write_run(
     gpu=0.0,
     data="f" * 64,
     study="",
+    truth=None,
+    calls=None,
 ):
-    """Write the record of a run whose predictions are right about as often as wanted."""
+    """Write the record of a run whose predictions are right about as often as wanted.
+
+    `truth` and `calls`, class codes of every cell, take the place of what is drawn.
+    """
     rng = np.random.default_rng([seed, *arm.encode(), *model.encode(), int(1000 * fraction)])
     run_id = f"{model}-{dataset}-{record.identify([arm, seed, fraction, protocol, settings], 'x')}"
     truth_C = np.random.default_rng(7).choice(len(SHARES), size=cells, p=SHARES).astype(np.int32)
     proba_CK = rng.dirichlet(np.ones(len(SHARES)), size=cells)
     right_C = rng.permutation(cells) < round(accuracy * cells)
     wanted_C = np.where(right_C, truth_C, (truth_C + rng.integers(1, 6, cells)) % 6)
+    if calls is not None:
+        truth_C, wanted_C = truth.astype(np.int32), calls
     rows = np.arange(cells)
     proba_CK[rows, proba_CK.argmax(axis=1)], proba_CK[rows, wanted_C] = (
         proba_CK[rows, wanted_C],
