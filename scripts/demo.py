@@ -18,7 +18,7 @@ def leadline(*words: str) -> None:
 
 
 def main() -> None:
-    two_at_a_time = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    two_at_a_time = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
     leadline("ablate", "quickstart", f"runs_dir={RUNS}", *two_at_a_time)
     leadline("report", "quickstart", "--runs", str(RUNS), "--out", str(REPORT))
     page = REPORT / "index.html"

@@ -11,4 +11,4 @@ if command -v nvidia-smi >/dev/null && nvidia-smi --list-gpus | grep -q GPU; the
 else
   share=(hydra.launcher.n_jobs=-1)
 fi
-exec leadline ablate "$study" hydra/launcher=joblib "${share[@]}" "${@:2}"
+exec leadline ablate "$study" hydra/launcher=local "${share[@]}" "${@:2}"

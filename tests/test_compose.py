@@ -45,7 +45,7 @@ def test_values_reach_the_configuration_with_their_types():
         (["+model.detph=3"], "can be changed, not added or deleted: got '\\+model.detph=3'"),
         (["~model"], "can be changed, not added or deleted: got '~model'"),
         (["modl=logreg"], "a setting must exist: got 'modl'; did you mean model?"),
-        (["hydra/launcher=joblib"], "a setting must exist: got 'hydra/launcher'"),
+        (["hydra/launcher=local"], "a setting must exist: got 'hydra/launcher'"),
         (["model=knn_pca", "model.C=1"], "model must have the setting.*got 'model.C'"),
         (["seed=abc"], "seed must be a whole number: got 'seed=abc'"),
         (["seed=1.5"], "seed must be a whole number: got 'seed=1.5'"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from launching import is_done, science_of, task, tasks
 from leadline import config, locks, processes
+from leadline.cli import main
 from leadline.config.compose import shipped
 from leadline.errors import UserError
 from leadline.runs import run
@@ -25,8 +26,8 @@ from leadline.studies.launchers.base import outcome_line, read_outcome, read_tas
 from leadline.studies.launchers.processes import Processes, Worker, shares_of_gpus
 
 
-def joblib(*words):
-    chosen, _ = choose(["hydra/launcher=joblib", *(f"hydra.launcher.{word}" for word in words)])
+def local(*words):
+    chosen, _ = choose(["hydra/launcher=local", *(f"hydra.launcher.{word}" for word in words)])
     return build(chosen)
 
 
@@ -38,37 +39,57 @@ def a_task(run_id="x", runs_dir="/nowhere", words=()):
 
 
 def test_words_about_the_launcher_are_taken_out_and_the_others_given_back():
-    words = ["seed=1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=mlp"]
+    words = ["seed=1", "hydra/launcher=local", "hydra.launcher.n_jobs=2", "model=mlp"]
     chosen, others = choose(words)
-    assert chosen == config.JoblibLauncher(name="joblib", n_jobs=2) and others == (
+    assert chosen == config.LocalLauncher(name="local", n_jobs=2) and others == (
         "seed=1",
         "model=mlp",
     )
     assert choose([])[0] == config.BasicLauncher(name="basic")
-    assert choose([], default="joblib")[0].name == "joblib"
+    assert choose([], default="local")[0].name == "local"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hydra/launcher=jobli"], "hydra/launcher must be one of .*'jobli'; did you mean joblib"),
+        (["hydra/launcher=locl"], "hydra/launcher must be one of .*'locl'; did you mean local"),
         (["hydra/launcher=ray", "hydra/launcher=basic"], "one launcher may be chosen: got ray and"),
         (["hydra.launcher.n_jobs=2"], "basic must have the setting.*there is none to choose from"),
-        (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], "did you mean n_jobs"),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs"], "given, as key=value: got 'hydra.l"),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=x"], "n_jobs must fit its schema: got"),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "n_jobs must lie in \\[1, 1024\\]"),
-        (["hydra/launcher=joblib", "hydra.launcher.threads=-1"], "threads must lie in \\[0"),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=["], "must be a value that YAML can"),
+        (["hydra/launcher=local", "hydra.launcher.n_job=2"], "did you mean n_jobs"),
+        (["hydra/launcher=local", "hydra.launcher.n_jobs"], "given, as key=value: got 'hydra.l"),
+        (["hydra/launcher=local", "hydra.launcher.n_jobs=x"], "n_jobs must fit its schema: got"),
+        (["hydra/launcher=local", "hydra.launcher.n_jobs=0"], "n_jobs must lie in \\[1, 1024\\]"),
+        (["hydra/launcher=local", "hydra.launcher.threads=-1"], "threads must lie in \\[0"),
+        (["hydra/launcher=local", "hydra.launcher.n_jobs=["], "must be a value that YAML can"),
         (["hydra/launcher=ray", "hydra.launcher.gpus=1.5"], "a share of one GPU, or a whole"),
         (["hydra/launcher=submitit_slurm", "hydra.launcher.timeout=0"], "timeout must lie in"),
-        (["hydra/launcher=submitit_local", "hydra.launcher.runs_per_job=0"], "runs_per_job must"),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.runs_per_job=0"], "runs_per_job must"),
+        (
+            ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"],
+            "not by joblib: got hydra/launcher=joblib; "
+            "use hydra/launcher=local hydra.launcher.n_jobs=2$",
+        ),
+        (
+            ["hydra/launcher=submitit_local"],
+            "only to SLURM: got hydra/launcher=submitit_local; use hydra/launcher=local "
+            "hydra.launcher.n_jobs=2 on this machine, or hydra/launcher=submitit_slurm",
+        ),
     ],
 )
 def test_a_wrong_word_about_the_launcher_is_explained_in_one_line(words, message):
     with pytest.raises(UserError, match=message) as caught:
         choose(words)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(config.ABSENT_LAUNCHERS))
+@pytest.mark.parametrize(
+    "command", [["ablate", "quickstart"], ["plan", "quickstart"], ["run", "--multirun", "seed=1,2"]]
+)
+def test_a_launcher_that_leadline_does_not_have_ends_every_command(name, command, capsys):
+    assert main([*command, f"hydra/launcher={name}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "; use hydra/launcher=local hydra.launcher.n_jobs=2" in line
 
 
 @pytest.mark.parametrize("name", sorted(set(config.LAUNCHERS) - {"basic"}))
@@ -79,7 +100,7 @@ def test_the_shipped_file_of_a_launcher_shows_every_setting_with_its_default(nam
     assert choose([f"hydra/launcher={name}"])[0] == schema(name=name)
 
 
-@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("submitit_local", "submitit")])
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("submitit_slurm", "submitit")])
 def test_a_launcher_without_its_extra_says_what_to_install(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match='pip install "leadline\\[(ray|slurm)\\]"'):
@@ -202,7 +223,7 @@ def test_processes_make_the_same_records_to_the_last_bit(tmp_path):
     there = [*tasks(tmp_path / "there", "majority"), *tasks(tmp_path / "there", "knn_pca", (1,))]
     with build(choose([])[0]) as launcher:
         list(launcher.run(here, threading.Event()))
-    with joblib("n_jobs=2") as launcher:
+    with local("n_jobs=2") as launcher:
         # Two batches: the workers of the first do the second.
         told = list(launcher.run(there[:2], threading.Event()))
         pids = {worker.process.pid for worker in launcher.workers.values()}
@@ -221,7 +242,7 @@ def begun(launcher, tasks, then):
 
 def test_a_killed_worker_fails_its_run_alone_and_is_replaced(tmp_path):
     some = tasks(tmp_path, seeds=(1, 2))
-    with joblib("n_jobs=1") as launcher:
+    with local("n_jobs=1") as launcher:
         feed = begun(launcher, some, lambda launcher: launcher.workers[0].kill())
         told = list(launcher.run(feed, threading.Event()))
     assert [(o.run_id, o.state) for o in told] == [
@@ -234,14 +255,14 @@ def test_a_killed_worker_fails_its_run_alone_and_is_replaced(tmp_path):
 
 def test_a_stop_ends_what_runs_and_begins_nothing(tmp_path):
     stop, some = threading.Event(), tasks(tmp_path)
-    with joblib("n_jobs=1") as launcher:
+    with local("n_jobs=1") as launcher:
         told = list(launcher.run(begun(launcher, some, lambda launcher: stop.set()), stop))
         assert not launcher.workers
     assert [(o.run_id, o.state) for o in told] == [(some[0].run_id, Ending.PREEMPTED)]
 
 
 def test_a_worker_stopped_by_somebody_else_is_a_reason_to_try_again():
-    launcher = joblib("n_jobs=1")
+    launcher = local("n_jobs=1")
     launcher.workers[0] = Worker({"PYTHONHOME": "/nowhere"})
     told = launcher.after(0, Outcome(run_id="x", state=Ending.PREEMPTED), stopping=False)
     assert told.transient and "told to stop" in told.message and not launcher.workers
@@ -258,36 +279,6 @@ def test_a_worker_that_cannot_start_says_why():
 
 
 @pytest.mark.slow
-def test_jobs_on_this_machine_do_several_runs_each_and_a_killed_one_is_left(tmp_path):
-    pytest.importorskip("submitit")
-    words = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=1"]
-    words.append("hydra.launcher.runs_per_job=2")
-    good, broken = tasks(tmp_path, seeds=(1, 2)), a_task("broken", tmp_path, ["model=logrg"])
-    with build(choose(words)[0]) as launcher:
-        told = {o.run_id: o for o in launcher.run([*good, broken], threading.Event())}
-    assert all(told[task.run_id].state is Ending.DONE and is_done(task) for task in good)
-    assert told["broken"].message.endswith("did you mean logreg?") and not told["broken"].transient
-
-
-@pytest.mark.slow
-def test_a_stop_reaches_the_jobs_on_this_machine(tmp_path):
-    pytest.importorskip("submitit")
-    (long,) = tasks(tmp_path, "mlp", (1,), "train.epochs=100000")
-    stop = threading.Event()
-
-    def stop_when_at_work():
-        while not (long.folder / "checkpoints" / "last.pt").exists():
-            threading.Event().wait(0.1)
-        stop.set()
-
-    threading.Thread(target=stop_when_at_work, daemon=True).start()
-    with build(choose(["hydra/launcher=submitit_local"])[0]) as launcher:
-        told = list(launcher.run([long], stop))
-    assert [outcome.state for outcome in told] == [Ending.PREEMPTED]
-    assert not (long.folder / locks.NAME).exists()
-
-
-@pytest.mark.slow
 def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path):
     tiny = ("model.size=tiny", "train.epochs=1", "data.fraction=0.2")
     here, there = (
@@ -298,7 +289,7 @@ def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path
         ]
         for place in ("here", "there")
     )
-    for launcher, some in ((build(choose([])[0]), here), (joblib("n_jobs=2", "threads=1"), there)):
+    for launcher, some in ((build(choose([])[0]), here), (local("n_jobs=2", "threads=1"), there)):
         with launcher:
             told = list(launcher.run(some, threading.Event()))
         assert [outcome.state for outcome in told] == 3 * [Ending.DONE], told
@@ -315,7 +306,7 @@ def feed():
     print(launcher.workers[0].process.pid, flush=True)
     sys.stdin.buffer.readline()
 
-with build(choose(["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"])[0]) as launcher:
+with build(choose(["hydra/launcher=local", "hydra.launcher.n_jobs=1"])[0]) as launcher:
     list(launcher.run(feed(), threading.Event()))
 """
 
@@ -333,7 +324,7 @@ def test_workers_end_when_the_sweeper_is_killed(tmp_path):
 
 
 def test_ranks_take_the_places_that_they_need():
-    launcher = Processes(config.JoblibLauncher(name="joblib", n_jobs=3))
+    launcher = Processes(config.LocalLauncher(name="local", n_jobs=3))
 
     class Busy:
         def __init__(self, devices):
@@ -354,16 +345,16 @@ def test_gpus_are_shared_out_and_never_twice(monkeypatch):
     with pytest.raises(UserError, match="gpus=6 needs as many GPUs on this machine: got 5 of them"):
         shares_of_gpus(6)
     with pytest.raises(UserError, match="each process needs GPUs of its own: got n_jobs=3 with 2"):
-        joblib("n_jobs=3", "gpus=2")
-    assert joblib("gpus=2").n_jobs == 2
+        local("n_jobs=3", "gpus=2")
+    assert local("gpus=2").n_jobs == 2
 
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert {place["OMP_NUM_THREADS"] for place in joblib("n_jobs=3").places} == {"2"}
-    assert joblib("n_jobs=16").places[0][processes.SHARE] == "1"
-    assert joblib().n_jobs == 8
-    assert joblib("threads=5").places[0][processes.SHARE] == "5"
+    assert {place["OMP_NUM_THREADS"] for place in local("n_jobs=3").places} == {"2"}
+    assert local("n_jobs=16").places[0][processes.SHARE] == "1"
+    assert local().n_jobs == 8
+    assert local("threads=5").places[0][processes.SHARE] == "5"
     assert processes.available() == 8
     monkeypatch.setenv(processes.SHARE, "3")
     assert processes.available() == 3

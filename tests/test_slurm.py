@@ -132,12 +132,6 @@ def test_only_the_first_rank_asks(asked, monkeypatch):
     assert submitit_job.leave(warned=True) == errors.REQUEUE and asked() == ""
 
 
-def test_a_job_of_the_local_controller_ends_with_its_code(monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert submitit_job.leave(warned=True) == submitit_job.LOCAL_REQUEUE
-    assert submitit_job.leave(warned=False) == errors.REQUEUE
-
-
 def test_a_requeued_job_waits_for_the_lock_of_its_earlier_life(monkeypatch):
     busy, done = (Outcome(run_id="x", state=state) for state in (Ending.BUSY, Ending.DONE))
     told = iter([busy, busy, done])

@@ -84,7 +84,7 @@ def arms(**changes):
         ),
         (arms(a={"model": "knn_pca", "runs_dir": "x"}), "not where or for whom: got 'runs_dir'"),
         (arms(a={"model": "knn_pca", "tracker": "csv"}), "not where or for whom: got 'tracker'"),
-        (arms(a={"model": "knn_pca", "model.components": {"a": 1}}), "a setting holds a number"),
+        (arms(a={"model": "knn_pca", "model.components": {"a": 1}}), "must be a whole number"),
         ({**SMALL, "grid": {"seed": []}}, "grid: seed must be a list with at least one value"),
         ({**SMALL, "grid": {"seed": 3}}, "grid: seed must be a list with at least one value"),
         ({**SMALL, "grid": {"seed": [1, 1]}}, "grid: seed must list each value once"),

@@ -283,8 +283,8 @@ def test_an_arm_that_always_fails(study, tmp_path, capsys):
     [
         (["retries=x"], "retries must be a whole number from 0 on: got 'retries=x'"),
         (["retries=1", "retries=2"], "each setting may be given once"),
-        (["hydra/launcher=jobli"], "hydra/launcher must be one of .*did you mean joblib?"),
-        (["hydra.launcher.njobs=2", "hydra/launcher=joblib"], "did you mean n_jobs?"),
+        (["hydra/launcher=locl"], "hydra/launcher must be one of .*did you mean local?"),
+        (["hydra.launcher.njobs=2", "hydra/launcher=local"], "did you mean n_jobs?"),
     ],
 )
 def test_mistakes_about_the_sweep(words, message):
@@ -293,7 +293,7 @@ def test_mistakes_about_the_sweep(words, message):
 
 
 def test_words_about_the_sweep_are_no_settings():
-    asked = understand(["seed=1", "retries=4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    asked = understand(["seed=1", "retries=4", "hydra/launcher=local", "hydra.launcher.n_jobs=2"])
     assert asked.retries == 4 and asked.overrides == ("seed=1",)
     assert asked.launcher.n_jobs == 2
 
@@ -344,11 +344,11 @@ def marks(runs_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", "local"])
 def test_kill_at_ten_random_moments(study, tmp_path, launcher):
     runs_dir, rng = tmp_path / "runs", random.Random(7)
     words = [study(MANY), f"runs_dir={runs_dir}", f"hydra/launcher={launcher}"]
-    if launcher == "joblib":
+    if launcher == "local":
         words.append("hydra.launcher.n_jobs=2")
     known = {}
     for _ in range(10):

@@ -70,13 +70,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer runs")
     count = 10 if parser.parse_args().quick else 50
-    one = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]
+    one = ["hydra/launcher=local", "hydra.launcher.n_jobs=1"]
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         told = {
             "bench": "studies",
             "basic": measure([], count, top / "basic"),
-            "joblib": measure(one, count, top / "joblib"),
+            "local": measure(one, count, top / "local"),
             "cold": cold(3, top / "cold"),
         }
         measure([], 3, top / "logreg", "logreg")

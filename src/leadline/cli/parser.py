@@ -57,18 +57,18 @@ ABLATE_HELP = """\
 NAME is one of ablations/, or the path of a file like them. What is done is not made again, failures
 stop nobody else, and the same command goes on after any interruption. Words change every run, as in
 leadline run; where the study varies a setting they choose its values (seed=1,2). The sweep itself:
-  hydra/launcher=basic|joblib|ray|submitit_local|submitit_slurm  hydra.launcher.n_jobs=2
+  hydra/launcher=basic|local|ray|submitit_slurm  hydra.launcher.n_jobs=2
   retries=1     how often a run is tried again whose worker died or ran out of memory
 Exit code 0 if every run is done, 1 if some failed or are left, 75 after SIGTERM.
 
-example: leadline ablate quickstart hydra/launcher=joblib hydra.launcher.n_jobs=2
+example: leadline ablate quickstart hydra/launcher=local hydra.launcher.n_jobs=2
 """
 PLAN_HELP = """\
 Takes the words of leadline ablate and runs nothing, so that they answer "what if". Times come from
 records in runs_dir, of this or another study; --probe measures ten steps of each kind of run that
 was never made. Times are those of the machine that was measured.
 
-example: leadline plan quickstart seed=1,2 hydra/launcher=joblib hydra.launcher.n_jobs=2
+example: leadline plan quickstart seed=1,2 hydra/launcher=local hydra.launcher.n_jobs=2
 """
 LIST_HELP = "example: leadline list models"
 SHOW_HELP = """\

@@ -14,12 +14,12 @@ from leadline.config.data import (
 )
 from leadline.config.external import EmbeddingConfig, PythonConfig
 from leadline.config.launchers import (
+    ABSENT_LAUNCHERS,
     LAUNCHERS,
     BasicLauncher,
-    JoblibLauncher,
     LauncherConfig,
+    LocalLauncher,
     RayLauncher,
-    SubmititLocalLauncher,
     SubmititSlurmLauncher,
 )
 from leadline.config.models import (
@@ -45,6 +45,7 @@ from leadline.config.tracker import (
 from leadline.config.train import TRAIN_CHOICES, TrainConfig
 
 __all__ = [
+    "ABSENT_LAUNCHERS",
     "LAUNCHERS",
     "PROTOCOL_CHOICES",
     "SCGPT_SIZES",
@@ -61,9 +62,9 @@ __all__ = [
     "ExpressionConfig",
     "FileData",
     "Gene2vecConfig",
-    "JoblibLauncher",
     "KnnPcaConfig",
     "LauncherConfig",
+    "LocalLauncher",
     "LogregConfig",
     "MajorityConfig",
     "MlpConfig",
@@ -78,7 +79,6 @@ __all__ = [
     "ScgptConfig",
     "ScbertConfig",
     "StratifiedConfig",
-    "SubmititLocalLauncher",
     "SubmititSlurmLauncher",
     "TensorboardTrackerConfig",
     "TrackerConfig",

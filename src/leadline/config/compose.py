@@ -17,13 +17,13 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from leadline.config import SCHEMAS, RunConfig
-from leadline.config.python_class import translated
+from leadline.config.python_class import target_of, translated
 from leadline.config.shipped import options as options
 from leadline.config.shipped import shipped as shipped
 from leadline.errors import UserError, nearest
@@ -92,12 +92,34 @@ def values_of(words: Sequence[str]) -> dict[str, list[Any]]:
     check_keys(words)
     chosen: dict[str, list[Any]] = {}
     for override in parse(words):
+        key, value = override.key_or_group, override.value()
+        if isinstance(value, Glob):
+            raise UserError(
+                "values are listed one by one",
+                got=repr(override.input_line),
+                remedy=f"write {key}=a,b",
+            )
         if override.is_sweep_override() and override.is_discrete_sweep():
-            chosen[override.key_or_group] = list(override.sweep_iterator())
+            chosen[key] = [unquoted(item) for item in override.sweep_iterator()]
+        elif key == "model" and isinstance(value, str) and target_of(value) is not None:
+            # A class of the user's is looked for when its run is composed.
+            chosen[key] = [value]
         else:
             check_word(override)
-            chosen[override.key_or_group] = [override.value()]
+            chosen[key] = [value]
     return chosen
+
+
+def unquoted(value: Any) -> Any:
+    """Take the quotes off what the grammar leaves quoted: the values of a sweep."""
+    match value:
+        case QuotedString():
+            return value.text
+        case list():
+            return [unquoted(item) for item in value]
+        case dict():
+            return {unquoted(key): unquoted(item) for key, item in value.items()}
+    return value
 
 
 @cache
@@ -174,10 +196,13 @@ def check_word(override: Override) -> None:
     if key in SCHEMAS:
         value = override.value()
         if not isinstance(value, str) or value not in options(key):
+            inside = next(iter(value), "name") if isinstance(value, dict) else None
             raise UserError(
                 f"{key} must be one of {', '.join(options(key))}",
                 got=repr(value),
-                remedy=nearest(str(value), options(key)),
+                remedy=nearest(str(value), options(key))
+                if inside is None
+                else f"write its settings one by one, as in {key}.{inside}=…",
             )
 
 
@@ -227,7 +252,12 @@ def explain(error: Exception, overrides: Sequence[str]) -> UserError:
 
 def received(key: str, overrides: Sequence[str]) -> str:
     """Quote the word of the command line that set this key."""
-    words = [item.input_line for item in parse(overrides) if item.key_or_group == key]
+    words = [
+        item.input_line
+        for item in parse(overrides)
+        # What is wrong may lie inside a mapping that a word gives.
+        if f"{key}.".startswith(f"{item.key_or_group}.")
+    ]
     return repr(words[-1]) if words else "a value from the configuration files"
 
 

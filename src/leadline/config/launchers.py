@@ -21,7 +21,7 @@ class BasicLauncher(LauncherConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class JoblibLauncher(LauncherConfig):
+class LocalLauncher(LauncherConfig):
     """Warm processes on this machine; `docs/launchers.md` tells what each setting does."""
 
     n_jobs: int = -1
@@ -55,23 +55,6 @@ class RayLauncher(LauncherConfig):
                 got=f"{self.gpus:g}",
                 remedy="write for example 0.5, 1 or 2",
             )
-
-
-@dataclass(slots=True, kw_only=True)
-class SubmititLocalLauncher(LauncherConfig):
-    """Jobs as submitit starts them, on this machine: to try what a SLURM cluster would be given."""
-
-    n_jobs: int = -1
-    timeout: int = 1440
-    gpus: int = 0
-    runs_per_job: int = 1
-
-    def __post_init__(self) -> None:
-        if self.n_jobs != -1:
-            within("hydra.launcher.n_jobs", self.n_jobs, 1, 1024)
-        within("hydra.launcher.timeout", self.timeout, 1, 525_600)
-        within("hydra.launcher.gpus", self.gpus, 0, 64)
-        within("hydra.launcher.runs_per_job", self.runs_per_job, 1, 10_000)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,8 +93,20 @@ class SubmititSlurmLauncher(LauncherConfig):
 # Option name in conf/hydra/launcher/ → the schema that its YAML file starts from.
 LAUNCHERS: dict[str, type[LauncherConfig]] = {
     "basic": BasicLauncher,
-    "joblib": JoblibLauncher,
+    "local": LocalLauncher,
     "ray": RayLauncher,
-    "submitit_local": SubmititLocalLauncher,
     "submitit_slurm": SubmititSlurmLauncher,
+}
+
+# Launchers that other programs have and leadline does not → why, and what to write in their place.
+_HERE = "hydra/launcher=local hydra.launcher.n_jobs=2"
+ABSENT_LAUNCHERS = {
+    "joblib": (
+        "runs on this machine are computed by leadline's own worker processes, not by joblib",
+        f"use {_HERE}",
+    ),
+    "submitit_local": (
+        "submitit submits jobs to SLURM, and only to SLURM",
+        f"use {_HERE} on this machine, or hydra/launcher=submitit_slurm on a cluster",
+    ),
 }

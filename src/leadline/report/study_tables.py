@@ -85,8 +85,8 @@ def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
         rows=rows,
         notes=[
             f"Difference: mean of the arm less mean of what it is compared with. p (Holm) is "
-            f"corrected over the rows of its metric, each a family of “{study.family}”; better and worse "
-            f"need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
+            f"corrected over the rows of its metric, a family of “{study.family}”; better and "
+            "worse need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
             f"±{study.margin:g}. detectable: the smallest true difference that so many runs of "
             "such spread would have shown with power .8. one_sample: the other arm has no luck of "
             "its own, its runs are one number."

@@ -15,10 +15,8 @@ from leadline.data.cells import outline
 from leadline.errors import UserError, nearest
 from leadline.studies.factors import check_factors, has
 from leadline.studies.overrides import words_of
-from leadline.studies.schema import Arm, Grid, Settings, Study
+from leadline.studies.schema import MARK, Arm, Grid, Mark, Settings, Study
 
-# A setting with this mark names a run of the study's `pretraining`.
-MARK = "@"
 # A pretraining is made once, whatever few-shot runs and replicates start from it.
 NOT_FOR_PRETRAINING = ("seed", "data.fraction")
 # No words on the command line, and no data yet.
@@ -59,7 +57,7 @@ class Plan:
 
 def marked(value: Any) -> str | None:
     """Give the name of the pretraining run that a value stands for, or None."""
-    return value.removeprefix(MARK) if isinstance(value, str) and value.startswith(MARK) else None
+    return value.removeprefix(MARK) if isinstance(value, Mark) else None
 
 
 def expand(study: Study, words: Sequence[str] = ()) -> Plan:
@@ -70,7 +68,11 @@ def expand(study: Study, words: Sequence[str] = ()) -> Plan:
     UserError
         When the file or a word asks for what no run can do, or for a comparison that cannot tell.
     """
-    chosen = values_of(words)
+    marks = {f"{MARK}{name}" for name in study.pretraining}
+    chosen = {
+        key: [Mark(value) if isinstance(value, str) and value in marks else value for value in told]
+        for key, told in values_of(words).items()
+    }
     check_marks(study)
     expand_as(study, AS_FILED)
     return expand_as(study, chosen)
@@ -123,13 +125,12 @@ def varied(words: Sequence[str]) -> Plan:
 
 def composed(arms: Mapping[str, Settings]) -> list[RunConfig]:
     """Compose one run of each arm; mistakes name the arm."""
-    batches = {name: words_of(settings) for name, settings in arms.items()}
     try:
-        return compose_many(list(batches.values()))
+        return compose_many([words_of(settings) for settings in arms.values()])
     except UserError:
-        for name, words in batches.items():
+        for name, settings in arms.items():
             try:
-                compose(words)
+                compose(words_of(settings))
             except UserError as error:
                 raise UserError(
                     f"arm {name}: {error.rule}", got=error.got, remedy=error.remedy
@@ -185,13 +186,14 @@ def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]
 
     A setting that the arm's model does not have is not varied.
     """
-    seen: list[dict[str, Any]] = []
+    seen: set[tuple[str, ...]] = set()
     for own in arm.grids:
         grid = {key: values for key, values in {**own, **chosen}.items() if has(key, config)}
         for values in product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
-            if point not in seen:
-                seen.append(point)
+            # As words: 1 and true are equal to Python.
+            if (words := words_of(point)) not in seen:
+                seen.add(words)
                 yield point
 
 
@@ -238,19 +240,28 @@ def pretraining_of(
 
 def check_marks(study: Study) -> None:
     """Refuse names of pretraining runs that are not there, and runs that nothing starts from."""
-    places = {f"arm {name}": arm.settings for name, arm in study.arms.items()}
-    places |= {f"pretraining {name}": own for name, own in study.pretraining.items()}
+    places = [("base", study.base)]
+    places += [("by_size", tier.settings) for tier in study.by_size]
+    places += [(f"arm {name}", arm.settings) for name, arm in study.arms.items()]
+    places += [(f"pretraining {name}", own) for name, own in study.pretraining.items()]
+    said = [(where, key, value) for where, own in places for key, value in own.items()]
+    said += [
+        (f"arm {name}: grid", key, value)
+        for name, arm in study.arms.items()
+        for grid in arm.grids
+        for key, values in grid.items()
+        for value in values
+    ]
     used = set()
-    for where, settings in {"base": study.base, **places}.items():
-        for key, value in settings.items():
-            name = marked(value)
-            if name is not None and name not in study.pretraining:
-                raise UserError(
-                    f"{where}: {key} must name a run of the study's pretraining",
-                    got=repr(value),
-                    remedy=nearest(name, study.pretraining),
-                )
-            used.add(name)
+    for where, key, value in said:
+        name = marked(value)
+        if name is not None and name not in study.pretraining:
+            raise UserError(
+                f"{where}: {key} must name a run of the study's pretraining",
+                got=repr(value),
+                remedy=f"{nearest(name, study.pretraining)}; write {MARK}{value} for the text",
+            )
+        used.add(name)
     for name in study.pretraining:
         if name not in used:
             raise UserError(

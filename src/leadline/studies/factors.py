@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -41,12 +42,16 @@ def is_changed(key: str, configs: tuple[RunConfig, RunConfig]) -> bool:
     """Say whether a setting is science and has two values."""
     if not is_science(key, configs[0]) or not is_science(key, configs[1]):
         return False
-    # A word that may also be `false` is text, whichever way YAML writes it.
-    first, second = (
-        value.lower() if isinstance(value, str) else value
-        for value in (value_at(key, config) for config in configs)
-    )
-    return bool(first != second)
+    first, second = (comparable(value_at(key, config)) for config in configs)
+    return first != second
+
+
+def comparable(value: Any) -> str:
+    """Write a value so that two are the same text if a run's id takes them for the same."""
+    # A setting that is `false` or a text is text, whichever way YAML writes it.
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        value = value.lower()
+    return json.dumps(value, sort_keys=True, default=repr)
 
 
 def is_science(key: str, config: Any) -> bool:

@@ -3,31 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from leadline.config.shipped import shipped, studies
 from leadline.errors import UserError, nearest
+from leadline.studies.overrides import DECIMAL, INTEGER
 
 
-class Unique(yaml.SafeLoader):
-    """YAML in which no key may stand twice: the later one would win in silence."""
+class Strict(yaml.SafeLoader):
+    """YAML without surprises: a value without quotes is what the command line makes of it.
+
+    So 1e-3 is a number, and yes, 010, 1:30 and 2026-01-01 are text. No key may stand twice: the
+    later one would win in silence.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping from keys that differ."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be text or a number", problem_mark=key_node.start_mark
+                )
             if key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern in {
+    "null": re.compile(r"(?i:null)|~|"),
+    "bool": re.compile(r"(?i:true|false)"),
+    "int": INTEGER,
+    "float": re.compile(rf"(?x:{DECIMAL.pattern}|[+-]?\.(?i:inf)|\.(?i:nan))"),
+    "merge": re.compile("<<"),
+}.items():
+    Strict.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern.pattern})\Z"), None
+    )
+
+
+class Mark(str):
+    """`"@name"`: stands for the id of a run of the study's `pretraining`."""
+
+    __slots__ = ()
+
+
+# How a file writes a mark; twice, it is the first letter of a text.
+MARK = "@"
+
+
+def unmarked(value: Any) -> Any:
+    """Turn the text of a file into a mark, if it is one."""
+    if not isinstance(value, str) or not value.startswith(MARK):
+        return value
+    return value[1:] if value.startswith(MARK * 2) else Mark(value)
 
 
 def mapping(where: str, said: Any, known: Sequence[str] | None = None) -> dict[str, Any]:
@@ -258,7 +299,7 @@ def read(name: str) -> Study:
     """Read and check a study's file."""
     path = find(name)
     try:
-        said = yaml.load(path.read_text(encoding="utf-8"), Loader=Unique)
+        said = yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         place = f" in line {where.line + 1}" if where is not None else ""
@@ -365,6 +406,7 @@ def read_grids(where: str, said: Any) -> tuple[Grid, ...]:
                     got=repr(values),
                     remedy=f"write for example {key}: [1, 2, 3]",
                 )
+            values = [unmarked(value) for value in values]
             if len({repr(value) for value in values}) < len(values):
                 raise UserError(
                     f"{where}: {key} must list each value once",
@@ -406,4 +448,4 @@ def settings(where: str, said: Any) -> dict[str, Any]:
                 got=repr(key),
                 remedy=f"give {key}= on the command line of leadline ablate",
             )
-    return chosen
+    return {key: unmarked(value) for key, value in chosen.items()}

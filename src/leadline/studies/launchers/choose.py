@@ -1,4 +1,4 @@
-"""Which launcher: words such as `hydra/launcher=joblib hydra.launcher.n_jobs=2` → a launcher."""
+"""Which launcher: words such as `hydra/launcher=local hydra.launcher.n_jobs=2` → a launcher."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ def choose(
 
 def settle(name: str, words: Sequence[str]) -> config.LauncherConfig:
     """Give a launcher's configuration: its shipped file, changed by the words."""
+    if name in config.ABSENT_LAUNCHERS:
+        rule, remedy = config.ABSENT_LAUNCHERS[name]
+        raise UserError(rule, got=f"{GROUP}={name}", remedy=remedy)
     if name not in config.LAUNCHERS:
         raise UserError(
             f"{GROUP} must be one of {', '.join(config.LAUNCHERS)}",
@@ -104,7 +107,7 @@ def build(chosen: config.LauncherConfig) -> Launcher:
             from leadline.studies.launchers.in_process import Basic
 
             return Basic()
-        case config.JoblibLauncher():
+        case config.LocalLauncher():
             from leadline.studies.launchers.processes import Processes
 
             return Processes(chosen)
@@ -112,10 +115,6 @@ def build(chosen: config.LauncherConfig) -> Launcher:
             from leadline.studies.launchers.ray_cluster import RayCluster
 
             return RayCluster(chosen)
-        case config.SubmititLocalLauncher():
-            from leadline.studies.launchers.submitit_local import LocalJobs
-
-            return LocalJobs(chosen)
         case config.SubmititSlurmLauncher():
             from leadline.studies.launchers.slurm import Slurm
 

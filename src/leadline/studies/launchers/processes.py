@@ -1,7 +1,7 @@
-"""Warm processes on this machine: `hydra/launcher=joblib`.
+"""Warm processes on this machine: `hydra/launcher=local`.
 
-joblib's own pool is broken as a whole when one of its processes is killed. Here that costs one
-task, and the process is replaced.
+A pool of joblib or of concurrent.futures is broken as a whole when one of its processes is
+killed. Here that costs one task, and the process is replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import IO
 
 from leadline import processes
-from leadline.config import JoblibLauncher
+from leadline.config import LocalLauncher
 from leadline.errors import UserError
 from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task, read_outcome, task_line
 from leadline.studies.launchers.execute import lost
@@ -124,7 +124,7 @@ GRACE_SECONDS = 60.0
 class Processes(Launcher):
     """Workers in places; each place has its share of cores and GPUs, whoever works there."""
 
-    def __init__(self, config: JoblibLauncher) -> None:
+    def __init__(self, config: LocalLauncher) -> None:
         gpus = shares_of_gpus(config.gpus) if config.gpus else [{}]
         default = len(gpus) if config.gpus else processes.of_machine()
         self.n_jobs = default if config.n_jobs == -1 else config.n_jobs

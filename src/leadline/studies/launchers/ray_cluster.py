@@ -1,7 +1,7 @@
 """Workers on a Ray cluster: `hydra/launcher=ray`.
 
 Ray finds a machine with the resources and keeps an actor there; the actor holds a warm worker,
-the same program as with `joblib`. Ray itself never runs a run: its signals and its handling of
+the same program as with `local`. Ray itself never runs a run: its signals and its handling of
 Python stay out of the way of checkpoints and ranks.
 """
 

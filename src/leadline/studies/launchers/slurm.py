@@ -113,7 +113,7 @@ class Slurm(Launcher):
             raise UserError(
                 "hydra/launcher=submitit_slurm submits with SLURM's sbatch",
                 got="none on this machine",
-                remedy="call it on a login node, or use hydra/launcher=joblib",
+                remedy="call it on a login node, or use hydra/launcher=local",
             )
         self.config = config
 

@@ -21,8 +21,6 @@ from leadline.processes import Preempted
 from leadline.studies.launchers.base import Ending, Outcome, Task, outcome_line, read_task
 from leadline.studies.launchers.execute import execute
 
-# With this exit code a task of submitit's own local controller is started again.
-LOCAL_REQUEUE = 144
 # How often a requeued job looks whether its own earlier life has let go of the run.
 GLANCE_SECONDS = 5.0
 
@@ -77,8 +75,6 @@ def heard() -> Iterator[list[int]]:
 
 def leave(*, warned: bool, environment: Mapping[str, str] = os.environ) -> int:
     """Ask to be queued again unless the job is being ended; give the exit code."""
-    if "SLURM_JOB_ID" not in environment:
-        return LOCAL_REQUEUE if warned else REQUEUE
     # One word is enough, and it ends the other ranks as well.
     if distributed.from_environment(environment).leads:
         job = environment["SLURM_JOB_ID"]
