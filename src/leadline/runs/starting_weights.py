@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from leadline.config import RunConfig, TrainConfig
+from leadline.config import RunConfig, TrainConfig, tasks
 from leadline.data.cells import Cells
 from leadline.data.splits import pretraining_cells
 from leadline.errors import UserError, nearest
@@ -174,12 +174,13 @@ def require_ready(origin: Origin, config: RunConfig) -> None:
         )
     facts = record.read_facts(origin.folder)
     wanted = config.model.name if origin.setting == "pretrained" else "gene2vec"
-    if facts.get("task") != "pretrain" or facts["model"] != wanted:
+    task = facts.get("task", "classify")
+    keeps_weights = task in tasks.TASKS and tasks.TASKS[task].product == tasks.WEIGHTS
+    if not keeps_weights or facts["model"] != wanted:
         raise UserError(
             f"model.{origin.setting} of {config.model.name} must name a run of task=pretrain "
             f"model={wanted}",
-            got=f"{origin.identity}, a run of task={facts.get('task', 'classify')} "
-            f"model={facts['model']}",
+            got=f"{origin.identity}, a run of task={task} model={facts['model']}",
             remedy=nearest(origin.identity, pretraining_runs(config)),
         )
     if origin.setting == "pretrained":

@@ -19,6 +19,7 @@ import yaml
 
 from leadline.config import RunConfig, science
 from leadline.config.resolve import resolve
+from leadline.config.tasks import TASKS
 from leadline.models import learns_by_epochs
 from leadline.runs import record
 from leadline.runs.record import State
@@ -121,7 +122,8 @@ def work_of(config: RunConfig, cells: Mapping[str, int]) -> float:
     predicted = cells["test"] + cells["val"]
     if not learns_by_epochs(config.model):
         return max(1.0, cells["train"] + SHARE_OF_PREDICTION * cells["test"])
-    corpus = cells["train"] + (cells["unlabelled"] if config.task == "pretrain" else 0)
+    row = TASKS[config.task]
+    corpus = cells["train"] + (cells["unlabelled"] if row.trains_on_unlabelled else 0)
     an_epoch = corpus + SHARE_OF_PREDICTION * cells["val"]
     return max(1.0, config.train.epochs * an_epoch + SHARE_OF_PREDICTION * predicted)
 
@@ -150,7 +152,8 @@ def remember(folder: Path, facts: Mapping[str, Any]) -> Past | None:
         epochs = stored["train"]["epochs"]
         baseline = "best_epoch" not in facts["fit"]
         predicted = SHARE_OF_PREDICTION * (cells["test"] + (0 if baseline else cells["val"]))
-        corpus = cells["train"] + (cells["unlabelled"] if facts.get("task") == "pretrain" else 0)
+        row = TASKS[facts.get("task", "classify")]
+        corpus = cells["train"] + (cells["unlabelled"] if row.trains_on_unlabelled else 0)
         passes = corpus if baseline else epochs * (corpus + SHARE_OF_PREDICTION * cells["val"])
         return Past(
             task=facts.get("task", "classify"),
