@@ -3,15 +3,15 @@
 import hashlib
 
 from leadline.config.compose import compose
-from leadline.runs import prepare, record
+from leadline.runs import identity, prepare, record
 from leadline.studies.launchers import Task
 
 
 def task(runs_dir, *words, **changes):
     words = (*words, f"runs_dir={runs_dir}", f"data_dir={runs_dir}/data")
     config = compose(words)
-    devices = config.train.devices if prepare.learns_by_epochs(config) else 1
-    run_id = prepare.name(config).run_id
+    devices = config.train.devices if identity.learns_by_epochs(config) else 1
+    run_id = prepare.identify_run(config).run_id
     return Task(run_id=run_id, words=words, runs_dir=str(runs_dir), devices=devices, **changes)
 
 

@@ -34,8 +34,8 @@ from leadline.runs import prepare, record, starting_weights
 from leadline.runs import records as results
 from leadline.runs.record import State
 from leadline.runs.run import run
-from leadline.runs.tasks import pretrain
 from leadline.stats import metrics
+from leadline.training.pretrainer import Pretrainer
 from pretrainable import Fake
 from small import small_cells
 
@@ -242,7 +242,7 @@ def pretrainer(collapsed=False, world=None, vault=None, notice=None, **train):
         vault=vault or training.Memory(),
         notice=notice or Notice(),
     )
-    return pretrain.Pretrainer(Fake(collapsed), setting)
+    return Pretrainer(Fake(collapsed), setting)
 
 
 def halves():
@@ -356,14 +356,14 @@ def test_claims_about_masking_are_judged_by_such_records(made):
 
 def test_the_corpus_holds_neither_reported_nor_selection_cells(made):
     config = compose(words(made.parent))
-    matter = prepare.name(config)
+    named = prepare.identify_run(config)
     kept = pretraining_cells.read(made)
     for rows, inside in (
-        (matter.split.train, True),
-        (matter.split.test, False),
-        (matter.split.val, False),
+        (named.split.train, True),
+        (named.split.test, False),
+        (named.split.val, False),
     ):
-        found = pretraining_cells.seen(kept, matter.cells.take(rows), copies=False)
+        found = pretraining_cells.seen(kept, named.cells.take(rows), copies=False)
         assert found.all() if inside else not found.any()
 
 
@@ -399,7 +399,7 @@ def test_killed_after_the_weights_were_kept_it_still_ends_well(fakes, tmp_path, 
         def dying(self, cells):
             raise Killed
 
-        patched.setattr(pretrain.Pretrainer, "measure", dying)
+        patched.setattr(Pretrainer, "measure", dying)
         with pytest.raises(Killed):
             run(compose(words(tmp_path)))
     folder = run(compose(words(tmp_path)))
@@ -554,10 +554,10 @@ def test_scbert_starts_from_a_pretraining_of_its_own(gene2vec, tmp_path):
 
 def test_a_pretraining_that_saw_the_reported_cells_is_refused(made):
     origin = origin_of(made.name, made.parent)
-    here = prepare.name(compose(["model=mlp"]))
+    here = prepare.identify_run(compose(["model=mlp"]))
     reported = here.cells.take(here.split.test)
     starting_weights.require_unseen(origin, reported, started(made.name, made.parent))
-    elsewhere = prepare.name(compose(["model=mlp", "protocol.split_seed=1"]))
+    elsewhere = prepare.identify_run(compose(["model=mlp", "protocol.split_seed=1"]))
     with pytest.raises(UserError, match=r"99 of 140 reported cells in the corpus of mlp-pre"):
         starting_weights.require_unseen(
             origin,
@@ -625,23 +625,23 @@ def test_cells_with_too_few_genes_are_set_aside(label, tmp_path):
         config = compose(
             [f"task={task}", "model=mlp", f"data.label={label}", "data.min_genes=200", *hard]
         )
-        matter = prepare.name(config)
-        held = np.diff(matter.cells.matrix_CG.indptr)
-        split = matter.split
+        named = prepare.identify_run(config)
+        held = np.diff(named.cells.matrix_CG.indptr)
+        split = named.split
         assert held[split.dropped].max() < 200
         used = np.concatenate([split.train, split.val, split.test, split.unlabelled])
         assert held[used].min() >= 200
         assert len(used) + len(split.dropped) == 700
         assert f"set aside: {len(split.dropped)} cells" in " ".join(split.warnings)
     with pytest.raises(UserError, match="none of 700 expresses 1,000"):
-        prepare.name(compose(["data.min_genes=1000"]))
+        prepare.identify_run(compose(["data.min_genes=1000"]))
 
 
 def test_labels_and_what_only_they_decide_do_not_name_a_pretraining(tmp_path):
     first, second = (
-        prepare.name(compose(words(tmp_path, *more))).run_id
+        prepare.identify_run(compose(words(tmp_path, *more))).run_id
         for more in ([], ["protocol.metric_labels=all", "protocol.class_weights=train"])
     )
     assert first == second
-    other = prepare.name(compose(words(tmp_path, "train.lr=0.1"))).run_id
+    other = prepare.identify_run(compose(words(tmp_path, "train.lr=0.1"))).run_id
     assert other != first

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline.config import ScbertConfig, TrainConfig, resolve
+from leadline.config import ScbertConfig, TrainConfig
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.files import arrays_of
@@ -26,7 +26,7 @@ from leadline.models.scbert import parity as scbert_parity
 from leadline.models.scbert.model import Scbert
 from leadline.models.scbert.network import Head, Network, Shape, Way
 from leadline.models.scbert.tokens import MASK
-from leadline.runs import record
+from leadline.runs import identity, record
 from leadline.runs.run import run
 from leadline.stats import metrics
 from networks import classifier, halves
@@ -416,9 +416,9 @@ def test_micro_batches_do_not_change_a_fit_under_the_corrected_stabiliser():
     ],
 )
 def test_the_protocol_says_which_stabiliser_unless_the_model_does(words, expected):
-    config = resolve.resolve(compose(["model=scbert", *words]), selects=True)
+    config = identity.resolved(compose(["model=scbert", *words]))
     assert config.model.stabiliser == expected
-    assert "stabiliser" not in resolve.identity(config, selects=True)["protocol"]
+    assert "stabiliser" not in identity.identity(config)["protocol"]
 
 
 @pytest.mark.parametrize(

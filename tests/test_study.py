@@ -234,11 +234,11 @@ def test_a_study_must_exist():
 
 
 def test_runs_are_named_as_leadline_run_names_them(write, tmp_path):
-    from leadline.runs.prepare import name
+    from leadline.runs.prepare import identify_run
 
     runs = name_runs(expand(read(write(SMALL)), [f"runs_dir={tmp_path}/runs"]))
     assert [run.run_id for run in runs] == [
-        name(compose([f"model={model}", f"seed={seed}"])).run_id
+        identify_run(compose([f"model={model}", f"seed={seed}"])).run_id
         for model in ("nearest_centroid", "majority")
         for seed in (1, 2)
     ]
@@ -266,8 +266,10 @@ def test_a_file_that_was_changed_is_read_again(tmp_path, write, monkeypatch):
     from leadline.studies import naming
 
     asked = []
-    in_full = naming.name_in_full
-    monkeypatch.setattr(naming, "name_in_full", lambda config: asked.append(1) or in_full(config))
+    in_full = naming.compute_run_name
+    monkeypatch.setattr(
+        naming, "compute_run_name", lambda config: asked.append(1) or in_full(config)
+    )
     source = (
         naming.Path(naming.__file__).parents[1] / "data/datasets/embedded" / "pbmc68k_reduced.h5ad"
     )

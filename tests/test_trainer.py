@@ -20,7 +20,7 @@ from leadline.errors import UserError
 from leadline.models.dropout import CellDropout, aim, keep, words_of
 from leadline.models.mlp import Mlp
 from leadline.models.network import Moment
-from leadline.runs import prepare, record
+from leadline.runs import identity, prepare, record
 from leadline.runs.run import run
 from leadline.training import fit as fitting
 from leadline.training import step as guards
@@ -533,11 +533,10 @@ def test_a_masked_objective_is_fitted_over_positions_whatever_the_micro_batches(
 
 
 def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
-    plain = compose(["model=mlp"])
-
-    def named(selects, part="train", **changes):
+    def named(by_epochs, part="train", **changes):
+        plain = compose(["model=mlp" if by_epochs else "model=majority"])
         config = replace(plain, **{part: replace(getattr(plain, part), **changes)})
-        return resolve.identity(resolve.resolve(config, selects=selects), selects=selects)
+        return identity.identity(identity.resolved(config))
 
     science = [{"lr": 0.1}, {"epochs": 3}, {"amp": "bf16"}, {"batch_size": 64}, {"freeze": "paper"}]
     operational = [

@@ -19,7 +19,7 @@ from leadline.cli.show import UNTOLD, flat
 from leadline.cli.terminal import aligned
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.runs.records import require_done, settings_of
+from leadline.runs.records import read_settings, require_done
 from leadline.stats import metrics
 from leadline.stats.paired_predictions import cell_bootstrap, mcnemar
 
@@ -50,7 +50,7 @@ def compared(first: Path, second: Path) -> list[str]:
 
 def settings(first: Path, second: Path) -> list[str]:
     """Give the settings that differ."""
-    a, b = flat(settings_of(first)), flat(settings_of(second))
+    a, b = flat(read_settings(first)), flat(read_settings(second))
     # What only one of two models has to be told is no difference between them.
     keys = [key for key in a if key in b and key.partition(".")[0] not in UNTOLD]
     rows = [(key, str(a[key]), str(b[key])) for key in keys if a[key] != b[key]]

@@ -10,7 +10,7 @@ from typing import Any
 from leadline.cli.terminal import aligned
 from leadline.runs import record
 from leadline.runs.record import State
-from leadline.runs.records import settings_of
+from leadline.runs.records import read_settings
 
 LINES_OF_A_TRACEBACK, LINES_OF_A_LOG = 12, 5
 METRICS_FIRST = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "loss")
@@ -102,7 +102,7 @@ def classes(per_class: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 
 def settings(folder: Path) -> list[str]:
     """Give the settings that are not what they are by default."""
-    plain = flat(settings_of(folder))
+    plain = flat(read_settings(folder))
     usual = flat(defaults(plain))
     changed = [
         (key, str(value))

@@ -12,13 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from leadline.config.tasks import TASKS
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Plan, Run
 from leadline.studies.sweep import End, Fate
 
-# The score that a table has room for: of reported cells, by task.
-SHOWN = {"classify": "accuracy", "pretrain": "masking_accuracy"}
 MOST_REASONS = 12
 WIDTH_OF_A_FILE = 160
 
@@ -85,7 +84,7 @@ def score_of(runs: Sequence[Run]) -> str:
     ]
     if not scores:
         return ""
-    name = SHOWN[runs[0].config.task].replace("_", " ")
+    name = TASKS[runs[0].config.task].main_score.replace("_", " ")
     spread = f" ± {stdev(scores):.4f}" if len(scores) > 1 else ""
     return f"{name} {mean(scores):.4f}{spread}"
 
@@ -101,7 +100,7 @@ def main_score(run: Run, facts: dict[str, Any] | None) -> float | None:
     """Give the score of the reported cells that a table shows."""
     if facts is None:
         return None
-    value = facts["metrics"]["test"].get(SHOWN[run.config.task])
+    value = facts["metrics"]["test"].get(TASKS[run.config.task].main_score)
     return None if value is None else float(value)
 
 

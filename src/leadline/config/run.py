@@ -27,6 +27,7 @@ from leadline.config.models import (
 from leadline.config.protocol import ProtocolConfig
 from leadline.config.scbert import Gene2vecConfig, ScbertConfig
 from leadline.config.scgpt import ScgptConfig
+from leadline.config.tasks import TASKS
 from leadline.config.tracker import (
     CsvTrackerConfig,
     TensorboardTrackerConfig,
@@ -54,7 +55,7 @@ class RunConfig:
     data_dir: str = operational("")
 
     def __post_init__(self) -> None:
-        choice("task", self.task, ("classify", "pretrain"))
+        choice("task", self.task, TASKS)
         within("seed", self.seed, 0, 2**32 - 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class Fit:
     warnings: Sequence[str] = ()
 
 
+@runtime_checkable
 class Model(Protocol):
     """What a run needs of a model; `accepts` names the scales of expression that it can read."""
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from leadline.errors import UserError, nearest
 from leadline.runs import record
 from leadline.runs import records as results
@@ -216,12 +214,9 @@ def _unfinished(folder: Path, arm: str, state: State) -> Unfinished:
 
 def flat_config(folder: Path) -> dict[str, Any]:
     """Read a run's settings as key.key → value."""
-    try:
-        text = (folder / record.CONFIG).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not (folder / record.CONFIG).exists():
         return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return dict(_flat(yaml.load(text, loader) or {}, ""))
+    return dict(_flat(results.read_settings(folder), ""))
 
 
 def _flat(config: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

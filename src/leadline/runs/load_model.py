@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.config import EmbeddingConfig, RunConfig, TrainConfig
+from leadline.config.tasks import PREDICTIONS, TASKS
 from leadline.data.cells import Cells, Scale
 from leadline.distributed import World
 from leadline.errors import UserError
@@ -24,7 +25,9 @@ from leadline.models.novelty import Likeness
 from leadline.processes import Notice
 from leadline.progress import say
 from leadline.runs import record
-from leadline.runs.prepare import Job, learner, prepare
+from leadline.runs.prepare import prepare
+from leadline.runs.tasks.base import Job
+from leadline.runs.tasks.classify import learner
 from leadline.runs.tracking.base import Silent
 
 # These name a cell without looking at it.
@@ -75,7 +78,7 @@ def fitted(folder: Path, config: RunConfig) -> Fitted:
 
 def refuse_blind(config: RunConfig) -> None:
     """Refuse runs that cannot name a cell."""
-    if config.task != "classify":
+    if TASKS[config.task].product != PREDICTIONS:
         raise UserError(
             "predict needs a run that learnt labels",
             got=f"a run with task={config.task}",

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from leadline import files as atomic
 from leadline import locks
 from leadline.errors import UserError
+from leadline.progress import say
 
 SCHEMA_VERSION = 1
 CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
@@ -174,6 +175,12 @@ def append_log(folder: Path, text: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with open(folder / LOG, "a", encoding="utf-8") as file:
         file.writelines(f"{now} {line}\n" for line in text.splitlines())
+
+
+def tell(folder: Path, text: str) -> None:
+    """Tell the person who waits, and the log."""
+    say(text)
+    append_log(folder, text)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from leadline.errors import UserError, nearest
 from leadline.runs import record
 from leadline.runs.record import State
 
+# Both give the same values; the one in C, where it was built, is ten times faster.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # <runs_dir>/studies/<name>.json says which runs a study consists of; docs/studies.md shows one.
 STUDIES = "studies"
 
@@ -123,10 +125,17 @@ def require_done(folder: Path) -> None:
         )
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """Read a run's resolved configuration as plain values."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read a run's resolved configuration as plain values.
+
+    Raises
+    ------
+    UserError
+        When its config.yaml is not there, or holds no settings.
+    """
     try:
-        plain = yaml.safe_load((folder / record.CONFIG).read_text(encoding="utf-8"))
+        text = (folder / record.CONFIG).read_text(encoding="utf-8")
+        plain = yaml.load(text, LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise unreadable(folder, str(error).splitlines()[0]) from error
     if not isinstance(plain, dict):
@@ -136,7 +145,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 def configuration(folder: Path) -> RunConfig:
     """Give a run's configuration as the types that made it; nobody is told of it again."""
-    plain = settings_of(folder)
+    plain = read_settings(folder)
     groups = {"data": data_schema, "model": model_schema}
     try:
         for group, schema in groups.items():

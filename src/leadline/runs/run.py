@@ -5,14 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import numpy as np
+from typing import Any
 
 from leadline import distributed, models, processes
 from leadline.config import TRAINING_SWITCHES, RunConfig, resolve
+from leadline.config.tasks import PREDICTIONS
 from leadline.data.cells import Cells
 from leadline.data.splits import leakage
 from leadline.data.splits.split import Split
@@ -21,15 +20,13 @@ from leadline.errors import UserError
 from leadline.processes import Notice, Preempted
 from leadline.progress import say
 from leadline.runs import tracking
-from leadline.runs.prepare import Job, arm_of, learner, prepare, pretrainer, tell, tracker_of
+from leadline.runs.identity import arm_of
+from leadline.runs.prepare import prepare
 from leadline.runs.provenance import Stopwatch, provenance
-from leadline.runs.record import FAILED, Predictions, Record, State, open_record, state, tidy
+from leadline.runs.record import FAILED, Record, State, append_log, open_record, state, tell, tidy
+from leadline.runs.tasks.base import ComputedRun, Job, Parts
 from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
-
-if TYPE_CHECKING:
-    from leadline.runs.tasks.pretrain import Pretraining
-    from leadline.training import Classifier
 
 
 def facts_of_run(job: Job, fit: models.Fit) -> dict[str, Any]:
@@ -55,7 +52,7 @@ def facts_of_run(job: Job, fit: models.Fit) -> dict[str, Any]:
         },
         "fit": {key: value for key, value in fit.facts.items() if key != "execution"},
         "data": {
-            "fingerprint": job.data_fingerprint,
+            "fingerprint": job.named.data_fingerprint,
             "cells": len(cells),
             "genes": len(cells.genes),
             "scale": str(cells.scale),
@@ -82,44 +79,14 @@ def describe(cells: Cells, split: Split) -> str:
     return f"{len(cells.genes):,} genes ({cells.scale}), {labels}; {sizes}"
 
 
-def summary(run_id: str, facts: Mapping[str, Any]) -> str:
-    """Say in one line what came of it."""
-    test = facts["metrics"]["test"]
-    shown = {"accuracy": "accuracy", "macro_f1": "macro F1"}
-    if facts["task"] == "pretrain":
-        shown = {name: name.replace("_", " ") for name in test}
-    numbers = ", ".join(f"{words} {test[name]:.4f}" for name, words in shown.items())
-    line = f"{run_id} done: {numbers}"
+def summary(job: Job, facts: Mapping[str, Any]) -> str:
+    """Say what came of it: the scores of the reported cells in one line, then the warnings."""
+    line = f"{job.run_id} done: {job.task.log_line(facts['metrics']['test'])}"
     return "\n".join([line, *(f"  warning: {text}" for text in facts["warnings"])])
-
-
-def warnings_of(
-    job: Job, fit: models.Fit, scores: Mapping[str, float], said: Predictions | None
-) -> list[str]:
-    """Gather what a careful reader must know; `said` is None where no labels are predicted."""
-    warnings = [*job.split.warnings, *fit.warnings]
-    if said is None:
-        return [*warnings, *metrics.no_better_than_rules(scores)]
-    if job.by_epochs and job.config.protocol.class_weights == "whole":
-        warnings.append("class weights count the reported cells too, as in the paper's code")
-    # To call every cell the same is what the majority control is for.
-    if metrics.collapsed(said.predicted_C) and job.config.model.name != "majority":
-        called = job.cells.classes[said.predicted_C[0]]
-        warnings.append(f"collapsed: every cell is called {called!r}")
-    return warnings
 
 
 class RunFailed(Exception):
     """A run ended without a result; its folder holds the reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What fitting and predicting gave; a pretraining predicts no labels and is scored at once."""
-
-    fit: models.Fit
-    parts: dict[str, Predictions]
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run(config: RunConfig) -> Path:
@@ -173,12 +140,12 @@ def lead(
         record.write_config(asdict(job.config))
         with failures_told(record, job, store):
             call()
-            outcome = conduct(job, world, notice, tracker)
-            facts = write(record, job, outcome)
-        record.write_facts(facts | costs(outcome.fit, watch))
+            computed = conduct(job, world, notice, tracker)
+            facts = write(record, job, computed)
+        record.write_facts(facts | costs(computed.fit, watch))
         record.finish()
-        record.vault.settle(keep_best=job.config.train.keep_best and not job.pretrains)
-        tell(job.folder, summary(job.run_id, facts))
+        record.vault.settle(keep_best=keeps_best(job))
+        tell(job.folder, summary(job, facts))
 
 
 def follow(job: Job, world: World, notice: Notice, store: Any) -> None:
@@ -211,19 +178,19 @@ def failures_told(record: Record, job: Job, store: Any) -> Iterator[None]:
         ) from error
 
 
-def conduct(job: Job, world: World, notice: Notice, tracker: Tracker) -> Outcome:
+def conduct(job: Job, world: World, notice: Notice, tracker: Tracker) -> ComputedRun:
     """Fit and predict: here, or in as many processes as the configuration asks for."""
     train = job.config.train
     if world.size == 1 and train.devices > 1 and job.by_epochs:
         from leadline.training import ranks
 
-        outcome = ranks.ranks(train.devices, train.device, compute_on_rank, job.config)
-        assert isinstance(outcome, Outcome)
-        return outcome
+        computed = ranks.ranks(train.devices, train.device, compute_on_rank, job.config)
+        assert isinstance(computed, ComputedRun)
+        return computed
     return compute(job, world, notice, tracker)
 
 
-def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> Outcome:
+def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> ComputedRun:
     """Do what one process of several does."""
     job = prepare(config)
     chosen = tracker_of(job, say_too=False) if world.leads else tracking.Silent()
@@ -232,48 +199,27 @@ def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> Outcome:
 
 
 @processes.one_thread_of_blas()
-def compute(job: Job, world: World, notice: Notice, tracker: Tracker) -> Outcome:
-    """Fit, then predict."""
+def compute(job: Job, world: World, notice: Notice, tracker: Tracker) -> ComputedRun:
+    """Take the parts of the split and have the task fit, then judge."""
     tracker.begin()
     cells, split = job.cells, job.split
-    held = {"test": cells.take(split.test)}
-    train = leakage.admit(cells.take(split.train), held["test"])
+    held_back = {"test": cells.take(split.test)}
+    train = leakage.admit(cells.take(split.train), held_back["test"])
     selection = cells.take(split.val) if len(split.val) else None
     if selection is not None and job.config.protocol.selection != "reported":
-        held["val"] = selection
-    if job.pretrains:
-        return pretrain(pretrainer(job, world, notice, tracker), train, selection, held)
-    model = learner(job, world, notice, tracker)
-    fit = model.fit(train, selection)
-    # Only here, after everything is chosen, does the model meet the cells that are reported on.
-    parts = {part: predict(model, held[part]) for part in held}
-    if job.by_epochs:
-        fit = afterwards(cast("Classifier", model), fit, job, held["test"])
-    return Outcome(fit=fit, parts=parts)
+        held_back["val"] = selection
+    parts = Parts(train=train, selection=selection, held_back=held_back)
+    return job.task.fit_and_predict(job, parts, world, notice, tracker)
 
 
-def afterwards(model: Classifier, fit: models.Fit, job: Job, reported: Cells) -> models.Fit:
-    """Add what only a fitted network can tell: the effect of batches, positions of all cells."""
-    arrays = dict(fit.arrays)
-    if job.config.train.save_embeddings:
-        arrays["embeddings.npz"] = model.embed(job.cells)
-    return replace(fit, arrays=arrays, warnings=[*fit.warnings, *model.effect_of_batches(reported)])
+def keeps_best(job: Job) -> bool:
+    """Say whether the best weights stay when the run is done, for predictions of new cells."""
+    return job.config.train.keep_best and job.task.row.product == PREDICTIONS
 
 
-def pretrain(
-    model: Pretraining, corpus: Cells, selection: Cells | None, held: Mapping[str, Cells]
-) -> Outcome:
-    """Learn genes from genes, then judge on the cells that were held back."""
-    fit = model.fit(corpus, selection)
-    found = {part: model.measure(cells) for part, cells in held.items()}
-    scores = {part: measured.scores for part, measured in found.items()}
-    tables = {**fit.tables, **found["test"].tables}
-    return Outcome(fit=replace(fit, tables=tables), parts={}, scores=scores)
-
-
-def write(record: Record, job: Job, outcome: Outcome) -> dict[str, Any]:
+def write(record: Record, job: Job, computed: ComputedRun) -> dict[str, Any]:
     """Write predictions and tables; give what the record says of them."""
-    fit, parts = outcome.fit, outcome.parts
+    fit, parts = computed.fit, computed.parts
     if parts:
         record.write_predictions(parts, job.cells.classes)
     for name, text in fit.tables.items():
@@ -282,37 +228,34 @@ def write(record: Record, job: Job, outcome: Outcome) -> dict[str, Any]:
         record.write_arrays(name, arrays)
     if fit.epochs:
         record.write_epochs(fit.epochs)
-    scores = outcome.scores | {
-        part: metrics.score(
-            said.truth_C,
-            said.predicted_C,
-            said.proba_CK,
-            labels=job.config.protocol.metric_labels,
-            hard=job.hard,
-        )
-        for part, said in parts.items()
-    }
+    scores = job.task.scores(job, computed)
     per_class = {
         part: metrics.per_class(said.truth_C, said.predicted_C, job.cells.classes)
         for part, said in parts.items()
     }
+    own_warnings = job.task.warnings(job, computed, scores)
     return facts_of_run(job, fit) | {
         "metrics": scores,
         "per_class": per_class,
-        "warnings": warnings_of(job, fit, scores["test"], parts.get("test")),
+        "warnings": [*job.split.warnings, *fit.warnings, *own_warnings],
     }
 
 
-def predict(model: models.Model, cells: Cells) -> Predictions:
-    """Ask the model for the class probabilities of these cells."""
-    assert cells.labels_C is not None
-    proba_CK = model.predict_proba(cells)
-    return Predictions(
-        ids=cells.ids,
-        truth_C=cells.labels_C,
-        predicted_C=proba_CK.argmax(axis=1).astype(np.int32),
-        proba_CK=proba_CK.astype(np.float16),
+def tracker_of(job: Job, *, say_too: bool) -> Tracker:
+    """Make the tracker of a run; a rank among several leaves its complaints to the log."""
+    config = job.config
+    identity = tracking.Identity(
+        run_id=job.run_id,
+        study=config.study or None,
+        arm=arm_of(config),
+        tags=tracking.tags_of(config),
+        config=asdict(config),
     )
+
+    def complain(text: str) -> None:
+        (tell if say_too else append_log)(job.folder, text)
+
+    return tracking.build(config.tracker, identity, job.folder, complain)
 
 
 def first_reason(text: str) -> str:

@@ -14,14 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from leadline.config import RunConfig, TrainConfig
+from leadline.config import RunConfig, TrainConfig, tasks
 from leadline.data.cells import Cells
 from leadline.data.splits import pretraining_cells
 from leadline.errors import UserError, nearest
 from leadline.runs import record
 from leadline.runs.record import State
+from leadline.runs.records import read_settings
 
 RUN_ID = re.compile(r".+-[0-9a-f]{12}")
 # What a finished pretraining run keeps in checkpoints/, in our own layout.
@@ -174,12 +173,13 @@ def require_ready(origin: Origin, config: RunConfig) -> None:
         )
     facts = record.read_facts(origin.folder)
     wanted = config.model.name if origin.setting == "pretrained" else "gene2vec"
-    if facts.get("task") != "pretrain" or facts["model"] != wanted:
+    task = facts.get("task", "classify")
+    keeps_weights = task in tasks.TASKS and tasks.TASKS[task].product == tasks.WEIGHTS
+    if not keeps_weights or facts["model"] != wanted:
         raise UserError(
             f"model.{origin.setting} of {config.model.name} must name a run of task=pretrain "
             f"model={wanted}",
-            got=f"{origin.identity}, a run of task={facts.get('task', 'classify')} "
-            f"model={facts['model']}",
+            got=f"{origin.identity}, a run of task={task} model={facts['model']}",
             remedy=nearest(origin.identity, pretraining_runs(config)),
         )
     if origin.setting == "pretrained":
@@ -196,7 +196,7 @@ def require_ready(origin: Origin, config: RunConfig) -> None:
 def require_size(origin: Origin, config: RunConfig) -> None:
     """Refuse a network of another size than the one that was pretrained."""
     assert origin.folder is not None
-    stored = yaml.safe_load((origin.folder / record.CONFIG).read_text())["model"]
+    stored = read_settings(origin.folder)["model"]
     here = {name: getattr(config.model, name, None) for name in SIZES if name in stored}
     other = [name for name, value in here.items() if value != stored[name]]
     if not other or getattr(config.model, "allow_missing", None):
@@ -221,11 +221,11 @@ def command(origin: Origin) -> str:
     """Write the command that makes a run: from its configuration, else from its id."""
     assert origin.folder is not None
     try:
-        stored = yaml.safe_load((origin.folder / record.CONFIG).read_text())
+        stored = read_settings(origin.folder)
         words = [f"model={stored['model']['name']}", f"data={stored['data']['name']}"]
         words += [f"protocol={stored['protocol']['name']}", f"seed={stored['seed']}"]
         words += changed_words(stored)
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+    except (UserError, KeyError, TypeError):
         model, _, rest = origin.identity.partition("-pretrain-")
         named = re.fullmatch(r"(.+)-f[\d.e-]+-s(\d+)-[0-9a-f]{12}", rest)
         words = [f"model={model}"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from leadline.config import FileData, LogregConfig, RunConfig, resolve
 from leadline.config.compose import compose_many
+from leadline.config.tasks import TASKS
 from leadline.data import cache, datasets
 from leadline.data.cells import Cells, could_be_labels, require_scale
 from leadline.errors import UserError
@@ -32,7 +33,7 @@ def require_suited(plan: Plan) -> None:
     if not settings:
         return
     (first,) = compose_many([words_of(settings[0])])
-    if not isinstance(first.data, FileData) or first.task != "classify":
+    if not isinstance(first.data, FileData) or not TASKS[first.task].reads_labels:
         return
     seen: dict[float, RunConfig] = {}
     for config in compose_many([words_of(one) for one in settings]):

@@ -15,13 +15,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from leadline.config import RunConfig, science
-from leadline.config.resolve import resolve
+from leadline.config.tasks import TASKS
+from leadline.errors import UserError
 from leadline.models import learns_by_epochs
 from leadline.runs import record
+from leadline.runs.identity import resolved
 from leadline.runs.record import State
+from leadline.runs.records import read_settings
 from leadline.studies.naming import Run
 
 # A prediction has no backward pass.
@@ -75,7 +76,7 @@ class Estimator:
         """Estimate a run from the past run that is most like it."""
         if run.name is None:
             return Estimate(basis=Basis.UNKNOWN)
-        config = settled(run.config)
+        config = resolved(run.config)
         known = [
             past
             for past in self.past
@@ -101,11 +102,6 @@ class Estimator:
         )
 
 
-def settled(config: RunConfig) -> RunConfig:
-    """Put explicit values in the place of what the protocol leaves open, as records have it."""
-    return resolve(config, selects=learns_by_epochs(config.model))
-
-
 def shape(config: RunConfig) -> dict[str, Any]:
     """Give the settings of a model that decide how long it takes."""
     return without_origins(science(config.model))
@@ -121,7 +117,8 @@ def work_of(config: RunConfig, cells: Mapping[str, int]) -> float:
     predicted = cells["test"] + cells["val"]
     if not learns_by_epochs(config.model):
         return max(1.0, cells["train"] + SHARE_OF_PREDICTION * cells["test"])
-    corpus = cells["train"] + (cells["unlabelled"] if config.task == "pretrain" else 0)
+    row = TASKS[config.task]
+    corpus = cells["train"] + (cells["unlabelled"] if row.trains_on_unlabelled else 0)
     an_epoch = corpus + SHARE_OF_PREDICTION * cells["val"]
     return max(1.0, config.train.epochs * an_epoch + SHARE_OF_PREDICTION * predicted)
 
@@ -145,12 +142,13 @@ def learn(runs_dir: Path, runs: Iterable[Run]) -> Estimator:
 def remember(folder: Path, facts: Mapping[str, Any]) -> Past | None:
     """Read what one finished run took; None if its record does not tell."""
     try:
-        stored = yaml.load((folder / record.CONFIG).read_text(), Loader=yaml.CSafeLoader)
+        stored = read_settings(folder)
         cost, cells = facts["cost"], facts["split"]["cells"]
         epochs = stored["train"]["epochs"]
         baseline = "best_epoch" not in facts["fit"]
         predicted = SHARE_OF_PREDICTION * (cells["test"] + (0 if baseline else cells["val"]))
-        corpus = cells["train"] + (cells["unlabelled"] if facts.get("task") == "pretrain" else 0)
+        row = TASKS[facts.get("task", "classify")]
+        corpus = cells["train"] + (cells["unlabelled"] if row.trains_on_unlabelled else 0)
         passes = corpus if baseline else epochs * (corpus + SHARE_OF_PREDICTION * cells["val"])
         return Past(
             task=facts.get("task", "classify"),
@@ -161,7 +159,7 @@ def remember(folder: Path, facts: Mapping[str, Any]) -> Past | None:
             memory_mib=cost["peak_memory_mib"],
             gpu_memory_mib=cost.get("peak_gpu_memory_mib"),
         )
-    except (KeyError, TypeError, OSError, yaml.YAMLError):
+    except (KeyError, TypeError, UserError):
         return None
 
 
@@ -177,7 +175,7 @@ def probe(estimator: Estimator, runs: Sequence[Run]) -> None:
         answer = subprocess.run(called, capture_output=True, text=True)
         if answer.returncode == 0:
             told = json.loads(answer.stdout.splitlines()[-1])
-            config = settled(run.config)
+            config = resolved(run.config)
             estimator.past.append(
                 Past(
                     task=config.task,

@@ -21,8 +21,8 @@ from leadline.config import EmbeddingConfig, RunConfig, resolve, science
 from leadline.config.compose import compose_many
 from leadline.data.cache import source_key
 from leadline.errors import UserError
-from leadline.models import learns_by_epochs
 from leadline.runs import record, starting_weights
+from leadline.runs.identity import RunName, learns_by_epochs, resolved
 from leadline.studies.expand import Plan, Wish, placed
 from leadline.studies.overrides import words_of
 
@@ -34,17 +34,10 @@ CODE = (
     "data/**/*.py",
     "config/*.py",
     "runs/prepare.py",
+    "runs/identity.py",
+    "runs/tasks/*.py",
     "runs/starting_weights.py",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """What is kept of a run's name: its id, and the size of its task."""
-
-    run_id: str
-    cells: Mapping[str, int]
-    genes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +54,7 @@ class Run:
     words: tuple[str, ...]
     config: RunConfig
     after: tuple[str, ...] = ()
-    name: Named | None = None
+    name: RunName | None = None
     problem: str = ""
 
     @property
@@ -78,7 +71,7 @@ class Run:
     @property
     def devices(self) -> int:
         """Count the ranks that work on the run."""
-        return self.config.train.devices if learns_by_epochs(self.config.model) else 1
+        return self.config.train.devices if learns_by_epochs(self.config) else 1
 
     def state(self) -> record.State:
         """Say how far the run got."""
@@ -95,7 +88,7 @@ def name_runs(plan: Plan) -> list[Run]:
     """
     ids: dict[str, str] = {}
     problems: dict[str, str] = {}
-    names: dict[str, Names] = {}
+    names: dict[str, RunNameCache] = {}
     first = []
     for name, wish in plan.pretraining.items():
         run = replace(made([wish], ids, problems, names, plan)[0], arms=())
@@ -122,7 +115,7 @@ def made(
     wishes: Sequence[Wish],
     ids: Mapping[str, str],
     problems: Mapping[str, str],
-    names: dict[str, Names],
+    names: dict[str, RunNameCache],
     plan: Plan,
 ) -> list[Run]:
     """Compose and name runs; `ids` and `problems` are those of the pretraining runs so far."""
@@ -146,7 +139,7 @@ def made(
         if lacking is not None:
             runs.append(replace(run, problem=f"pretraining {lacking}: {problems[lacking]}"))
             continue
-        book = names.setdefault(config.data_dir, Names(Path(config.data_dir) / FILE))
+        book = names.setdefault(config.data_dir, RunNameCache(Path(config.data_dir) / FILE))
         try:
             runs.append(replace(run, name=book.name(config)))
         except UserError as error:
@@ -178,7 +171,7 @@ def merged(runs: Sequence[Run]) -> list[Run]:
     return list(result.values())
 
 
-class Names:
+class RunNameCache:
     """The names that were found out on this machine, in one file."""
 
     def __init__(self, path: Path) -> None:
@@ -186,21 +179,21 @@ class Names:
         self.known = read_names(path)
         self.found: dict[str, dict[str, Any]] = {}
 
-    def name(self, config: RunConfig) -> Named:
+    def name(self, config: RunConfig) -> RunName:
         """Name a run, from what is known if nothing has changed since."""
         if isinstance(config.model, EmbeddingConfig):
             # The file of positions enters the name only when it is read.
-            return name_in_full(config)
+            return compute_run_name(config)
         key = self.key(config)
         if key not in self.known:
-            self.known[key] = self.found[key] = asdict(name_in_full(config))
-        return Named(**self.known[key])
+            self.known[key] = self.found[key] = asdict(compute_run_name(config))
+        return RunName(**self.known[key])
 
     def key(self, config: RunConfig) -> str:
         """Digest all that a name follows from, but the contents of files: their size and date."""
         said = [
             self.code,
-            science(resolve.resolve(config, selects=learns_by_epochs(config.model))),
+            science(resolved(config)),
             type(config.model).__name__,
             starting_weights.identities(config, starting_weights.origins(config)),
             source_key(config.data, Path(config.data_dir)),
@@ -239,10 +232,9 @@ def read_names(path: Path) -> dict[str, dict[str, Any]]:
     return known if isinstance(known, dict) else {}
 
 
-def name_in_full(config: RunConfig) -> Named:
+def compute_run_name(config: RunConfig) -> RunName:
     """Name a run by reading its cells and drawing its split."""
     # Brings scikit-learn and anndata along, which a study that is known need not wait for.
-    from leadline.runs.prepare import name
+    from leadline.runs.prepare import identify_run
 
-    matter = name(config)
-    return Named(run_id=matter.run_id, cells=matter.split.sizes(), genes=len(matter.cells.genes))
+    return identify_run(config).name

@@ -21,8 +21,9 @@ from leadline.config.compose import compose
 from leadline.distributed import World
 from leadline.processes import Notice
 from leadline.runs import tracking
-from leadline.runs.prepare import Job, prepare
+from leadline.runs.prepare import prepare
 from leadline.runs.run import compute
+from leadline.runs.tasks.base import Job
 
 FEW, MANY = 2, 10
 # What a baseline is given in the place of a step.
@@ -69,7 +70,7 @@ def seconds(job: Job, steps: int) -> float:
         unlabelled=job.split.unlabelled[:0],
     )
     with tempfile.TemporaryDirectory() as folder:
-        small = replace(job, split=split, folder=Path(folder))
+        small = replace(job, named=replace(job.named, split=split, folder=Path(folder)))
         began = time.perf_counter()
         compute(small, World(), Notice(), tracking.Silent())
         return time.perf_counter() - began
