@@ -203,7 +203,7 @@ def test_awkward_values_go_through_or_are_refused_alike(tmp_path, key):
 
 
 # What no argument can hold, whoever says it.
-REFUSED = ("{null: x}", "{'é': x}", "'${nothing}'", "'${'", "'???'")
+REFUSED = ("{null: x}", "{'é': x}", "'${nothing}'", "'${'", "'???'", "inf", "-inf", "nan")
 
 
 @pytest.mark.parametrize(("held", "typed"), ALIKE.items())
@@ -215,6 +215,20 @@ def test_arguments_of_a_class_of_ones_own(tmp_path, held, typed):
     study = by_study(tmp_path, head)
     same(study, by_words(words))
     assert isinstance(study, UserError) == (held in REFUSED), study
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{1: a}", "holds arguments of the constructor by name: got {1: 'a'}"),
+        ("{a: {1: x, b: y}}", "keys of one kind in a mapping: got {'a': {1: 'x', 'b': 'y'}}"),
+        ("{a: [nan]}", "holds what JSON can: finite numbers"),
+    ],
+)
+def test_arguments_that_no_record_can_hold_are_refused(options, message):
+    words = ["model=python:their_model.Mine", f"model.options={options}"]
+    with pytest.raises(UserError, match=message):
+        compose(words)
 
 
 EVERYWHERE = """
