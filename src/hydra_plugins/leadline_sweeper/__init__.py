@@ -5,6 +5,7 @@ Found by Hydra because of where it lies; `leadline run --multirun` selects it.
 
 # No `from __future__ import annotations`: Hydra's scan runs this module before sys.modules has it,
 # where dataclasses cannot look up annotations that are text.
+import sys
 from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
@@ -40,6 +41,13 @@ class LeadlineSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Make every run of the product of the arguments; leave with the exit code."""
         from leadline.cli.ablate import vary
+        from leadline.errors import MISTAKE, UserError
 
+        try:
+            code = vary([*arguments, *self.words])
+        except UserError as error:
+            # Hydra would print where it was raised.
+            print(f"leadline: {error}", file=sys.stderr)
+            code = MISTAKE
         # Hydra has no other way to pass on that some runs failed.
-        raise SystemExit(vary([*arguments, *self.words]))
+        raise SystemExit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +28,25 @@ class PythonConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         choice("model.input", self.input, ("as_given", "ln_cp10k", "log2_cp10k", "counts"))
-        if self.options is not None and not isinstance(self.options, dict):
+        if self.options is None:
+            return
+        if not isinstance(self.options, dict) or not all(
+            isinstance(key, str) for key in self.options
+        ):
             raise UserError(
                 "model.options holds arguments of the constructor by name",
                 got=repr(self.options),
                 remedy="write for example model.options={depth: 3}, quoted in a shell",
             )
+        try:
+            # As the id of the run and its record will need it.
+            json.dumps(self.options, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                "model.options holds what JSON can: finite numbers, keys of one kind in a mapping",
+                got=repr(self.options),
+                remedy="give the others as text",
+            ) from error
 
 
 @dataclass(slots=True, kw_only=True)

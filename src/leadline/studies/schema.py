@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -22,8 +22,6 @@ class Strict(yaml.SafeLoader):
     So 1e-3 is a number, and yes, 010, 1:30 and 2026-01-01 are text. No key may stand twice: the
     later one would win in silence.
     """
-
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping from keys that differ."""
@@ -42,6 +40,7 @@ class Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+Strict.yaml_implicit_resolvers = {}
 for _kind, _pattern in {
     "null": re.compile(r"(?i:null)|~|"),
     "bool": re.compile(r"(?i:true|false)"),
