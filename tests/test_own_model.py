@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from leadline import cli
-from leadline.config import python_class
+from leadline.config import python_class, registry
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.models.external.python_class import checked, seeded
@@ -213,9 +213,9 @@ def test_pretrained_false_needs_a_class_that_knows_it(module, capsys):
 
 def test_an_installed_package_gives_a_model_a_short_name(module, monkeypatch, capsys):
     name = module(GOOD)
-    point = EntryPoint(name="mine", value=f"{name}:Mine", group=python_class.GROUP)
+    point = EntryPoint(name="mine", value=f"{name}:Mine", group=registry.GROUP)
     monkeypatch.setattr(
-        python_class, "entry_points", lambda group: [point] if group == python_class.GROUP else []
+        registry, "entry_points", lambda group: [point] if group == registry.GROUP else []
     )
     config = compose(["model=mine"])
     assert (config.model.name, config.model.target) == ("mine", f"{name}:Mine")

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from leadline.config import TRAINING_SWITCHES, LogregConfig, RunConfig, ScbertConfig, science
+from leadline.config import (
+    TRAINING_SWITCHES,
+    LogregConfig,
+    RunConfig,
+    ScbertConfig,
+    registry,
+    science,
+)
 from leadline.errors import UserError
 
 # Part of every run's identity: raise it when a split or a switch changes its meaning.
@@ -83,9 +90,9 @@ def require_task(config: RunConfig, *, pretrains: bool) -> None:
     """
     model = config.model.name
     if config.task == "classify":
-        if model == "gene2vec":
+        if registry.named(model).kind == "embedding":
             raise UserError(
-                "model=gene2vec embeds genes and names no cells",
+                f"model={model} embeds genes and names no cells",
                 got="task=classify",
                 remedy="add task=pretrain; model=scbert model.gene2vec=<its run id> reads it",
             )

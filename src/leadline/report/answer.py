@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leadline.config import registry
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.study import Comparison, leading
 from leadline.report.study import Study
@@ -35,7 +36,7 @@ TESTS = {
     "mcnemar": "McNemar’s test",
 }
 # How many arms a sentence can carry, and how it speaks of each verdict.
-MOST, CONTROLS = 6, ("majority", "stratified")
+MOST = 6
 SHOWN = {
     "better": "is shown to be higher for",
     "worse": "is shown to be lower for",
@@ -62,7 +63,7 @@ def _by_verdict(found: Sequence[Comparison]) -> str:
     usual, said, named = found[0].b.arm, [], 0
     for verdict, words in SHOWN.items():
         arms = [each for each in found if each.verdict == verdict]
-        arms.sort(key=lambda each: each.a.model in CONTROLS)
+        arms.sort(key=lambda each: registry.named(each.a.model).family == "control")
         listed = [_short(each, usual) for each in arms[: MOST - named]]
         named += len(listed)
         if listed:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import scipy.stats
 
+from leadline.config import registry
 from leadline.report.answer import TESTS, answer, p_text, word
 from leadline.report.baseline import (
     BLIND,
@@ -13,7 +14,6 @@ from leadline.report.baseline import (
     FEWEST_CELLS,
     NO,
     OPEN,
-    TRANSFORMERS,
     YES,
     Judged,
     at_the_ceiling,
@@ -199,7 +199,8 @@ def scores(said: Judged) -> str:
 
 def named(side: Side) -> str:
     """Name a model as people do, with its arm."""
-    name = TRANSFORMERS.get(side.model, side.model)
+    row = registry.named(side.model)
+    name = row.title if row.family == "transformer" else side.model
     return name if side.arm == side.model else f"{name} (arm {side.arm})"
 
 

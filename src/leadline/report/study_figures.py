@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figure_data, figures
 from leadline.report.answer import p_text, word
@@ -27,7 +28,6 @@ from leadline.report.tables import Table
 Builder = Callable[..., Drawing]
 # Panels of one figure; the arms of a study that has more are in its tables.
 MOST_ARMS, MOST_DATASETS = 6, 4
-CONTROLS = ("majority", "stratified")
 BATCH = re.compile(r"batch_(\d+)")
 # Of figures that are drawn for each of several data sets.
 TITLES = {
@@ -157,7 +157,7 @@ def _of_predictions(study: Study, records: Sequence[Facts], runs_dir: Path) -> d
     """Build what needs learning curves, classes or predictions, of one data set."""
     order = {arm: at for at, arm in enumerate(study.arms)}
     ordered = sorted(records, key=lambda facts: order[facts["arm"]])
-    telling = [facts for facts in ordered if facts["model"] not in CONTROLS]
+    telling = [facts for facts in ordered if registry.named(facts["model"]).family != "control"]
     arms = list(figure_data.by_arm(telling))[:MOST_ARMS]
     few = [facts for facts in telling if figure_data.called(facts) in arms]
     read = figure_data.curves(few, runs_dir)

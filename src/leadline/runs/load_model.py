@@ -14,7 +14,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.config import EmbeddingConfig, RunConfig, TrainConfig
+from leadline.config import EmbeddingConfig, RunConfig, TrainConfig, registry
 from leadline.data.cells import Cells, Scale
 from leadline.distributed import World
 from leadline.errors import UserError
@@ -27,8 +27,6 @@ from leadline.runs import record
 from leadline.runs.prepare import Job, learner, prepare
 from leadline.runs.tracking.base import Silent
 
-# These name a cell without looking at it.
-BLIND = ("majority", "stratified")
 # Cells of a network that are asked again; other models are quick enough to be asked all.
 CELLS_TO_CHECK = 256
 # Another device or BLAS may turn a tie: this share of the cells may be called otherwise, and this
@@ -81,7 +79,7 @@ def refuse_blind(config: RunConfig) -> None:
             got=f"a run with task={config.task}",
             remedy="fine-tune it first: leadline run model.pretrained=<this run's id>",
         )
-    if config.model.name in BLIND:
+    if registry.named(config.model.name).family == "control":
         raise UserError(
             "predict needs a model that looks at the cell",
             got=f"model={config.model.name}, a control that does not",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leadline import stats
+from leadline.config.registry import ROWS
 from leadline.papers.claims import Cell as Place
 from leadline.papers.claims import Evidence, Setting, Side
 from leadline.report.compare.difference import difference
@@ -12,14 +13,11 @@ from leadline.report.tables.table import Cell, Table
 
 METRICS = ("accuracy", "macro_f1")
 HARD = ("acc_hard", "f1_hard")
-WORDS = {
+WORDS = {name: row.title for name, row in ROWS.items()} | {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
     "acc_hard": "accuracy (hard classes)",
     "f1_hard": "macro-F1 (hard classes)",
-    "logreg": "logistic regression",
-    "scgpt": "scGPT",
-    "scbert": "scBERT",
     "zheng68k": "PBMC (Zheng68K)",
     "ms": "multiple sclerosis",
 }

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from leadline import stats
+from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report.compare.arms import DETERMINISTIC, Side, sides_of
+from leadline.report.compare.arms import Side, sides_of
 from leadline.report.compare.cells import TEST, by_cell, mcnemar
 from leadline.report.study import Study
 from leadline.stats import Arm, Equivalence, Flag, Interval
@@ -248,7 +249,7 @@ def _arm(side: Side) -> Arm:
     return Arm(
         values=side.values,
         name=side.arm,
-        deterministic=side.model in DETERMINISTIC,
+        deterministic=registry.named(side.model).deterministic,
         training_fingerprints=[
             str(facts.get("split", {}).get("fingerprint")) for facts in side.records
         ],
