@@ -290,6 +290,6 @@ def test_the_example_of_the_documentation_is_short_and_runs(module, tmp_path, ca
             assert words[0] == "leadline" and cli.main(words[1:]) == cli.GOOD
     finally:
         sys.modules.pop("my_model", None)
-    assert "McNemar's test" in capsys.readouterr().out
+    assert "McNemar’s test" in capsys.readouterr().out
     scores = [record.read_facts(p)["metrics"]["test"] for p in Path("runs").glob("*-*")]
     assert len(scores) == 2 and max(score["accuracy"] for score in scores) > 0.7

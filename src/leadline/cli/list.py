@@ -64,11 +64,11 @@ def runs(runs_dir: Path) -> list[str]:
         )
     folders = sorted(path.parent for path in runs_dir.glob(f"*/{record.CONFIG}"))
     rows = [(folder.name, *of_run(folder)) for folder in folders]
-    return aligned([("run", "state", "accuracy", "macro F1", "study"), *rows]) if rows else ["none"]
+    return aligned([("run", "state", "accuracy", "macro-F1", "study"), *rows]) if rows else ["none"]
 
 
 def of_run(folder: Path) -> tuple[str, str, str, str]:
-    """Give a run's state, its accuracy and macro F1 if there are any, and its study."""
+    """Give a run's state, its accuracy and macro-F1 if there are any, and its study."""
     state = record.state(folder)
     if state is not State.DONE:
         return str(state), "", "", ""

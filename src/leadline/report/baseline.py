@@ -19,8 +19,9 @@ import scipy.stats
 from leadline import stats
 from leadline.config import registry
 from leadline.report.compare.arms import Side, sides_of
-from leadline.report.compare.study import ALPHA, LOWER_IS_BETTER, Comparison
+from leadline.report.compare.study import ALPHA, Comparison
 from leadline.report.study import Study
+from leadline.stats import metrics
 
 BASELINE = "logreg"
 YES, NO, OPEN, BLIND, FEW = "yes", "no", "open", "blind", "few"
@@ -73,7 +74,7 @@ def places(study: Study, found: Sequence[Comparison]) -> list[list[Comparison]]:
         for each in found
         if each.b.model == BASELINE
         and each.b.arm.startswith(study.reference)
-        and each.a.metric not in LOWER_IS_BETTER
+        and not metrics.lower_is_better(each.a.metric)
         and (each.a.metric, each.a.dataset) == (found[0].a.metric, found[0].a.dataset)
     ]
     told = [each for each in asked if family(each) not in ("control", "simple")] or [

@@ -85,9 +85,9 @@ def describe(cells: Cells, split: Split) -> str:
 def summary(run_id: str, facts: Mapping[str, Any]) -> str:
     """Say in one line what came of it."""
     test = facts["metrics"]["test"]
-    shown = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+    shown = {name: metrics.title(name) for name in metrics.HEADLINE}
     if facts["task"] == "pretrain":
-        shown = {name: name.replace("_", " ") for name in test}
+        shown = {name: metrics.title(name) for name in test}
     numbers = ", ".join(f"{words} {test[name]:.4f}" for name, words in shown.items())
     line = f"{run_id} done: {numbers}"
     return "\n".join([line, *(f"  warning: {text}" for text in facts["warnings"])])

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import matplotlib.style
 
 from leadline.config.registry import ROWS
+from leadline.stats import metrics
 
 # Widths of a journal's two columns and of one, in millimetres.
 WIDE, NARROW = 175.0, 85.0
@@ -112,11 +113,9 @@ VERDICTS = {
     "open": Look("#B07A00", "^", "open: neither is shown"),
     "untested": Look("#5c5c5c", "d", "not tested"),
 }
-WORDS = {name: row.title for name, row in ROWS.items()} | {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "acc_hard": "accuracy, hard classes",
-    "f1_hard": "macro-F1, hard classes",
+WORDS = {
+    **{name: row.title for name, row in ROWS.items()},
+    **{name: row.title for name, row in metrics.ROWS.items()},
     "zheng68k": "PBMC",
     "ms": "multiple sclerosis",
     "reference": "full model",
