@@ -1,5 +1,6 @@
 """The recipes of CONTRIBUTING.md, followed to the letter in a copy of the repository."""
 
+import json
 import os
 import shlex
 import shutil
@@ -20,7 +21,7 @@ TESTS = ("conftest.py", "small.py")
 
 
 def test_there_is_a_recipe_for_each():
-    assert list(RECIPES) == ["A model", "A dataset", "A study", "A statistic"]
+    assert list(RECIPES) == ["A model", "A dataset", "A study", "A metric", "A statistic"]
     for text in RECIPES.values():
         assert any(isinstance(step, str) for step in steps(text))
 
@@ -111,6 +112,14 @@ def test_a_study(copy):
     assert "scaling" in plan or "mlp-" in plan
     assert len(list((copy / "runs").glob("*-*/DONE"))) == 6, ablated
     assert (copy / report.splitlines()[-1]).is_file()
+
+
+@pytest.mark.slow
+def test_a_metric(copy):
+    said, run = follow("A metric", copy)
+    assert "1 passed" in said
+    facts = json.loads((copy / run.splitlines()[-1] / "record.json").read_text())
+    assert 0.5 < facts["metrics"]["test"]["kappa"] < 1
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_a_topic_alone(topic, capsys):
 
 def test_runs_are_listed_with_what_came_of_them(runs, capsys):
     lines = call(capsys, "list", "runs", "--runs", str(runs)).out.splitlines()
-    assert lines[0].split() == ["run", "state", "accuracy", "macro", "F1", "study"]
+    assert lines[0].split() == ["run", "state", "accuracy", "macro-F1", "study"]
     (failed,) = [line for line in lines if line.startswith("Bad-h5ad")]
     assert failed.split()[1:] == ["failed"]
     (done,) = [line for line in lines if line.startswith("majority-")]
@@ -128,7 +128,7 @@ def test_compare_tells_settings_and_cells_apart(runs, capsys):
     }
     for name, cells in counts.items():
         assert [name, str(cells.sum())] == line_with(shown, name).rsplit(maxsplit=1)
-    assert "McNemar's test: p = " in shown and "95 % interval" in shown
+    assert "McNemar’s test: p = " in shown and "95 % interval" in shown
     differ = int((said[0].predicted_C != said[1].predicted_C).sum())
     assert f"{differ} cells are called differently, most often:" in shown
 

@@ -1,12 +1,17 @@
 """Every metric against scikit-learn, or against its definition."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as peer
 
-from leadline.stats import metrics
+from leadline.cli import list as list_command
+from leadline.report import answer
+from leadline.stats import metrics, tests
+from leadline.studies import schema
 
 
 @st.composite
@@ -111,3 +116,32 @@ def test_collapse_is_one_class_for_all_cells():
     assert metrics.collapsed(np.array([3, 3, 3]))
     assert not metrics.collapsed(np.array([3, 3, 2]))
     assert not metrics.collapsed(np.array([3]))
+
+
+def test_a_row_is_all_that_a_metric_needs(monkeypatch):
+    row = metrics.Metric(
+        title="error rate",
+        of=lambda calls: float((calls.truth_C != calls.predicted_C).mean()),
+        higher_is_better=False,
+    )
+    monkeypatch.setitem(metrics.ROWS, "error_rate", row)
+    scores = metrics.score(np.array([0, 1]), np.array([0, 0]), np.eye(2)[[0, 0]], labels="truth")
+    assert list(scores)[-1] == "error_rate" and scores["error_rate"] == 0.5
+    assert metrics.title("error_rate") == "error rate" and metrics.lower_is_better("error_rate")
+    assert answer.scaled(-0.025, "error_rate") == "−2.5 points"
+    compare = {
+        "family": "f",
+        "tests": ["welch"],
+        "metrics": ["error_rate"],
+        "equivalence_margin": 0.02,
+    }
+    assert schema.read_compare(compare, ["a", "b"])["metrics"] == ["error_rate"]
+
+
+def test_metrics_and_tests_are_told_apart_and_spelt_once():
+    for rows in (metrics.ROWS, tests.ROWS):
+        titles = [row.title for row in rows.values()]
+        assert len(set(titles)) == len(titles)
+    assert set(metrics.HEADLINE) <= set(metrics.ROWS)
+    # `leadline list` does not load scipy for one word.
+    assert f'"{metrics.title("macro_f1")}"' in Path(list_command.__file__).read_text()

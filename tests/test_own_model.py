@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from leadline import cli
-from leadline.config import python_class
+from leadline.config import python_class, registry
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.models.external.python_class import checked, seeded
@@ -213,9 +213,9 @@ def test_pretrained_false_needs_a_class_that_knows_it(module, capsys):
 
 def test_an_installed_package_gives_a_model_a_short_name(module, monkeypatch, capsys):
     name = module(GOOD)
-    point = EntryPoint(name="mine", value=f"{name}:Mine", group=python_class.GROUP)
+    point = EntryPoint(name="mine", value=f"{name}:Mine", group=registry.GROUP)
     monkeypatch.setattr(
-        python_class, "entry_points", lambda group: [point] if group == python_class.GROUP else []
+        registry, "entry_points", lambda group: [point] if group == registry.GROUP else []
     )
     config = compose(["model=mine"])
     assert (config.model.name, config.model.target) == ("mine", f"{name}:Mine")
@@ -290,6 +290,6 @@ def test_the_example_of_the_documentation_is_short_and_runs(module, tmp_path, ca
             assert words[0] == "leadline" and cli.main(words[1:]) == cli.GOOD
     finally:
         sys.modules.pop("my_model", None)
-    assert "McNemar's test" in capsys.readouterr().out
+    assert "McNemar’s test" in capsys.readouterr().out
     scores = [record.read_facts(p)["metrics"]["test"] for p in Path("runs").glob("*-*")]
     assert len(scores) == 2 and max(score["accuracy"] for score in scores) > 0.7

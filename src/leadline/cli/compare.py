@@ -20,7 +20,7 @@ from leadline.cli.terminal import aligned
 from leadline.errors import UserError
 from leadline.runs import record
 from leadline.runs.records import read_settings, require_done
-from leadline.stats import metrics
+from leadline.stats import metrics, tests
 from leadline.stats.paired_predictions import cell_bootstrap, mcnemar
 
 EXCHANGES_SHOWN = 8
@@ -129,12 +129,12 @@ def judged(both: Paired) -> list[str]:
     triple = (both.truth_C, both.first_C, both.second_C)
     if ((both.first_C == both.truth_C) != (both.second_C == both.truth_C)).any():
         test = mcnemar(*triple)
-        lines.append(f"  McNemar's test: p = {test.p:.3g} ({test.method})")
-    for name, metric in (("accuracy", accuracy), ("macro F1", macro_f1)):
+        lines.append(f"  {tests.title('mcnemar')}: p = {test.p:.3g} ({test.method})")
+    for name, metric in (("accuracy", accuracy), ("macro_f1", macro_f1)):
         found = cell_bootstrap(*triple, metric, np.random.default_rng(SEED))
         low, high = found.interval.low, found.interval.high
         ends = f"95 % interval {low:+.4f} to {high:+.4f}"
-        lines.append(f"  {name}, A - B: {found.estimate:+.4f} ({ends})")
+        lines.append(f"  {metrics.title(name)}, A - B: {found.estimate:+.4f} ({ends})")
     lines.append("  these two trained models on fresh cells; other seeds may differ more")
     return lines
 

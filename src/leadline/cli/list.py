@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from leadline.cli.terminal import aligned
-from leadline.config.python_class import installed
+from leadline.config.registry import installed
 from leadline.config.shipped import about, options, shipped, studies
 from leadline.errors import UserError
 from leadline.runs import record
@@ -31,7 +31,7 @@ def listed(topic: str | None, runs_dir: Path) -> list[str]:
 
 def models(runs_dir: Path) -> list[str]:
     """Name the models: ours, and those of installed packages."""
-    own = [(f"{point.name}", f"from an installed package: {point.value}") for point in installed()]
+    own = [(name, f"from an installed package: {row.model}") for name, row in installed().items()]
     return aligned([*described("model"), *own])
 
 
@@ -64,11 +64,11 @@ def runs(runs_dir: Path) -> list[str]:
         )
     folders = sorted(path.parent for path in runs_dir.glob(f"*/{record.CONFIG}"))
     rows = [(folder.name, *of_run(folder)) for folder in folders]
-    return aligned([("run", "state", "accuracy", "macro F1", "study"), *rows]) if rows else ["none"]
+    return aligned([("run", "state", "accuracy", "macro-F1", "study"), *rows]) if rows else ["none"]
 
 
 def of_run(folder: Path) -> tuple[str, str, str, str]:
-    """Give a run's state, its accuracy and macro F1 if there are any, and its study."""
+    """Give a run's state, its accuracy and macro-F1 if there are any, and its study."""
     state = record.state(folder)
     if state is not State.DONE:
         return str(state), "", "", ""

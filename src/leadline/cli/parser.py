@@ -77,7 +77,7 @@ RUN is a record's folder, its id, or the beginning of its id.
 example: leadline show logreg-pbmc68k_reduced-f1-s1
 """
 COMPARE_HELP = """\
-Settings that differ, metrics side by side, McNemar's test and bootstrap intervals over the cells
+Settings that differ, metrics side by side, McNemar’s test and bootstrap intervals over the cells
 that both reported on, and the calls that differ most often. RUN is a record's folder, its id, or
 the beginning of its id.
 

@@ -14,13 +14,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
+from leadline.config import registry
 from leadline.errors import UserError, nearest
 
-GROUP, PREFIX = "leadline.models", "python:"
+PREFIX = "python:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ def translated(words: Sequence[str], known: Sequence[str]) -> list[str]:
 def target_of(value: str) -> tuple[str, str] | None:
     """Give the name and `module:Class` behind a value of `model=`, or None if it is neither."""
     if not value.startswith(PREFIX):
-        return next(((p.name, p.value) for p in installed() if p.name == value), None)
+        row = registry.installed().get(value)
+        return None if row is None else (value, row.model)
     path = value.removeprefix(PREFIX)
     module, colon, kind = path.partition(":") if ":" in path else path.rpartition(".")
     if not (colon and kind.isidentifier() and all(map(str.isidentifier, module.split(".")))):
@@ -74,11 +75,6 @@ def target_of(value: str) -> tuple[str, str] | None:
             remedy="for class Mine in my_model.py write model=python:my_model.Mine",
         )
     return kind, f"{module}:{kind}"
-
-
-def installed() -> list[importlib.metadata.EntryPoint]:
-    """List the models that installed packages offer, by name."""
-    return sorted(entry_points(group=GROUP), key=lambda point: point.name)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -14,19 +15,9 @@ from leadline.config.data import (
     PublishedData,
     ZhengLikeData,
 )
-from leadline.config.external import EmbeddingConfig, PythonConfig
-from leadline.config.models import (
-    KnnPcaConfig,
-    LogregConfig,
-    MajorityConfig,
-    MlpConfig,
-    ModelConfig,
-    NearestCentroidConfig,
-    StratifiedConfig,
-)
+from leadline.config.models import ModelConfig
 from leadline.config.protocol import ProtocolConfig
-from leadline.config.scbert import Gene2vecConfig, ScbertConfig
-from leadline.config.scgpt import ScgptConfig
+from leadline.config.registry import Schemas
 from leadline.config.tasks import TASKS
 from leadline.config.tracker import (
     CsvTrackerConfig,
@@ -60,7 +51,7 @@ class RunConfig:
 
 
 # Option name in conf/<group>/ → the schema that its YAML file starts from.
-SCHEMAS: dict[str, dict[str, type]] = {
+SCHEMAS: dict[str, Mapping[str, type]] = {
     "data": {
         "embedded": EmbeddedData,
         "file": FileData,
@@ -68,19 +59,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "zheng_like": ZhengLikeData,
         "ms_like": MsLikeData,
     },
-    "model": {
-        "logreg": LogregConfig,
-        "majority": MajorityConfig,
-        "stratified": StratifiedConfig,
-        "nearest_centroid": NearestCentroidConfig,
-        "knn_pca": KnnPcaConfig,
-        "mlp": MlpConfig,
-        "scgpt": ScgptConfig,
-        "scbert": ScbertConfig,
-        "gene2vec": Gene2vecConfig,
-        "python": PythonConfig,
-        "embedding": EmbeddingConfig,
-    },
+    "model": Schemas(),
     "train": {"train": TrainConfig},
     "protocol": {"protocol": ProtocolConfig},
     "tracker": {

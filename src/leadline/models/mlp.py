@@ -20,7 +20,7 @@ from leadline.config import MlpConfig
 from leadline.data.cells import Cells
 from leadline.models.base import EXPRESSION, expression
 from leadline.models.dropout import CellDropout
-from leadline.models.network import Batch, Moment, TorchModel, as_tensor
+from leadline.models.network import Batch, Moment, TorchModel, as_tensor, require_freeze
 
 # Beyond this many deviations a value says no more; a rare gene would otherwise shout.
 FARTHEST = 10.0
@@ -31,7 +31,8 @@ class Mlp(TorchModel):
 
     accepts = EXPRESSION
 
-    def __init__(self, config: MlpConfig) -> None:
+    def __init__(self, config: MlpConfig, *, freeze: str = "none") -> None:
+        require_freeze(freeze, ("none",), config.name)
         self.config = config
 
     def build(self, train: Cells) -> nn.Module:

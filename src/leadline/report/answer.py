@@ -4,39 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leadline.config import registry
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.study import Comparison, leading
 from leadline.report.study import Study
+from leadline.stats import metrics, tests
 
-# Scores between 0 and 1 are told in points, as people do.
-IN_POINTS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "balanced_accuracy",
-             "acc_hard", "f1_hard", "f1_hard_cells")  # fmt: skip
-WORDS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "macro_precision": "macro precision",
-    "macro_recall": "macro recall",
-    "balanced_accuracy": "balanced accuracy",
-    "acc_hard": "accuracy on the hard classes",
-    "f1_hard": "macro-F1 of the hard classes",
-    "log_loss": "log loss",
-    "calibration_error": "calibration error",
-}
-TESTS = {
-    "crossed": "fresh runs and cells",
-    "welch": "Welch’s test",
-    "student": "Student’s test",
-    "one_sample": "one-sample t-test",
-    "paired_t": "paired t-test",
-    "mann_whitney": "Mann–Whitney test",
-    "permutation": "permutation test",
-    "wilcoxon": "Wilcoxon’s test",
-    "paired_permutation": "paired permutation test",
-    "cell_bootstrap": "bootstrap of the cells",
-    "mcnemar": "McNemar’s test",
-}
 # How many arms a sentence can carry, and how it speaks of each verdict.
-MOST, CONTROLS = 6, ("majority", "stratified")
+MOST = 6
 SHOWN = {
     "better": "is shown to be higher for",
     "worse": "is shown to be lower for",
@@ -63,13 +38,13 @@ def _by_verdict(found: Sequence[Comparison]) -> str:
     usual, said, named = found[0].b.arm, [], 0
     for verdict, words in SHOWN.items():
         arms = [each for each in found if each.verdict == verdict]
-        arms.sort(key=lambda each: each.a.model in CONTROLS)
+        arms.sort(key=lambda each: registry.named(each.a.model).family == "control")
         listed = [_short(each, usual) for each in arms[: MOST - named]]
         named += len(listed)
         if listed:
             said.append(f"{words} {', '.join(listed)}")
     more = f"; {len(found) - named} more stand in the table" if named < len(found) else ""
-    return f"against {usual}, {word(found[0].a.metric)} {'; '.join(said)}{more}"
+    return f"against {usual}, {metrics.title(found[0].a.metric)} {'; '.join(said)}{more}"
 
 
 def _short(each: Comparison, usual: str) -> str:
@@ -88,7 +63,7 @@ def _bare(value: float, metric: str) -> str:
 def _tests(found: Sequence[Comparison]) -> str:
     """Say once what is the same for every arm of the sentence."""
     tested = [each for each in found if each.corrected is not None]
-    names = list(dict.fromkeys(TESTS.get(each.test, each.test) for each in tested))
+    names = list(dict.fromkeys(tests.title(each.test) for each in tested))
     if not names:
         return "no test could be done"
     margins = [each.equivalence.margin for each in tested if each.equivalence is not None]
@@ -104,13 +79,13 @@ def _tests(found: Sequence[Comparison]) -> str:
 def clause(each: Comparison) -> str:
     """Say one comparison in words and numbers."""
     name, other = each.a.arm, each.b.arm
-    said = f"{name} is {size(each)} {direction(each)} {other} in {word(each.a.metric)}"
+    said = f"{name} is {size(each)} {direction(each)} {other} in {metrics.title(each.a.metric)}"
     if each.corrected is None:
         return f"{said} (not tested: {each.why})"
     assert each.interval is not None and each.p is not None
     low, high = (scaled(end, each.a.metric) for end in (each.interval.low, each.interval.high))
     numbers = (
-        f"95 % interval {low} to {high}; {TESTS.get(each.test, each.test)}, "
+        f"95 % interval {low} to {high}; {tests.title(each.test)}, "
         f"{p_text(each.corrected)} after Holm’s correction over {each.family_size} "
         f"test{'s' if each.family_size != 1 else ''}; {runs(each)}"
     )
@@ -148,7 +123,7 @@ def direction(each: Comparison) -> str:
 
 def scaled(value: float, metric: str) -> str:
     """Write a difference with its sign: in points where scores lie between 0 and 1."""
-    if metric not in IN_POINTS:
+    if metric not in metrics.ROWS or not metrics.ROWS[metric].in_points:
         return f"{value:+.3f}".replace("-", "−")
     return f"{100 * value:+.1f} points".replace("-", "−")
 
@@ -156,11 +131,6 @@ def scaled(value: float, metric: str) -> str:
 def p_text(p: float) -> str:
     """Write a p-value."""
     return "p < .001" if p < 0.001 else f"p = {p:.2g}".replace("0.", ".")
-
-
-def word(metric: str) -> str:
-    """Give the word for a metric."""
-    return WORDS.get(metric, metric.replace("_", " "))
 
 
 def runs(each: Comparison) -> str:
@@ -180,7 +150,7 @@ def _best(study: Study) -> str:
     best = max(here, key=lambda side: side.mean)
     count = f"{best.values.size} run{'s' if best.values.size > 1 else ''}"
     return (
-        f"With {most:.0%} of the labels of {dataset}, the highest mean {word(best.metric)} is "
-        f"{best.mean:.3f}, by {best.arm} ({count}; {len(here)} "
+        f"With {most:.0%} of the labels of {dataset}, the highest mean "
+        f"{metrics.title(best.metric)} is {best.mean:.3f}, by {best.arm} ({count}; {len(here)} "
         f"arm{'s' if len(here) > 1 else ''}); no pair of arms was declared to be compared."
     )

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 
 import scipy.stats
 
+from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report.compare.arms import Side, sides_of
 from leadline.report.compare.fresh_cells import compare_sides
-from leadline.report.compare.study import ALPHA, LOWER_IS_BETTER, Comparison, corrected_family
+from leadline.report.compare.study import ALPHA, Comparison, corrected_family
 from leadline.report.study import Study
+from leadline.stats import metrics
 from leadline.stats.seeds_and_cells import what_would_buy
 
 BASELINE = "logreg"
-# Neither is what anybody means by asking whether a simple model is enough.
-SIMPLE = (BASELINE, "majority", "stratified", "nearest_centroid", "knn_pca", "mlp")
-TRANSFORMERS = {"scbert": "scBERT", "scgpt": "scGPT"}
 YES, NO, OPEN, BLIND, FEW = "yes", "no", "open", "blind", "few"
 # Of fewer cells even a perfect score leaves room for one error in ten.
 FEWEST_CELLS = 30
@@ -45,13 +44,18 @@ class Judged:
     @property
     def kind(self) -> str:
         """Say what the competitors are."""
-        known = all(each.a.model in TRANSFORMERS for each in self.found)
+        known = all(family(each) == "transformer" for each in self.found)
         return "transformer" if known else "other model"
 
     @property
     def cells(self) -> int:
         """Count the cells that models are judged on."""
         return cells_of(self.baseline)
+
+
+def family(each: Comparison) -> str:
+    """Say what kind of model is compared with the baseline."""
+    return registry.named(each.a.model).family
 
 
 def cells_of(side: Side) -> int:
@@ -69,11 +73,11 @@ def places(study: Study, found: Sequence[Comparison]) -> list[list[Comparison]]:
         for each in found
         if each.b.model == BASELINE
         and each.b.arm.startswith(study.reference)
-        and each.a.metric not in LOWER_IS_BETTER
+        and not metrics.lower_is_better(each.a.metric)
         and (each.a.metric, each.a.dataset) == (found[0].a.metric, found[0].a.dataset)
     ]
-    told = [each for each in asked if each.a.model not in SIMPLE] or [
-        each for each in asked if each.a.model not in ("majority", "stratified")
+    told = [each for each in asked if family(each) not in ("control", "simple")] or [
+        each for each in asked if family(each) != "control"
     ]
     shares = sorted({each.a.fraction for each in told}, reverse=True)
     return [[each for each in told if each.a.fraction == share] for share in shares]

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import scipy.stats
 
-from leadline.report.answer import TESTS, answer, p_text, word
+from leadline.config import registry
+from leadline.report.answer import answer, p_text
 from leadline.report.baseline import (
     BLIND,
     FEW,
     FEWEST_CELLS,
     NO,
     OPEN,
-    TRANSFORMERS,
     YES,
     Judged,
     at_the_ceiling,
@@ -25,6 +25,7 @@ from leadline.report.baseline import (
 from leadline.report.compare.arms import Side
 from leadline.report.compare.study import Comparison
 from leadline.report.study import Study
+from leadline.stats import metrics, tests
 
 
 def first_line(study: Study, found: Sequence[Comparison]) -> str:
@@ -73,7 +74,7 @@ def not_enough(said: Judged) -> str:
     correction = f" after Holm’s correction for {count} comparisons" if count > 1 else ""
     return (
         f"No, logistic regression is not enough for these cells: {scores(said)}, "
-        f"{directed(best.estimate)} ({fitting(best)}; {TESTS.get(best.test, best.test)}, "
+        f"{directed(best.estimate)} ({fitting(best)}; {tests.title(best.test)}, "
         f"{p_text(best.corrected)}{correction}; {seeds(said)})."
     )
 
@@ -185,7 +186,7 @@ def scores(said: Judged) -> str:
     labels, best = percent(said.baseline.fraction, 0), said.best.a
     what = "gets {} of the {:,} held-out cells right"
     if said.baseline.metric != "accuracy":
-        what = f"has a {word(said.baseline.metric)} of {{}} on the {{:,}} held-out cells"
+        what = f"has a {metrics.title(said.baseline.metric)} of {{}} on the {{:,}} held-out cells"
     own = what.format(percent(said.baseline.mean), said.cells)
     whole = "all labels" if said.baseline.fraction == 1 else f"{labels} of the labels"
     which = f"the best {said.kind}, " if len(said.found) > 1 else ""
@@ -194,7 +195,8 @@ def scores(said: Judged) -> str:
 
 def named(side: Side) -> str:
     """Name a model as people do, with its arm."""
-    name = TRANSFORMERS.get(side.model, side.model)
+    row = registry.named(side.model)
+    name = row.title if row.family == "transformer" else side.model
     return name if side.arm == side.model else f"{name} (arm {side.arm})"
 
 

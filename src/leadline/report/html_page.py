@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.report import page, tables
-from leadline.report.compare.study import VERDICTS, Comparison
+from leadline.report.compare.study import MCNEMAR, VERDICTS, Comparison
 from leadline.report.provenance import commands_of, made_with
+from leadline.stats import tests
 
 if TYPE_CHECKING:
     from leadline.report.chapter import Chapter
 
 TITLES = {
     "comparisons": "Verdicts",
-    "mcnemar": "McNemar’s test",
+    MCNEMAR: tests.title(MCNEMAR),
     "figures": "Figures",
     "means": "Means",
     "runs": "Runs",

@@ -12,10 +12,10 @@ from leadline.errors import UserError, nearest
 from leadline.runs import record
 from leadline.runs import records as results
 from leadline.runs.record import State
+from leadline.stats.metrics import HEADLINE
 
 Facts = dict[str, Any]
 REFERENCES = ("reference", "logreg")
-METRICS = ("accuracy", "macro_f1")
 # What tells where and for whom a run was made, or is told by a column of its own.
 ASIDE = re.compile(
     r"(study|arm|runs_dir|data_dir|seed|tracker\..*|launcher\..*|data\.(path|fraction|name)"
@@ -136,7 +136,7 @@ def _of_manifest(
         reference=str(manifest.get("reference") or "reference"),
         pairs=tuple((str(a), str(b)) for a, b in pairs),
         tests=tests,
-        metrics=tuple(compare.get("metrics") or METRICS),
+        metrics=tuple(compare.get("metrics") or HEADLINE),
         margin=float(compare.get("equivalence_margin") or margin),
         family=str(compare.get("family") or name),
         artefacts=tuple(manifest.get("artefacts") or ()),
@@ -163,7 +163,7 @@ def _of_the_rest(
         reference="",
         pairs=(),
         tests=("welch",),
-        metrics=METRICS,
+        metrics=HEADLINE,
         margin=margin,
         family="these runs",
         artefacts=(),

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figure_data, figures
-from leadline.report.answer import p_text, word
+from leadline.report.answer import p_text
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.evidence import Cell, Evidence, PValue
 from leadline.report.compare.setting import Setting
@@ -23,11 +24,11 @@ from leadline.report.frame import frame
 from leadline.report.reference import Reference
 from leadline.report.study import Facts, Study
 from leadline.report.tables import Table
+from leadline.stats import metrics
 
 Builder = Callable[..., Drawing]
 # Panels of one figure; the arms of a study that has more are in its tables.
 MOST_ARMS, MOST_DATASETS = 6, 4
-CONTROLS = ("majority", "stratified")
 BATCH = re.compile(r"batch_(\d+)")
 # Of figures that are drawn for each of several data sets.
 TITLES = {
@@ -132,7 +133,7 @@ def _of_scores(
             figures.estimation,
             [_contrast(each) for each in first if each.a.values.size > 1],
             np.random.default_rng(SEED),
-            score=word(first[0].a.metric),
+            score=metrics.title(first[0].a.metric),
         )
         if len(found) > len(first):
             rows = sorted(map(_compared, found), key=lambda each: each.group)
@@ -157,7 +158,7 @@ def _of_predictions(study: Study, records: Sequence[Facts], runs_dir: Path) -> d
     """Build what needs learning curves, classes or predictions, of one data set."""
     order = {arm: at for at, arm in enumerate(study.arms)}
     ordered = sorted(records, key=lambda facts: order[facts["arm"]])
-    telling = [facts for facts in ordered if facts["model"] not in CONTROLS]
+    telling = [facts for facts in ordered if registry.named(facts["model"]).family != "control"]
     arms = list(figure_data.by_arm(telling))[:MOST_ARMS]
     few = [facts for facts in telling if figure_data.called(facts) in arms]
     read = figure_data.curves(few, runs_dir)
@@ -175,7 +176,9 @@ def _of_predictions(study: Study, records: Sequence[Facts], runs_dir: Path) -> d
     metric = study.metrics[0]
     spent, processor = figure_data.spent(ordered, metric)
     if any(each.hours > 0 for each in spent):
-        builders["cost"] = partial(figures.cost, spent, score=word(metric), processor=processor)
+        builders["cost"] = partial(
+            figures.cost, spent, score=metrics.title(metric), processor=processor
+        )
     return builders
 
 
@@ -211,7 +214,7 @@ def _contrast(each: Comparison) -> figures.Contrast:
 
 
 def _compared(each: Comparison) -> figures.Compared:
-    place = f"{each.a.dataset}, {each.a.fraction:.0%} of the labels, {word(each.a.metric)}"
+    place = f"{each.a.dataset}, {each.a.fraction:.0%} of the labels, {metrics.title(each.a.metric)}"
     return figures.Compared(
         group=place,
         label=f"{each.a.arm} − {each.b.arm}",

@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.report.answer import word
 from leadline.report.compare import cells
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.study import MCNEMAR, Comparison, flags_of
 from leadline.report.study import Facts, Study, settings_of
 from leadline.report.tables import Cell, Link, Table
+from leadline.stats import tests
+from leadline.stats.metrics import title as metric_title
 
 SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
 
@@ -36,7 +37,7 @@ def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
             each.b.arm,
             each.a.dataset,
             f"{each.a.fraction:.0%}",
-            word(each.a.metric),
+            metric_title(each.a.metric),
             each.verdict,
             each.estimate,
             None if each.interval is None else each.interval.low,
@@ -116,7 +117,9 @@ def means_table(study: Study) -> Table:
         rows.append(row)
     columns = ["arm", "model", "data set", "labels", "runs"]
     for metric in metrics:
-        columns += [word(metric), "±"] if metric in study.metrics else [word(metric)]
+        columns += (
+            [metric_title(metric), "±"] if metric in study.metrics else [metric_title(metric)]
+        )
     columns = [f"± {columns[at - 1]}" if name == "±" else name for at, name in enumerate(columns)]
     return Table(
         name="means",
@@ -149,7 +152,7 @@ def runs_table(study: Study, runs_dir: Path, out: Path) -> Table:
         ]
         for facts in study.records
     ]
-    columns = ["run", "arm", "data set", "labels", "seed", *map(word, metrics)]
+    columns = ["run", "arm", "data set", "labels", "seed", *map(metric_title, metrics)]
     return Table(
         name="runs",
         title="Runs",
@@ -325,7 +328,7 @@ def mcnemar_table(study: Study, found: Sequence[Comparison]) -> Table:
     said: list[list[Cell]] = [[row.get(name) for name in COLUMNS] for row in rows]
     return Table(
         name=MCNEMAR,
-        title="McNemar’s test",
+        title=tests.title(MCNEMAR),
         columns=list(COLUMNS),
         rows=said,
         notes=[

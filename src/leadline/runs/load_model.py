@@ -14,7 +14,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.config import EmbeddingConfig, RunConfig, TrainConfig
+from leadline.config import EmbeddingConfig, RunConfig, TrainConfig, registry
 from leadline.config.tasks import PREDICTIONS, TASKS
 from leadline.data.cells import Cells, Scale
 from leadline.distributed import World
@@ -30,8 +30,6 @@ from leadline.runs.tasks.base import Job
 from leadline.runs.tasks.classify import learner
 from leadline.runs.tracking.base import Silent
 
-# These name a cell without looking at it.
-BLIND = ("majority", "stratified")
 # Cells of a network that are asked again; other models are quick enough to be asked all.
 CELLS_TO_CHECK = 256
 # Another device or BLAS may turn a tie: this share of the cells may be called otherwise, and this
@@ -84,7 +82,7 @@ def refuse_blind(config: RunConfig) -> None:
             got=f"a run with task={config.task}",
             remedy="fine-tune it first: leadline run model.pretrained=<this run's id>",
         )
-    if config.model.name in BLIND:
+    if registry.named(config.model.name).family == "control":
         raise UserError(
             "predict needs a model that looks at the cell",
             got=f"model={config.model.name}, a control that does not",

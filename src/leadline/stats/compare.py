@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
+from leadline.stats import tests
 from leadline.stats.collapse import collapsed_by_value
 from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
-from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
 from leadline.stats.flags import (
     Flag,
     batch_effect,
@@ -174,20 +173,13 @@ Pairs = tuple[Floats, Floats, int]
 def _outcomes(
     a: Floats, b: Floats, pairs: Pairs | None, level: float, rng: np.random.Generator
 ) -> tuple[dict[str, Outcome], dict[str, str]]:
-    tests: dict[str, Callable[[], Outcome]] = {
-        "student": partial(student, a, b, level),
-        "welch": partial(welch, a, b, level),
-        "mann_whitney": partial(mann_whitney, a, b),
-        "permutation": partial(permutation, a, b, rng),
-    }
-    if pairs is not None:
-        tests["paired_t"] = partial(paired_t, pairs[0], pairs[1], level)
-        tests["wilcoxon"] = partial(wilcoxon, pairs[0], pairs[1])
-        tests["paired_permutation"] = partial(paired_permutation, pairs[0], pairs[1], rng)
     outcomes, refused = {}, {}
-    for name, test in tests.items():
+    for name, row in tests.ROWS.items():
+        sides = pairs[:2] if row.paired and pairs is not None else (a, b)
+        if row.of is None or (row.paired and pairs is None):
+            continue
         try:
-            outcomes[name] = test()
+            outcomes[name] = row.of(*sides, level, rng)
         except UserError as error:
             refused[name] = str(error)
     return outcomes, refused

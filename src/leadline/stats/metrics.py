@@ -1,4 +1,4 @@
-"""Every number that a prediction is judged by, from labels and probabilities alone.
+"""Every number that a prediction is judged by, from labels and probabilities alone: one row each.
 
 Shapes: C cells, K classes. Labels are class indices.
 """
@@ -6,6 +6,8 @@ Shapes: C cells, K classes. Labels are class indices.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,23 +77,128 @@ def expected_calibration_error(
     return float(np.abs(per_bin).sum() / len(truth_C))
 
 
-def hard_metrics(
-    truth_C: Labels, predicted_C: Labels, confusion_KK: NDArray[np.int64], hard: Labels
-) -> dict[str, float]:
-    """Score a named subset of classes under both conventions found in the paper.
+@dataclass(frozen=True)
+class Calls:
+    """Cells with their classes, what a model called them, and how sure it was.
 
-    `acc_hard` and `f1_hard_cells` look only at cells whose true class is in the subset;
-    `f1_hard`, the paper's, averages the F1 of these classes over the predictions for all cells.
+    `labels` chooses the classes of macro averages, `hard` are classes that are scored apart.
     """
-    rows = np.isin(truth_C, hard)
+
+    truth_C: Labels
+    predicted_C: Labels
+    proba_CK: NDArray[np.floating[Any]]
+    labels: str
+    hard: Labels | None = None
+
+    @cached_property
+    def confusion_KK(self) -> NDArray[np.int64]:
+        """Cells by true and predicted class."""
+        return confusion_matrix(self.truth_C, self.predicted_C, self.proba_CK.shape[1])
+
+    @cached_property
+    def of_classes(self) -> NDArray[np.float64]:
+        """Precision, recall and F1 of each class, shape (3, K)."""
+        return precision_recall_f1(self.confusion_KK)
+
+    @cached_property
+    def macro(self) -> NDArray[np.float64]:
+        """Precision, recall and F1, averaged over the classes that `labels` chooses."""
+        averaged = averaged_classes(self.confusion_KK, self.labels)
+        return np.asarray(self.of_classes[:, averaged].mean(axis=1))
+
+    @cached_property
+    def hard_C(self) -> NDArray[np.bool_]:
+        """Say of each cell whether its true class is hard."""
+        return np.isin(self.truth_C, [] if self.hard is None else self.hard)
+
+
+# Functions of rows, beside those above.
+def balanced_accuracy(calls: Calls) -> float:
+    """Recall averaged over the classes that have cells."""
+    return float(calls.of_classes[1, averaged_classes(calls.confusion_KK, "truth")].mean())
+
+
+def accuracy_hard(calls: Calls) -> float | None:
+    """Accuracy on the cells whose true class is hard."""
+    rows = calls.hard_C
+    return float((calls.truth_C[rows] == calls.predicted_C[rows]).mean()) if rows.any() else None
+
+
+def f1_hard(calls: Calls) -> float | None:
+    """F1 of the hard classes over the predictions for all cells, as the paper has it."""
+    return float(calls.of_classes[2, calls.hard].mean()) if calls.hard_C.any() else None
+
+
+def f1_hard_cells(calls: Calls) -> float | None:
+    """F1 of the hard classes over the predictions for their own cells alone."""
+    rows = calls.hard_C
     if not rows.any():
-        return {}
-    inside_KK = confusion_matrix(truth_C[rows], predicted_C[rows], len(confusion_KK))
-    return {
-        "acc_hard": float((truth_C[rows] == predicted_C[rows]).mean()),
-        "f1_hard": float(precision_recall_f1(confusion_KK)[2, hard].mean()),
-        "f1_hard_cells": float(precision_recall_f1(inside_KK)[2, hard].mean()),
-    }
+        return None
+    inside_KK = confusion_matrix(
+        calls.truth_C[rows], calls.predicted_C[rows], len(calls.confusion_KK)
+    )
+    return float(precision_recall_f1(inside_KK)[2, calls.hard].mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric: how it is computed, told and judged.
+
+    `of` gives None where the metric is not defined; a metric of another task has none, its task
+    computes it. Differences of a metric `in_points` are told as hundredths.
+    """
+
+    title: str
+    of: Callable[[Calls], float | None] | None = None
+    higher_is_better: bool = True
+    in_points: bool = True
+    task: str = "classify"
+
+
+# Every metric, in the order of record.json.
+ROWS: dict[str, Metric] = {
+    "accuracy": Metric(
+        title="accuracy",
+        of=lambda calls: float(np.trace(calls.confusion_KK) / len(calls.truth_C)),
+    ),
+    "balanced_accuracy": Metric(title="balanced accuracy", of=balanced_accuracy),
+    "macro_precision": Metric(title="macro-precision", of=lambda calls: float(calls.macro[0])),
+    "macro_recall": Metric(title="macro-recall", of=lambda calls: float(calls.macro[1])),
+    "macro_f1": Metric(title="macro-F1", of=lambda calls: float(calls.macro[2])),
+    "log_loss": Metric(
+        title="log loss",
+        of=lambda calls: log_loss(calls.truth_C, calls.proba_CK),
+        higher_is_better=False,
+        in_points=False,
+    ),
+    "calibration_error": Metric(
+        title="calibration error",
+        of=lambda calls: expected_calibration_error(
+            calls.truth_C, calls.predicted_C, calls.proba_CK
+        ),
+        higher_is_better=False,
+        in_points=False,
+    ),
+    "acc_hard": Metric(title="accuracy on hard classes", of=accuracy_hard),
+    "f1_hard": Metric(title="macro-F1 on hard classes", of=f1_hard),
+    "f1_hard_cells": Metric(title="macro-F1 within hard classes", of=f1_hard_cells),
+    "masked_loss": Metric(
+        title="masked loss", higher_is_better=False, in_points=False, task="pretrain"
+    ),
+    "masking_accuracy": Metric(title="masking accuracy", in_points=False, task="pretrain"),
+}
+# Those that are shown where there is room for two.
+HEADLINE = ("accuracy", "macro_f1")
+
+
+def title(name: str) -> str:
+    """Give the word for a metric; one without a row is called as it is written."""
+    return ROWS[name].title if name in ROWS else name.replace("_", " ")
+
+
+def lower_is_better(name: str) -> bool:
+    """Say whether a small value is a good one."""
+    return name in ROWS and not ROWS[name].higher_is_better
 
 
 def score(
@@ -102,23 +209,10 @@ def score(
     labels: str,
     hard: Labels | None = None,
 ) -> dict[str, float]:
-    """Give every scalar metric; `labels` chooses the classes of macro averages."""
-    confusion_KK = confusion_matrix(truth_C, predicted_C, proba_CK.shape[1])
-    averaged = averaged_classes(confusion_KK, labels)
-    precision, recall, f1 = precision_recall_f1(confusion_KK)[:, averaged].mean(axis=1)
-    balanced = precision_recall_f1(confusion_KK)[1, averaged_classes(confusion_KK, "truth")]
-    result = {
-        "accuracy": float(np.trace(confusion_KK) / len(truth_C)),
-        "balanced_accuracy": float(balanced.mean()),
-        "macro_precision": float(precision),
-        "macro_recall": float(recall),
-        "macro_f1": float(f1),
-        "log_loss": log_loss(truth_C, proba_CK),
-        "calibration_error": expected_calibration_error(truth_C, predicted_C, proba_CK),
-    }
-    if hard is not None and len(hard):
-        result |= hard_metrics(truth_C, predicted_C, confusion_KK, hard)
-    return result
+    """Give every metric of classified cells; `labels` chooses the classes of macro averages."""
+    calls = Calls(truth_C, predicted_C, proba_CK, labels, hard)
+    values = {name: row.of(calls) for name, row in ROWS.items() if row.of is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def per_class(

@@ -13,6 +13,7 @@ import yaml
 
 from leadline.config.shipped import shipped, studies
 from leadline.errors import UserError, nearest
+from leadline.stats import metrics, tests
 from leadline.studies.overrides import DECIMAL, INTEGER
 
 
@@ -101,34 +102,6 @@ def texts(where: str, said: Any) -> list[str]:
 
 
 COMPARE_KEYS = ("family", "tests", "metrics", "equivalence_margin", "pairs", "cells")
-# The names under which stats.compare gives its tests, and the equivalence tests beside them.
-TESTS = (
-    "crossed",
-    "student",
-    "welch",
-    "mann_whitney",
-    "permutation",
-    "paired_t",
-    "wilcoxon",
-    "paired_permutation",
-    "tost_welch",
-    "tost_paired",
-    "mcnemar",
-)
-METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_precision",
-    "macro_recall",
-    "acc_hard",
-    "f1_hard",
-    "f1_hard_cells",
-    "log_loss",
-    "calibration_error",
-    "masked_loss",
-    "masking_accuracy",
-)
 
 
 def read_compare(said: Any, arms: Iterable[str]) -> dict[str, Any]:
@@ -145,7 +118,11 @@ def read_compare(said: Any, arms: Iterable[str]) -> dict[str, Any]:
                 remedy=f"add {key}: or leave compare out",
             )
     text("compare: family", compare["family"])
-    for key, known in (("tests", TESTS), ("metrics", METRICS)):
+    allowed = {
+        "tests": [name for name, row in tests.ROWS.items() if row.asked],
+        "metrics": list(metrics.ROWS),
+    }
+    for key, known in allowed.items():
         for word in texts(f"compare: {key}", compare[key]):
             if word not in known:
                 raise UserError(

@@ -36,7 +36,7 @@ class Objective(Protocol):
 
 
 class Classification:
-    """Weighted cross-entropy; judged by unweighted loss, accuracy and macro F1."""
+    """Weighted cross-entropy; judged by unweighted loss, accuracy and macro-F1."""
 
     def __init__(self, model: TorchModel, weight_K: NDArray[np.float64], *, labels: str) -> None:
         self.model, self.labels = model, labels
@@ -66,7 +66,7 @@ class Classification:
         }
 
     def scores(self, tally: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-        """Give loss, accuracy, macro F1, and how many classes are named at all."""
+        """Give loss, accuracy, macro-F1, and how many classes are named at all."""
         confusion_KK = tally["confusion"].astype(np.int64)
         averaged = metrics.averaged_classes(confusion_KK, self.labels)
         n_cells = int(confusion_KK.sum())

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leadline import stats
+from leadline.config.registry import ROWS
 from leadline.papers.claims import Cell as Place
 from leadline.papers.claims import Evidence, Setting, Side
 from leadline.report.compare.difference import difference
 from leadline.report.tables.table import Cell, Table
+from leadline.stats import metrics
+from leadline.stats.metrics import HEADLINE
 
-METRICS = ("accuracy", "macro_f1")
 HARD = ("acc_hard", "f1_hard")
 WORDS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "acc_hard": "accuracy (hard classes)",
-    "f1_hard": "macro-F1 (hard classes)",
-    "logreg": "logistic regression",
-    "scgpt": "scGPT",
-    "scbert": "scBERT",
+    **{name: row.title for name, row in ROWS.items()},
+    **{name: row.title for name, row in metrics.ROWS.items()},
     "zheng68k": "PBMC (Zheng68K)",
     "ms": "multiple sclerosis",
 }
@@ -77,7 +74,7 @@ def _rounded(side: Side) -> str | None:
 
 
 def _table1(evidence: Evidence) -> Table:
-    metrics = (*METRICS, *HARD)
+    metrics = (*HEADLINE, *HARD)
     rows: list[list[Cell]] = []
     for model, arm, title in (
         ("scbert", "original_publication", "scBERT (reported)"),
@@ -106,7 +103,7 @@ def _table1(evidence: Evidence) -> Table:
 
 
 def _table2(evidence: Evidence, setting: Setting) -> Table:
-    metrics = (*METRICS, *HARD)
+    metrics = (*HEADLINE, *HARD)
     arms = {
         "reference": "scBERT",
         "no_pretraining": "no pre-training",
@@ -163,14 +160,14 @@ def _table_s4(evidence: Evidence) -> Table:
     rows: list[list[Cell]] = []
     for dataset in DATASETS:
         for model, arm in (("scgpt", "reference"), ("logreg", "logreg")):
-            places = [Place(dataset, model, arm, 1.0, m, "Supp. Table 4") for m in METRICS]
+            places = [Place(dataset, model, arm, 1.0, m, "Supp. Table 4") for m in HEADLINE]
             rows.append(
                 [word(dataset), word(model), *(_rounded(evidence.side(place)) for place in places)]
             )
     return Table(
         name="table_s4",
         title="Supplementary Table 4: scGPT and logistic regression with all labels",
-        columns=["data set", "model", *map(word, METRICS)],
+        columns=["data set", "model", *map(word, HEADLINE)],
         rows=rows,
         notes=[INTERVAL],
     )
@@ -185,13 +182,13 @@ def _table_s5(evidence: Evidence) -> Table:
     rows: list[list[Cell]] = []
     for dataset in DATASETS:
         for arm, title in arms.items():
-            places = [Place(dataset, "scgpt", arm, 1.0, m, "Supp. Table 5") for m in METRICS]
+            places = [Place(dataset, "scgpt", arm, 1.0, m, "Supp. Table 5") for m in HEADLINE]
             texts = (_rounded(evidence.side(place)) for place in places)
             rows.append([word(dataset), title, *texts])
     return Table(
         name="table_s5",
         title="Supplementary Table 5: scGPT with and without pre-training",
-        columns=["data set", "model", *map(word, METRICS)],
+        columns=["data set", "model", *map(word, HEADLINE)],
         rows=rows,
         notes=[INTERVAL],
     )
@@ -202,7 +199,7 @@ def _figure(
 ) -> Table:
     rows: list[list[Cell]] = []
     for dataset in datasets:
-        for metric in METRICS:
+        for metric in HEADLINE:
             arms = (("logreg", "logreg"), (model, "reference"))
             lines = [
                 [Place(dataset, name, arm, f, metric, artefact) for f in FRACTIONS]

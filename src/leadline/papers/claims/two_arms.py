@@ -12,10 +12,9 @@ from leadline.report.compare.difference import difference
 from leadline.report.compare.evidence import Cell, Difference, PValue, Side
 from leadline.report.compare.families import adjusted, cells_of, is_paired
 from leadline.stats import Flag
+from leadline.stats.tests import is_paired as needs_pairs
 
 Tests = Mapping[str, PValue]
-# Better than their unpaired fellows only where the runs of both arms share something.
-PAIRED = ("paired_t", "paired_t_holm", "tost_paired")
 
 
 def compare_arms(context: Context, check: Check) -> Iterator[Part]:
@@ -104,7 +103,8 @@ def _better(context: Context, check: Check, found: Difference, tests: Tests) -> 
         test
         for test in tests
         if test in context.setting.better
-        and (paired or test not in PAIRED)
+        # Better than its unpaired fellow only where the runs of both arms share something.
+        and (paired or not needs_pairs(test))
         and found.smallest_p.get(test, 0.0) < context.setting.alpha
     ]
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from leadline.config import registry
 from leadline.report.study import Facts, Study
-
-# Models without luck of their own: on the same training cells their runs are one number.
-DETERMINISTIC = ("logreg", "majority", "nearest_centroid", "knn_pca")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,7 @@ class Side:
     def fixed(self) -> bool:
         """Whether the runs are one number: a model without luck on the same training cells."""
         splits = {str(facts.get("split", {}).get("fingerprint")) for facts in self.records}
-        if self.model in DETERMINISTIC and len(splits) == 1:
+        if registry.named(self.model).deterministic and len(splits) == 1:
             return True
         return self.values.size > 1 and bool(np.ptp(self.values) == 0)
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report.compare.arms import DETERMINISTIC, Side
+from leadline.report.compare.arms import Side
 from leadline.runs import record
 from leadline.stats import Equivalence, Flag, Interval
 from leadline.stats.crossed import CrossedComparison, compare_arms
@@ -78,7 +79,7 @@ def flags_of_cells(found: CrossedComparison) -> tuple[Flag, ...]:
 
 def without_luck(side: Side) -> bool:
     """Say whether a model gives the same predictions whenever it is trained on the same cells."""
-    return side.model in DETERMINISTIC
+    return registry.named(side.model).deterministic
 
 
 def _is_paired(a: Side, b: Side) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from leadline import stats
+from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report.compare.arms import DETERMINISTIC, Side, sides_of
+from leadline.report.compare.arms import Side, sides_of
 from leadline.report.compare.cells import TEST, by_cell, mcnemar
 from leadline.report.compare.fresh_cells import (
     NAME,
@@ -21,7 +22,7 @@ from leadline.report.compare.fresh_cells import (
     interval_of,
 )
 from leadline.report.study import Study
-from leadline.stats import Arm, Equivalence, Flag, Interval
+from leadline.stats import Arm, Equivalence, Flag, Interval, metrics, tests
 from leadline.stats.crossed import variance_shares
 from leadline.stats.difference import Parts
 from leadline.stats.seeds_and_cells import detectable
@@ -31,7 +32,6 @@ SEED = 20231019
 ALPHA = 0.05
 # The one test that a study may ask for that is about two runs, not two arms.
 MCNEMAR = "mcnemar"
-LOWER_IS_BETTER = ("log_loss", "calibration_error")
 # What is said of the two copies that stand for a number without a spread.
 OF_COPIES = ("arm b ", "the 2 runs of arm b ")
 ONE_RUN_EACH = "one_run_each"
@@ -83,7 +83,7 @@ class Comparison:
         if self.corrected is None:
             return "untested"
         if self.corrected < ALPHA:
-            up = (self.estimate > 0) is (self.a.metric not in LOWER_IS_BETTER)
+            up = (self.estimate > 0) is (not metrics.lower_is_better(self.a.metric))
             return "better" if up else "worse"
         if self.equivalence is not None and self.equivalence.equivalent:
             return "equivalent"
@@ -263,7 +263,7 @@ def _of_runs(a: Side, b: Side, study: Study) -> Comparison:
     # The paper's own test may be asked for beside a better one; it decides only where it is alone.
     asked.sort(key=lambda test: test == "student")
     test = asked[0]
-    kind = "paired" if test.startswith(("paired", "wilcoxon")) else "welch"
+    kind = "paired" if tests.is_paired(test) else "welch"
     return Comparison(
         a=a,
         b=b,
@@ -322,7 +322,7 @@ def _arm(side: Side) -> Arm:
     return Arm(
         values=side.values,
         name=side.arm,
-        deterministic=side.model in DETERMINISTIC,
+        deterministic=registry.named(side.model).deterministic,
         training_fingerprints=[
             str(facts.get("split", {}).get("fingerprint")) for facts in side.records
         ],

@@ -12,8 +12,9 @@ from leadline.report.figures.drawing import Drawing
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, key, mean
 from leadline.report.figures.panels import opened
-from leadline.report.figures.plan import METRICS, plan
+from leadline.report.figures.plan import plan
 from leadline.report.figures.style import PUBLISHED, WIDE, look, word
+from leadline.stats.metrics import HEADLINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ def batch_size(
     *,
     name: str = "batch_size",
     title: str = "Scores by batch size",
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = HEADLINE,
     fraction: float = 1.0,
     width: float = WIDE,
     **asked: Any,

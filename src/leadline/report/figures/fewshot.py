@@ -12,9 +12,10 @@ from leadline.report.compare.evidence import Cell, Evidence
 from leadline.report.figures.drawing import Drawing, blank, settle
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean
-from leadline.report.figures.plan import METRICS, Plan, plan
+from leadline.report.figures.plan import Plan, plan
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import INK, MUTED, SMALL, TEXT, WIDE, look, percent, styled, word
+from leadline.stats.metrics import HEADLINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ def few_shot(
     *,
     name: str = "few_shot",
     title: str = "Scores by share of the training labels",
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = HEADLINE,
     width: float = WIDE,
     **asked: Any,
 ) -> Drawing:

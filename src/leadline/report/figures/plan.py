@@ -15,11 +15,11 @@ from leadline.report.figures.drawing import Drawing
 from leadline.report.figures.groups import Group, as_evidence, cell_of, gather, places
 from leadline.report.figures.pvalues import Tests, corrected, pairs_of
 from leadline.report.figures.style import PUBLISHED
+from leadline.stats.metrics import HEADLINE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("accuracy", "macro_f1")
 Panels = Mapping[tuple[str, str], Mapping[Cell, Group]]
 
 
@@ -59,7 +59,7 @@ def plan(
     *,
     datasets: Sequence[str] | None = None,
     arms: Sequence[str] | None = None,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = HEADLINE,
     fractions: Sequence[float] | None = None,
     artefact: str = "",
     families: Mapping[str, Family] | None = None,

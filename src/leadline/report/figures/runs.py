@@ -12,7 +12,7 @@ from leadline.report.compare.evidence import Cell, Evidence
 from leadline.report.figures.drawing import Drawing, blank, settle
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean
-from leadline.report.figures.plan import METRICS, Plan, plan
+from leadline.report.figures.plan import Plan, plan
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import (
     INK,
@@ -25,6 +25,7 @@ from leadline.report.figures.style import (
     one_line,
     styled,
 )
+from leadline.stats.metrics import HEADLINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def every_run(
     *,
     name: str = "runs",
     title: str = "Every run of every arm",
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = HEADLINE,
     fraction: float = 1.0,
     width: float = WIDE,
     **asked: Any,

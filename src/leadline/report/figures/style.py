@@ -13,6 +13,9 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 
+from leadline.config.registry import ROWS
+from leadline.stats import metrics
+
 # Widths of a journal's two columns and of one, in millimetres.
 WIDE, NARROW = 175.0, 85.0
 INCH = 25.4
@@ -77,9 +80,9 @@ class Look:
 # Each at least 3 : 1 against white, and apart from one another for colour-blind readers as well;
 # the marker says it a second time. An ablation keeps its colour from model to model.
 LOOKS = {
-    "scbert/reference": Look("#0072B2", "o", "scBERT"),
-    "logreg/logreg": Look("#D55E00", "s", "logistic regression"),
-    "scgpt/reference": Look("#00785A", "D", "scGPT"),
+    "scbert/reference": Look("#0072B2", "o", ROWS["scbert"].title),
+    "logreg/logreg": Look("#D55E00", "s", ROWS["logreg"].title),
+    "scgpt/reference": Look("#00785A", "D", ROWS["scgpt"].title),
     "no_pretraining": Look("#5C2E00", "^", "no pre-training"),
     "no_pretraining_frozen": Look("#4D4D4D", "<", "no pre-training, embeddings frozen"),
     "no_gene2vec": Look("#A8358F", "v", "no gene2vec"),
@@ -88,11 +91,14 @@ LOOKS = {
 ALIASES = {"scgpt/scgpt": "scgpt/reference", "scbert/scbert": "scbert/reference"}
 # Baselines: their colours too stand out from white; their signs tell them from all others.
 BASELINES = {
-    "mlp/mlp": Look("#332288", "P", "mlp"),
-    "knn_pca/knn_pca": Look("#7A6A00", "p", "nearest neighbours"),
-    "nearest_centroid/nearest_centroid": Look("#882255", "h", "nearest centroid"),
-    "majority/majority": Look("#767676", "d", "majority class"),
-    "stratified/stratified": Look("#2F6F8F", ">", "stratified guesses"),
+    f"{name}/{name}": Look(colour, marker, ROWS[name].title)
+    for name, colour, marker in (
+        ("mlp", "#332288", "P"),
+        ("knn_pca", "#7A6A00", "p"),
+        ("nearest_centroid", "#882255", "h"),
+        ("majority", "#767676", "d"),
+        ("stratified", "#2F6F8F", ">"),
+    )
 }
 # For arms that nobody has fixed: the name picks, so that a name looks the same in every figure.
 OTHER_COLOURS = ("#117733", "#A0522D", "#6A3D9A", "#C2185B", "#00695C", "#455A64")
@@ -108,15 +114,10 @@ VERDICTS = {
     "untested": Look("#5c5c5c", "d", "not tested"),
 }
 WORDS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "acc_hard": "accuracy, hard classes",
-    "f1_hard": "macro-F1, hard classes",
+    **{name: row.title for name, row in ROWS.items()},
+    **{name: row.title for name, row in metrics.ROWS.items()},
     "zheng68k": "PBMC",
     "ms": "multiple sclerosis",
-    "scbert": "scBERT",
-    "scgpt": "scGPT",
-    "logreg": "logistic regression",
     "reference": "full model",
     "no_pretraining": "no pre-training",
     "no_pretraining_frozen": "embeddings frozen",

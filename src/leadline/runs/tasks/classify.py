@@ -22,7 +22,7 @@ from leadline.stats import metrics
 if TYPE_CHECKING:
     from leadline.training import Classifier
 
-SHOWN = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+SHOWN = {name: metrics.title(name) for name in metrics.HEADLINE}
 
 
 class Classify(Task):
@@ -82,7 +82,7 @@ class Classify(Task):
         return found
 
     def log_line(self, scores: Mapping[str, float]) -> str:
-        """Write accuracy and macro F1."""
+        """Write the scores that a reader looks for first."""
         return ", ".join(f"{words} {scores[name]:.4f}" for name, words in SHOWN.items())
 
 

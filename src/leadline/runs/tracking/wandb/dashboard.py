@@ -70,7 +70,7 @@ def curves() -> list[Spec]:
     """Learning curves: the mean over seeds, shaded from lowest to highest."""
     shown = {
         "selection_accuracy": "accuracy on the selection set",
-        "selection_macro_f1": "macro F1 on the selection set",
+        "selection_macro_f1": "macro-F1 on the selection set",
         "selection_loss": "loss on the selection set",
         "train_loss": "loss on the training cells",
         "lr": "learning rate",
@@ -99,7 +99,7 @@ def costs() -> list[Spec]:
     bars = [{"kind": "bars", "title": key, "metrics": [key], "groupby": ARM} for key in takes]
     bought = {
         "kind": "dots",
-        "title": "macro F1 against seconds",
+        "title": "macro-F1 against seconds",
         "x": "summary:cost/wall_seconds",
         "y": "summary:test/macro_f1",
         "log_x": True,

@@ -1,0 +1,171 @@
+"""Every model that can be run, one row each: the only list of models.
+
+A row names what is imported when a run asks for it, so that this table costs nothing to read: the
+class with the model's settings, and the class of the model. They may stand in one file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from leadline.config.models import ModelConfig
+
+# Installed packages offer models under this group of entry points.
+GROUP = "leadline.models"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model.
+
+    `schema` and `model` are written module:Class. Of the kinds, a `network` is fitted by the
+    trainer and may choose an epoch on a selection set, an `estimator` is solved at once, an
+    `embedding` embeds genes and knows only task=pretrain, and an `external` model wraps what
+    others made. A `deterministic` one has no luck of its own: on the same training cells its runs
+    are one number. Of the families, a `control` names a cell without looking at it; `simple` is
+    what anybody means by asking whether a simple model is enough.
+    """
+
+    schema: str
+    model: str
+    kind: Literal["network", "estimator", "embedding", "external"]
+    title: str
+    family: Literal["control", "simple", "transformer", "other"] = "other"
+    deterministic: bool = False
+
+
+ROWS: dict[str, Row] = {
+    "logreg": Row(
+        schema="leadline.config.models:LogregConfig",
+        model="leadline.models.logreg.model:LogisticRegression",
+        kind="estimator",
+        title="logistic regression",
+        family="simple",
+        deterministic=True,
+    ),
+    "majority": Row(
+        schema="leadline.config.models:MajorityConfig",
+        model="leadline.models.controls:Majority",
+        kind="estimator",
+        title="majority class",
+        family="control",
+        deterministic=True,
+    ),
+    "stratified": Row(
+        schema="leadline.config.models:StratifiedConfig",
+        model="leadline.models.controls:Stratified",
+        kind="estimator",
+        title="stratified guesses",
+        family="control",
+    ),
+    "nearest_centroid": Row(
+        schema="leadline.config.models:NearestCentroidConfig",
+        model="leadline.models.controls:NearestCentroid",
+        kind="estimator",
+        title="nearest centroid",
+        family="simple",
+        deterministic=True,
+    ),
+    "knn_pca": Row(
+        schema="leadline.config.models:KnnPcaConfig",
+        model="leadline.models.controls:KnnPca",
+        kind="estimator",
+        title="nearest neighbours",
+        family="simple",
+        deterministic=True,
+    ),
+    "mlp": Row(
+        schema="leadline.config.models:MlpConfig",
+        model="leadline.models.mlp:Mlp",
+        kind="network",
+        title="mlp",
+        family="simple",
+    ),
+    "scgpt": Row(
+        schema="leadline.config.scgpt:ScgptConfig",
+        model="leadline.models.scgpt.model:Scgpt",
+        kind="network",
+        title="scGPT",
+        family="transformer",
+    ),
+    "scbert": Row(
+        schema="leadline.config.scbert:ScbertConfig",
+        model="leadline.models.scbert.model:Scbert",
+        kind="network",
+        title="scBERT",
+        family="transformer",
+    ),
+    "gene2vec": Row(
+        schema="leadline.config.scbert:Gene2vecConfig",
+        model="leadline.models.gene2vec:GeneEmbedding",
+        kind="embedding",
+        title="gene2vec",
+    ),
+    "python": Row(
+        schema="leadline.config.external:PythonConfig",
+        model="leadline.models.external.python_class:OwnModel",
+        kind="external",
+        title="a class of your own",
+    ),
+    "embedding": Row(
+        schema="leadline.config.external:EmbeddingConfig",
+        model="leadline.models.external.embedding:Probe",
+        kind="external",
+        title="probe on an embedding",
+    ),
+}
+
+
+def named(name: str) -> Row:
+    """Give the row of a model by the name in its record; any other is a class of somebody's."""
+    return ROWS.get(name, ROWS["python"])
+
+
+def of(chosen: ModelConfig) -> Row:
+    """Give the row that a configuration belongs to."""
+    for kind in type(chosen).__mro__:
+        written = f"{kind.__module__}:{kind.__qualname__}"
+        for row in ROWS.values():
+            if row.schema == written:
+                return row
+    raise AssertionError(f"no row in leadline.config.registry has {type(chosen).__name__}")
+
+
+def installed() -> dict[str, Row]:
+    """Give the rows of the models that installed packages offer, by name."""
+    own = ROWS["python"]
+    return {
+        point.name: Row(schema=own.schema, model=point.value, kind="external", title=point.name)
+        for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    }
+
+
+def imported(path: str) -> Any:
+    """Import what is written module:Class."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class Schemas(Mapping[str, type]):
+    """Name of a model → class of its settings, imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> type:
+        """Import the class."""
+        found: type = imported(ROWS[name].schema)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """List the names."""
+        return iter(ROWS)
+
+    def __len__(self) -> int:
+        """Count the models."""
+        return len(ROWS)
+
+    def __contains__(self, name: object) -> bool:
+        """Look the name up without importing anything."""
+        return name in ROWS

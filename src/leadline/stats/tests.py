@@ -1,0 +1,69 @@
+"""Every statistical test of two arms, one row each: the only list of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
+from leadline.stats.inputs import Floats
+from leadline.stats.t_tests import Outcome, paired_t, student, welch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """One test: how it is told, whether it needs pairs, and what computes it.
+
+    `of` takes the scores of both arms (of the pairs, where it is paired), the level of its
+    interval and a generator. A test without one is done where its runs are at hand: it is about
+    cells, or tests equivalence. `asked` says whether a study may ask for it.
+    """
+
+    # Not a class of tests for pytest.
+    __test__ = False
+
+    title: str
+    paired: bool = False
+    asked: bool = True
+    of: Callable[[Floats, Floats, float, np.random.Generator], Outcome] | None = None
+
+
+# In this order they draw from their common generator.
+ROWS: dict[str, Test] = {
+    "student": Test(title="Student’s test", of=lambda a, b, level, rng: student(a, b, level)),
+    "welch": Test(title="Welch’s test", of=lambda a, b, level, rng: welch(a, b, level)),
+    "mann_whitney": Test(title="Mann–Whitney test", of=lambda a, b, level, rng: mann_whitney(a, b)),
+    "permutation": Test(
+        title="permutation test", of=lambda a, b, level, rng: permutation(a, b, rng)
+    ),
+    "paired_t": Test(
+        title="paired t-test", paired=True, of=lambda a, b, level, rng: paired_t(a, b, level)
+    ),
+    "wilcoxon": Test(
+        title="Wilcoxon’s test", paired=True, of=lambda a, b, level, rng: wilcoxon(a, b)
+    ),
+    "paired_permutation": Test(
+        title="paired permutation test",
+        paired=True,
+        of=lambda a, b, level, rng: paired_permutation(a, b, rng),
+    ),
+    "tost_welch": Test(title="equivalence test"),
+    "tost_paired": Test(title="paired equivalence test", paired=True),
+    "crossed": Test(title="fresh runs and cells"),
+    "mcnemar": Test(title="McNemar’s test"),
+    "one_sample": Test(title="one-sample t-test", asked=False),
+    "cell_bootstrap": Test(title="bootstrap of the cells", asked=False),
+}
+
+
+def title(name: str) -> str:
+    """Give the word for a test; one without a row is called as it is written."""
+    return ROWS[name].title if name in ROWS else name
+
+
+def is_paired(name: str) -> bool:
+    """Say whether a test, or its p after Holm's correction, needs pairs of runs."""
+    row = ROWS.get(name.removesuffix("_holm"))
+    return row is not None and row.paired
