@@ -12,7 +12,7 @@ from leadline import training
 from leadline.config import ScbertConfig, TrainConfig
 from leadline.data.cells import Cells, Scale
 from leadline.models.scbert.model import Scbert
-from leadline.models.scbert.network import Head, Network, Shape, Way
+from leadline.models.scbert.network import AttentionOptions, Head, ScbertNetwork, Shape
 from leadline.training.step import Stepper
 
 # Outputs of the original code on a small model: shared/golden/ of the project's founding material
@@ -38,9 +38,9 @@ def published(*, gene2vec):
 
 def golden_network(*, gene2vec, classifies=False, dtype=torch.float32, **way):
     body, head = published(gene2vec=gene2vec)
-    network = Network(
+    network = ScbertNetwork(
         SMALL,
-        Way(**({"stabiliser": "batch", "backend": "exact"} | way)),
+        AttentionOptions(**({"stabiliser": "batch", "backend": "exact"} | way)),
         positions_ND=body.get("pos_emb.emb.weight"),
         head=Head(65, 200, (512, 128), 5) if classifies else nn.Linear(200, 7),
     )
@@ -54,9 +54,9 @@ def some_network(seed, *, classifies, positional=False, positions=30, depth=2, *
     """Give a small random network in float64, with weights large enough to matter."""
     torch.manual_seed(seed)
     shape = Shape(positions=positions, depth=depth, width=12, heads=2, head_width=6)
-    network = Network(
+    network = ScbertNetwork(
         shape,
-        Way(**({"stabiliser": "batch", "backend": "exact"} | way)),
+        AttentionOptions(**({"stabiliser": "batch", "backend": "exact"} | way)),
         positions_ND=torch.randn(positions, 12) if positional else None,
         head=Head(positions, 12, (9, 5), 4) if classifies else nn.Linear(12, 7),
     )
@@ -93,7 +93,7 @@ def full_size_step(freeze, cells=2, genes=16_906):
     train = Cells(name="full", scale=Scale.COUNTS, **fields)
     model = Scbert(ScbertConfig(name="scbert", gene2vec="random"), freeze=freeze)
     network = model.build(train).train()
-    setting = training.Setting(train=TrainConfig(batch_size=cells, micro_batch="1"), seed=1)
+    setting = training.FitSettings(train=TrainConfig(batch_size=cells, micro_batch="1"), seed=1)
     objective = training.Classification(model, np.ones(11), labels="truth")
     stepper = Stepper(objective, network, model.encode(train), setting)
     taken = stepper.take(np.arange(cells), 1, 1e-4)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from leadline import cli
-from leadline.models.scbert.network import Network, Shape, Way
+from leadline.models.scbert.network import AttentionOptions, ScbertNetwork, Shape
 from leadline.models.scgpt import weights
-from leadline.models.scgpt.network import Network as ScgptNetwork
+from leadline.models.scgpt.network import ScgptNetwork as ScgptNetwork
 from leadline.models.scgpt.network import Sizes
 from leadline.runs import starting_weights
 
@@ -20,7 +20,9 @@ SMALL = Shape(positions=11, depth=2, width=8, heads=2, head_width=4)
 def scbert(shape=SMALL, positions=True, head=7):
     torch.manual_seed(0)
     table = torch.zeros(shape.positions, shape.width) if positions else None
-    network = Network(shape, Way(), positions_ND=table, head=nn.Linear(shape.width, head))
+    network = ScbertNetwork(
+        shape, AttentionOptions(), positions_ND=table, head=nn.Linear(shape.width, head)
+    )
     return network.state_dict()
 
 

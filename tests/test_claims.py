@@ -19,6 +19,7 @@ from leadline.papers.claims.result import Context
 from leadline.papers.claims.schema import (
     Check,
     Claim,
+    ClaimSettings,
     ClaimsFile,
     Count,
     CriterionName,
@@ -26,7 +27,6 @@ from leadline.papers.claims.schema import (
     Family,
     FindingName,
     Pairs,
-    Setting,
     parse,
 )
 from leadline.report.compare.families import cells_of
@@ -136,9 +136,9 @@ def test_holm_votes_over_the_declared_family_even_if_half_of_it_is_missing():
         metrics=["accuracy"],
         family="many",
     )
-    (part,) = evaluate_check(Context(Evidence.of(data), Setting(), {"many": family}), check)
+    (part,) = evaluate_check(Context(Evidence.of(data), ClaimSettings(), {"many": family}), check)
     assert part.p["welch_holm"] == pytest.approx(min(1.0, 20 * part.p["welch"]))
-    voted = Setting(better={"welch_holm": "corrects"})
+    voted = ClaimSettings(better={"welch_holm": "corrects"})
     (part,) = evaluate_check(Context(Evidence.of(data), voted, {"many": family}), check)
     assert part.fails_under == ("welch_holm",)
 
@@ -429,7 +429,7 @@ def test_missing_runs_leave_bounds_of_welch_p():
 
 def test_bounds_of_welch_hold_where_the_runs_are_known():
     """With runs at hand, Welch's p lies inside what Student's p alone would allow."""
-    from leadline.report.compare.evidence import Cell, Side
+    from leadline.report.compare.evidence import ArmScores, Condition
     from leadline.report.compare.printed import from_printed_p
     from leadline.stats import student, welch
 
@@ -437,8 +437,8 @@ def test_bounds_of_welch_hold_where_the_runs_are_known():
     for _ in range(50):
         a, b = draw.normal(0.0, 1, 10), draw.normal(0.5, draw.uniform(0.01, 3), 10)
         sides = [
-            Side(
-                cell=Cell("d", "m", "x", 1.0, "accuracy"),
+            ArmScores(
+                cell=Condition("d", "m", "x", 1.0, "accuracy"),
                 values=np.array([]),
                 widths=np.array([]),
                 seeds=(),
@@ -538,7 +538,7 @@ def test_numbers_far_from_the_published_ones_are_flagged():
         published={"cells scbert/a accuracy": 0.5},
         tolerance={"accuracy": 0.01},
     )  # fmt: skip
-    context = Context(Evidence.of(frame(scbert__a=LOW, scbert__b=HIGH)), Setting(), {})
+    context = Context(Evidence.of(frame(scbert__a=LOW, scbert__b=HIGH)), ClaimSettings(), {})
     result = claims.evaluate_claim(context, claim)
     assert result.outside_tolerance == ("cells scbert/a accuracy",)
     assert "outside_tolerance" in {raised.flag.id for raised in result.flags}

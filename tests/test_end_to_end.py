@@ -18,7 +18,7 @@ from cells_files import make_counts, make_obs, write_h5ad
 from leadline import cli, files, locks
 from leadline.config.registry import ROWS
 from leadline.data.cells import Scale
-from leadline.models import Fit
+from leadline.models import FitResult
 from leadline.runs import record, run
 from leadline.runs.record import State
 
@@ -164,7 +164,7 @@ class Spy:
     def fit(self, train, selection):
         Spy.fitted = [train.ids, selection.ids if selection is not None else []]
         self.classes = train.classes
-        return Fit(facts={"parameters_total": 1, "parameters_trainable": 1})
+        return FitResult(facts={"parameters_total": 1, "parameters_trainable": 1})
 
     def predict_proba(self, cells):
         Spy.asked.append(cells.ids)

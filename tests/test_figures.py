@@ -117,7 +117,7 @@ def test_runs_read_off_an_image_are_hollow_and_printed_ones_are_not(drawings):
 
 
 def test_a_mean_of_runs_that_are_not_all_legible_is_the_printed_one():
-    cell = claims.Cell("ms", "scgpt", "reference", 0.75, "accuracy", "Figure 3")
+    cell = claims.Condition("ms", "scgpt", "reference", 0.75, "accuracy", "Figure 3")
     group = figures.gather(EVIDENCE, [cell], "x")[cell]
     printed = EVIDENCE.printed_row(cell)
     assert group.values.size == 8 and group.printed and group.mean == printed["mean"]

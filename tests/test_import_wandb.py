@@ -12,7 +12,14 @@ from leadline.errors import UserError
 from leadline.report.frame import frame as tidy
 from leadline.runs import record, records
 from leadline.runs.tracking.wandb import import_runs, offline
-from leadline.runs.tracking.wandb.import_runs import Choice, curve, fields, flat, import_run, pairs
+from leadline.runs.tracking.wandb.import_runs import (
+    FieldMapping,
+    curve,
+    fields,
+    flat,
+    import_run,
+    pairs,
+)
 from leadline.runs.tracking.wandb.offline import WandbRun
 from leadline.runs.tracking.wandb.tracker import close_offline
 from wandb_at_home import at_home, quiet_home, server
@@ -151,14 +158,14 @@ RUN = WandbRun(
     summary={"acc": 93.0, "f1": 0.5, "word": "x"},
     finished=True,
 )
-CHOICE = Choice(
+CHOICE = FieldMapping(
     metrics={"accuracy": "f1"},
     fields={"arm": "id", "dataset": "=d", "model": "config.net", "seed": "=3"},
 )
 
 
 def changed(**fields):
-    return Choice(metrics=CHOICE.metrics, fields=CHOICE.fields | fields)
+    return FieldMapping(metrics=CHOICE.metrics, fields=CHOICE.fields | fields)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +175,10 @@ def changed(**fields):
         (changed(seed="config.none"), "a run must tell its seed: got nothing at config.none"),
         (changed(fraction="=2"), r"fraction must be a share in \(0, 1\]: got '2'"),
         (changed(arm="elsewhere"), "--field names group, job_type, name, id, config.KEY or"),
-        (Choice(metrics={"accuracy": "acc"}), r"must lie in \[0, 1\]: got 93 .*'accuracy=acc%'"),
+        (
+            FieldMapping(metrics={"accuracy": "acc"}),
+            r"must lie in \[0, 1\]: got 93 .*'accuracy=acc%'",
+        ),
     ],
 )
 def test_what_a_record_needs_is_asked_for(choice, message, tmp_path):
@@ -180,7 +190,7 @@ def test_a_run_says_little_and_is_imported_all_the_same(tmp_path):
     assert import_run(RUN, tmp_path, changed(arm="config.a.b"), replace=False) == "imported"
     (facts,) = records.read_done(tmp_path)
     assert (facts["arm"], facts["model"], facts["seed"], facts["fraction"]) == ("1", "n", 3, 1.0)
-    nothing = Choice(metrics={"accuracy": "word"})
+    nothing = FieldMapping(metrics={"accuracy": "word"})
     assert import_run(RUN, tmp_path, nothing, replace=False) == "without the metrics"
 
 

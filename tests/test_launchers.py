@@ -20,7 +20,7 @@ from leadline.cli import main
 from leadline.config.compose import shipped
 from leadline.errors import UserError
 from leadline.runs import run
-from leadline.studies.launchers import Ending, Outcome, Task, build, choose
+from leadline.studies.launchers import Task, TaskResult, TaskState, build, choose
 from leadline.studies.launchers import execute as executing
 from leadline.studies.launchers.base import outcome_line, read_outcome, read_task, task_line
 from leadline.studies.launchers.processes import Processes, Worker, shares_of_gpus
@@ -122,10 +122,12 @@ def test_basic_computes_here_and_tells_what_became_of_each(tmp_path):
     wrong = a_task("wrong", tmp_path, ["model=logrg"])
     with build(choose([])[0]) as launcher, lock_held(other):
         told = {o.run_id: o for o in launcher.run([good, wrong, other], threading.Event())}
-    assert is_done(good) and told[good.run_id] == Outcome(run_id=good.run_id, state=Ending.DONE)
-    assert told["wrong"].state is Ending.FAILED and not told["wrong"].transient
+    assert is_done(good) and told[good.run_id] == TaskResult(
+        run_id=good.run_id, state=TaskState.DONE
+    )
+    assert told["wrong"].state is TaskState.FAILED and not told["wrong"].transient
     assert told["wrong"].message.endswith("did you mean logreg?")
-    assert told[other.run_id].state is Ending.BUSY
+    assert told[other.run_id].state is TaskState.BUSY
     assert f"process {os.getpid()} on" in told[other.run_id].message
 
 
@@ -153,7 +155,7 @@ def test_a_stop_preempts_the_run_in_hand_and_nothing_new_begins(tmp_path, monkey
     before = signal.getsignal(signal.SIGTERM)
     with build(choose([])[0]) as launcher:
         told = list(launcher.run(tasks(tmp_path), stop))
-    assert [outcome.state for outcome in told] == [Ending.PREEMPTED]
+    assert [outcome.state for outcome in told] == [TaskState.PREEMPTED]
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -162,7 +164,7 @@ def test_sigterm_during_a_run_stops_the_whole_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "run", patiently(lambda: os.kill(os.getpid(), signal.SIGTERM)))
     with build(choose([])[0]) as launcher:
         told = list(launcher.run(tasks(tmp_path), stop))
-    assert [outcome.state for outcome in told] == [Ending.PREEMPTED] and stop.is_set()
+    assert [outcome.state for outcome in told] == [TaskState.PREEMPTED] and stop.is_set()
 
 
 @pytest.mark.parametrize("within", [True, False])
@@ -199,7 +201,7 @@ def test_a_failure_is_transient_where_another_attempt_may_succeed(
 
     monkeypatch.setattr(run, "run", fail)
     outcome = executing.execute(a_task(words=["model=majority"]))
-    assert outcome.state is Ending.FAILED and outcome.message
+    assert outcome.state is TaskState.FAILED and outcome.message
     assert (outcome.transient, outcome.memory) == (transient, memory)
 
 
@@ -229,7 +231,7 @@ def test_processes_make_the_same_records_to_the_last_bit(tmp_path):
         pids = {worker.process.pid for worker in launcher.workers.values()}
         told += launcher.run(there[2:], threading.Event())
         assert pids == {worker.process.pid for worker in launcher.workers.values()}
-    assert {outcome.state for outcome in told} == {Ending.DONE} and len(told) == 4
+    assert {outcome.state for outcome in told} == {TaskState.DONE} and len(told) == 4
     assert all(science_of(a) == science_of(b) for a, b in zip(here, there, strict=True))
 
 
@@ -246,8 +248,8 @@ def test_a_killed_worker_fails_its_run_alone_and_is_replaced(tmp_path):
         feed = begun(launcher, some, lambda launcher: launcher.workers[0].kill())
         told = list(launcher.run(feed, threading.Event()))
     assert [(o.run_id, o.state) for o in told] == [
-        (some[0].run_id, Ending.FAILED),
-        (some[1].run_id, Ending.DONE),
+        (some[0].run_id, TaskState.FAILED),
+        (some[1].run_id, TaskState.DONE),
     ]
     assert told[0].transient and told[0].memory and "killed (SIGKILL)" in told[0].message
     assert not some[0].folder.exists() and is_done(some[1])
@@ -258,13 +260,13 @@ def test_a_stop_ends_what_runs_and_begins_nothing(tmp_path):
     with local("n_jobs=1") as launcher:
         told = list(launcher.run(begun(launcher, some, lambda launcher: stop.set()), stop))
         assert not launcher.workers
-    assert [(o.run_id, o.state) for o in told] == [(some[0].run_id, Ending.PREEMPTED)]
+    assert [(o.run_id, o.state) for o in told] == [(some[0].run_id, TaskState.PREEMPTED)]
 
 
 def test_a_worker_stopped_by_somebody_else_is_a_reason_to_try_again():
     launcher = local("n_jobs=1")
     launcher.workers[0] = Worker({"PYTHONHOME": "/nowhere"})
-    told = launcher.after(0, Outcome(run_id="x", state=Ending.PREEMPTED), stopping=False)
+    told = launcher.after(0, TaskResult(run_id="x", state=TaskState.PREEMPTED), stopping=False)
     assert told.transient and "told to stop" in told.message and not launcher.workers
 
 
@@ -273,7 +275,7 @@ def test_a_worker_that_cannot_start_says_why():
     worker.give(a_task())
     outcome = worker.collect()
     worker.close()
-    assert outcome.state is Ending.FAILED and "its worker ended with exit code 1: " in (
+    assert outcome.state is TaskState.FAILED and "its worker ended with exit code 1: " in (
         outcome.message
     )
 
@@ -292,7 +294,7 @@ def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path
     for launcher, some in ((build(choose([])[0]), here), (local("n_jobs=2", "threads=1"), there)):
         with launcher:
             told = list(launcher.run(some, threading.Event()))
-        assert [outcome.state for outcome in told] == 3 * [Ending.DONE], told
+        assert [outcome.state for outcome in told] == 3 * [TaskState.DONE], told
     assert all(science_of(a) == science_of(b) for a, b in zip(here, there, strict=True))
 
 
@@ -370,9 +372,9 @@ def test_tasks_survive_the_wire(words, name, attempt, devices):
     assert line.count(b"\n") == 1 and read_task(line) == told
 
 
-@given(texts, st.sampled_from(Ending), st.booleans(), st.booleans())
+@given(texts, st.sampled_from(TaskState), st.booleans(), st.booleans())
 def test_outcomes_survive_the_wire(message, state, transient, memory):
-    told = Outcome(run_id="x", state=state, message=message, transient=transient, memory=memory)
+    told = TaskResult(run_id="x", state=state, message=message, transient=transient, memory=memory)
     line = outcome_line(told)
     assert line.count(b"\n") == 1 and read_outcome(line) == told
     assert json.loads(line)["state"] == state.value

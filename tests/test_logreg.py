@@ -21,7 +21,7 @@ from leadline.errors import UserError
 from leadline.models import build
 from leadline.models.logreg import gpu
 from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.cross_validation import Choice
+from leadline.models.logreg.cross_validation import CrossValidation
 from leadline.models.logreg.l1.fista import fit_batch
 from leadline.models.logreg.l1.path import decision
 from leadline.models.logreg.solvers import solve
@@ -201,7 +201,7 @@ def test_the_edge_of_the_grid_is_said():
 
 def test_the_curve_says_what_is_as_good_as_the_best():
     accuracy = np.array([[0.5, 0.5], [0.8, 0.9], [0.84, 0.9]])
-    choice = Choice(
+    choice = CrossValidation(
         grid_R=np.array([0.1, 1.0, 10.0]),
         accuracy_RF=accuracy,
         converged_RF=np.array([[True] * 2, [True] * 2, [True, False]]),
@@ -214,7 +214,7 @@ def test_the_curve_says_what_is_as_good_as_the_best():
 
 
 def test_among_equals_the_smallest_c_is_chosen():
-    choice = Choice(
+    choice = CrossValidation(
         grid_R=np.array([0.1, 1.0]),
         accuracy_RF=np.full((2, 5), 0.7),
         converged_RF=np.ones((2, 5), dtype=bool),

@@ -202,7 +202,7 @@ def test_likeness_leaves_each_training_cell_out_of_its_own_mean():
     for matrix in (dense, cells.lognorm()):
         found = novelty.learn(matrix, cells.labels_C)
         assert [found.floor, found.centred_floor] == pytest.approx(naive, abs=1e-5)
-    back = novelty.Likeness.of(found.arrays())
+    back = novelty.Novelty.of(found.arrays())
     np.testing.assert_allclose(back.means_HD, found.means_HD, rtol=1e-3)
     assert (back.floor, back.centred_floor) == (found.floor, found.centred_floor)
 

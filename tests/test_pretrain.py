@@ -17,18 +17,18 @@ from leadline.config import TrainConfig
 from leadline.config.compose import compose
 from leadline.data.splits import pretraining_cells
 from leadline.errors import UserError
-from leadline.models.network import Moment
+from leadline.models.network import DrawKey
 from leadline.models.scbert.pretraining import (
     MASK,
     HiddenBins,
-    MaskedTokens,
+    ScbertMaskedBatches,
     heuristics,
     lowest,
     masks,
     modes,
 )
 from leadline.models.scbert.tokens import N_TOKENS, tokenise
-from leadline.processes import Notice
+from leadline.processes import StopRequest
 from leadline.report.frame import frame as tidy
 from leadline.runs import prepare, record, starting_weights
 from leadline.runs import records as results
@@ -40,7 +40,7 @@ from pretrainable import Fake
 from small import small_cells
 
 GOLDEN = Path(__file__).parent / "golden" / "scbert_datamask.npz"
-NOW = Moment(seed=3, epoch=2)
+NOW = DrawKey(seed=3, epoch=2)
 
 
 # ---- masks
@@ -93,13 +93,13 @@ def test_the_lowest_draws_are_those_that_a_sort_finds(held, bits, seed):
 
 def test_a_cell_is_masked_alike_whatever_cells_it_comes_with():
     tokens = tokenise(small_cells(sizes=(30, 30), n_genes=80))
-    source = MaskedTokens(tokens, collapsed=False)
+    source = ScbertMaskedBatches(tokens, collapsed=False)
     rows = np.array([4, 50, 7, 7, 21])
     together = source.batch(rows, NOW)["tokens"].numpy()
     for place, row in enumerate(rows):
         alone = source.batch(np.array([row]), NOW)["tokens"].numpy()
         np.testing.assert_array_equal(together[place], alone[0])
-    for other in (Moment(seed=4, epoch=2), Moment(seed=3, epoch=3)):
+    for other in (DrawKey(seed=4, epoch=2), DrawKey(seed=3, epoch=3)):
         assert (source.batch(rows, other)["tokens"].numpy() != together).any()
 
 
@@ -149,7 +149,7 @@ def test_counts_of_tokens_give_what_all_positions_give():
     rows = np.arange(50)
     found = []
     for logits, collapsed in zip(networks(), (False, True), strict=True):
-        batch = MaskedTokens(tokens, collapsed=collapsed).batch(rows, NOW)
+        batch = ScbertMaskedBatches(tokens, collapsed=collapsed).batch(rows, NOW)
         objective = HiddenBins(logits)
         loss, weight = objective.loss(None, batch)
         tally = objective.tally(None, batch)
@@ -163,7 +163,7 @@ def test_counts_of_tokens_give_what_all_positions_give():
 
 def test_scores_are_those_of_a_plain_loop():
     tokens = tokenise(small_cells(sizes=(12, 9), n_genes=90))
-    batch = MaskedTokens(tokens, collapsed=False).batch(np.arange(21), NOW)
+    batch = ScbertMaskedBatches(tokens, collapsed=False).batch(np.arange(21), NOW)
     logits = networks()[0](None, batch)
     found = HiddenBins(networks()[0])
     scores = found.scores(found.tally(None, batch))
@@ -193,8 +193,8 @@ def test_scores_are_those_of_a_plain_loop():
 def test_rules_without_a_network_are_judged_on_the_same_positions():
     cells = small_cells(sizes=(60, 40), n_genes=90)
     train, other = tokenise(cells.take(np.arange(70))), tokenise(cells.take(np.arange(70, 100)))
-    moment = Moment(seed=5, epoch=0)
-    batch = MaskedTokens(other, collapsed=False).batch(np.arange(30), moment)
+    moment = DrawKey(seed=5, epoch=0)
+    batch = ScbertMaskedBatches(other, collapsed=False).batch(np.arange(30), moment)
     hidden = batch["shown"].numpy() == MASK
     label, cell = batch["label"].numpy()[hidden], batch["cell"].numpy()[hidden]
     gene = batch["where"].numpy()[hidden] % 91
@@ -235,12 +235,12 @@ def test_a_network_no_better_than_the_best_rule_is_warned_of(scores, warned):
 
 def pretrainer(collapsed=False, world=None, vault=None, notice=None, **train):
     settings = {"epochs": 3, "batch_size": 8, "threads": 1} | train
-    setting = training.Setting(
+    setting = training.FitSettings(
         train=TrainConfig(**settings),
         seed=3,
         world=world or distributed.World(),
-        vault=vault or training.Memory(),
-        notice=notice or Notice(),
+        vault=vault or training.CheckpointsInMemory(),
+        notice=notice or StopRequest(),
     )
     return Pretrainer(Fake(collapsed), setting)
 

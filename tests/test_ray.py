@@ -16,7 +16,7 @@ from launching import is_done, tasks
 from leadline import locks
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies.launchers import Ending, Outcome, build, choose
+from leadline.studies.launchers import TaskResult, TaskState, build, choose
 from leadline.studies.launchers.base import read_outcome, task_line
 from leadline.studies.launchers.processes import Worker
 from leadline.studies.launchers.ray_cluster import Seat, judged
@@ -35,19 +35,19 @@ def test_a_seat_replaces_a_worker_that_died(tmp_path):
     seat, (one, two) = Seat(1, 1, 0.0), tasks(tmp_path, "majority", (1, 2))
     seat.worker = Worker({"PYTHONHOME": "/nowhere"})
     lost = read_outcome(seat.compute(task_line(one)))
-    assert lost.state is Ending.FAILED and lost.transient
-    assert read_outcome(seat.compute(task_line(two))).state is Ending.DONE and is_done(two)
+    assert lost.state is TaskState.FAILED and lost.transient
+    assert read_outcome(seat.compute(task_line(two))).state is TaskState.DONE and is_done(two)
     seat.preempt()
     assert seat.worker.process.wait() == 75
     seat.worker.close()
 
 
 def test_who_stopped_a_worker_decides_what_it_means():
-    told = Outcome(run_id="x", state=Ending.PREEMPTED)
+    told = TaskResult(run_id="x", state=TaskState.PREEMPTED)
     assert judged(told, stopping=True) == told
     assert judged(told, stopping=False).transient
-    lost = Outcome(run_id="x", state=Ending.FAILED, transient=True)
-    assert judged(lost, stopping=True).state is Ending.PREEMPTED
+    lost = TaskResult(run_id="x", state=TaskState.FAILED, transient=True)
+    assert judged(lost, stopping=True).state is TaskState.PREEMPTED
     assert judged(lost, stopping=False) == lost
 
 
@@ -123,13 +123,13 @@ def test_killed_workers_are_all_that_is_left_to_do(on_ray, tmp_path):
     ended.set()
     killer.join()
     assert to_do == 12 and len(told) == 12
-    assert all(told[task.run_id].state is Ending.DONE and is_done(task) for task in short)
+    assert all(told[task.run_id].state is TaskState.DONE and is_done(task) for task in short)
     assert all(told[task.run_id].transient for task in long)
     assert "its Ray worker is gone" in told[long[0].run_id].message
     assert "killed (SIGKILL)" in told[long[1].run_id].message
 
     to_do, told = sweep(on_ray, listed)
-    assert to_do == 2 and {outcome.state for outcome in told.values()} == {Ending.DONE}
+    assert to_do == 2 and {outcome.state for outcome in told.values()} == {TaskState.DONE}
     assert all(map(is_done, long)) and not list(runs_dir.rglob(locks.NAME))
     assert {record.read_facts(task.folder)["cost"]["attempts"] for task in long} == {2}
 
@@ -149,7 +149,7 @@ def test_a_stop_checkpoints_and_a_killed_sweeper_leaves_nothing_running(on_ray, 
         os.close(worker)
         # Ray may kill the worker of a killed sweeper before it lets go; then its lock is stale.
         assert record.state(long.folder) is record.State.INTERRUPTED
-        expected = [Ending.PREEMPTED] if number == signal.SIGTERM else []
+        expected = [TaskState.PREEMPTED] if number == signal.SIGTERM else []
         assert [read_outcome(line).state for line in told] == expected
 
 

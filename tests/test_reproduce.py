@@ -18,7 +18,7 @@ from leadline import files as atomic
 from leadline.cli.parser import add_reproduce
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims, reproduce
-from leadline.report.compare.evidence import Cell
+from leadline.report.compare.evidence import Condition
 from leadline.report.frame import COLUMNS
 from leadline.runs import record
 
@@ -91,7 +91,9 @@ def sides(artefact, row):
     models, arms = row["model"].split(" vs "), row["arm"].split(" vs ")
     models = models * 2 if len(models) < len(arms) else models
     return [
-        EVIDENCE.side(Cell(row["dataset"], model, arm, row["fraction"], row["metric"], artefact))
+        EVIDENCE.side(
+            Condition(row["dataset"], model, arm, row["fraction"], row["metric"], artefact)
+        )
         for model, arm in zip(models, arms, strict=True)
     ]
 

@@ -19,12 +19,12 @@ from leadline.errors import UserError
 from leadline.files import arrays_of
 from leadline.models import build_network, parity
 from leadline.models import weights as checkpoints
-from leadline.models.network import Moment, Start
+from leadline.models.network import DrawKey, Start
 from leadline.models.scbert import model as scbert
 from leadline.models.scbert import network as scbert_network
 from leadline.models.scbert import parity as scbert_parity
 from leadline.models.scbert.model import Scbert
-from leadline.models.scbert.network import Head, Network, Shape, Way
+from leadline.models.scbert.network import AttentionOptions, Head, ScbertNetwork, Shape
 from leadline.models.scbert.tokens import MASK
 from leadline.runs import identity, record
 from leadline.runs.run import run
@@ -172,7 +172,9 @@ def test_names_and_shapes_are_the_published_ones():
     shape = Shape(positions=16_907, depth=6, width=200, heads=10, head_width=64)
     with torch.device("meta"):
         head = nn.Linear(200, 7)
-        network = Network(shape, Way(), positions_ND=torch.empty(16_907, 200), head=head)
+        network = ScbertNetwork(
+            shape, AttentionOptions(), positions_ND=torch.empty(16_907, 200), head=head
+        )
     ours = {name: list(value.shape) for name, value in network.state_dict().items()}
     for code in ("tencent", "paper"):
         theirs = {key: shape for key, (shape, _) in stored[f"{code}/g2v"].items()}
@@ -243,7 +245,7 @@ def test_the_adapter_collapses_on_its_own_and_hides_what_the_whole_network_would
     train, _ = halves()
     model = Scbert(ScbertConfig(name="scbert", size="tiny", gene2vec="false"))
     network = model.build(train).double()
-    rows, moment = np.arange(5), Moment(seed=1, epoch=1)
+    rows, moment = np.arange(5), DrawKey(seed=1, epoch=1)
     batch = model.encode(train).batch(rows, moment)
     tokens = torch.from_numpy(model.tokens(train).dense(rows))
     assert model.collapsed and set(batch) == {"counts", "cell", "gene", "token", "labels"}
@@ -317,7 +319,9 @@ def test_our_layout_carries_the_genes_and_brings_cells_into_their_order(tmp_path
 def test_what_is_frozen_at_full_size_is_counted():
     head = Head(16_907, 200, (512, 128), 11)
     shape = Shape(positions=16_907, depth=6, width=200, heads=10, head_width=64)
-    network = Network(shape, Way(), positions_ND=torch.zeros(16_907, 200), head=head)
+    network = ScbertNetwork(
+        shape, AttentionOptions(), positions_ND=torch.zeros(16_907, 200), head=head
+    )
 
     def changing(freeze):
         network.requires_grad_(True)

@@ -20,12 +20,12 @@ from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.models import parity
 from leadline.models.dropout import aim
-from leadline.models.network import Moment, Start
+from leadline.models.network import DrawKey, Start
 from leadline.models.scgpt import attention, vocabulary
 from leadline.models.scgpt import attention as dropped
 from leadline.models.scgpt.layout import Layout
 from leadline.models.scgpt.model import Scgpt
-from leadline.models.scgpt.network import FROZEN, Network, Sizes, keep_from_changing
+from leadline.models.scgpt.network import FROZEN, ScgptNetwork, Sizes, keep_from_changing
 from leadline.models.scgpt.parity import outputs
 from leadline.models.scgpt.weights import in_flash_names, in_our_names
 from leadline.runs import record, starting_weights
@@ -37,7 +37,7 @@ GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
 SMALL = {"width": 16, "heads": 2, "layers": 2, "hidden": 24}
 PAPER = {"vocabulary": 60_697, "width": 512, "heads": 8, "layers": 12, "hidden": 512}
-NOW = Moment(seed=3, epoch=1)
+NOW = DrawKey(seed=3, epoch=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def golden_network(weights, dtype=torch.float32, backend="sdpa"):
     sizes = Sizes(
         vocabulary=63, width=64, heads=4, layers=3, hidden=64, classes=7, attention=backend
     )
-    network = Network(sizes, [-2, -1, *range(51)]).to(dtype)
+    network = ScgptNetwork(sizes, [-2, -1, *range(51)]).to(dtype)
     state = {name.removeprefix("sd::"): torch.from_numpy(x) for name, x in weights.items()}
     network.load_state_dict(state)
     return network.eval()
@@ -205,7 +205,7 @@ def test_outputs_for_comparison_say_what_is_lacking(weights, golden):
 def test_parameters_are_as_many_as_the_paper_counts(classes, total, frozen):
     def count(how):
         with torch.device("meta"):
-            network = Network(Sizes(classes=classes, **PAPER), [0.0])
+            network = ScgptNetwork(Sizes(classes=classes, **PAPER), [0.0])
         kept = keep_from_changing(network, how)
         return len(kept), sum(p.numel() for p in network.parameters() if p.requires_grad)
 
@@ -217,7 +217,7 @@ def test_parameters_are_as_many_as_the_paper_counts(classes, total, frozen):
 
 def test_names_of_weights_are_those_of_the_original():
     shapes = json.loads((GOLDEN / "scgpt_small_keys.json").read_text())
-    network = Network(
+    network = ScgptNetwork(
         Sizes(vocabulary=63, width=64, heads=4, layers=3, hidden=64, classes=7), [0.0]
     )
     assert {n: list(x.shape) for n, x in network.state_dict().items()} == shapes
@@ -385,7 +385,7 @@ def released_folder(folder, genes, rename=in_flash_names, **sizes):
     """Make a folder in the released layout, its attention under flash-attn's names."""
     sizes = SMALL | sizes
     words = (*genes, *vocabulary.SPECIAL)
-    network = Network(Sizes(vocabulary=len(words), classes=1, **sizes), [0.0])
+    network = ScgptNetwork(Sizes(vocabulary=len(words), classes=1, **sizes), [0.0])
     theirs = {"embsize": "width", "nheads": "heads", "nlayers": "layers", "d_hid": "hidden"}
     args = {key: sizes[name] for key, name in theirs.items()}
     folder.mkdir()
@@ -744,7 +744,7 @@ def test_a_share_of_the_genes_hides_its_value():
     assert torch.equal(batch["level"][shown], plain["level"][shown])
     starts = np.cumsum([0, *lengths[:-1]])
     assert not set(hidden.tolist()) & set(starts.tolist())  # <cls> hides nothing
-    again = model.masked_source(cells).batch(np.arange(9), Moment(seed=3, epoch=2))
+    again = model.masked_source(cells).batch(np.arange(9), DrawKey(seed=3, epoch=2))
     assert not torch.equal(again["hidden"], hidden)
     alone = model.masked_source(cells).batch(np.array([0]), NOW)
     assert torch.equal(alone["hidden"], hidden[hidden < lengths[0]])
@@ -755,7 +755,7 @@ def test_the_objective_adds_up_and_floors_are_what_they_say():
     model = adapter()
     network = model.build_masked(train).eval()
     objective = model.masked_objective()
-    batch = model.masked_source(test).batch(np.arange(len(test)), Moment(seed=3, epoch=0))
+    batch = model.masked_source(test).batch(np.arange(len(test)), DrawKey(seed=3, epoch=0))
     with torch.no_grad():
         loss, weight = objective.loss(network, batch)
         tally = objective.tally(network, batch)

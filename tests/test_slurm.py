@@ -17,7 +17,7 @@ from launching import tasks
 from leadline import errors, locks, processes
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies.launchers import Ending, Outcome, Task, submitit_job
+from leadline.studies.launchers import Task, TaskResult, TaskState, submitit_job
 from leadline.studies.launchers import slurm as queue
 from leadline.studies.launchers import slurm as slurm_launcher
 from leadline.studies.launchers.base import read_outcome, task_line
@@ -91,7 +91,7 @@ def interrupted_by(number):
     def execute(task):
         with contextlib.suppress(processes.Preempted), processes.heeded():
             signal.raise_signal(number)
-        return Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
+        return TaskResult(run_id=task.run_id, state=TaskState.PREEMPTED)
 
     return execute
 
@@ -133,12 +133,12 @@ def test_only_the_first_rank_asks(asked, monkeypatch):
 
 
 def test_a_requeued_job_waits_for_the_lock_of_its_earlier_life(monkeypatch):
-    busy, done = (Outcome(run_id="x", state=state) for state in (Ending.BUSY, Ending.DONE))
+    busy, done = (TaskResult(run_id="x", state=state) for state in (TaskState.BUSY, TaskState.DONE))
     told = iter([busy, busy, done])
     monkeypatch.setattr(submitit_job, "execute", lambda task: next(told))
     monkeypatch.setattr(submitit_job, "GLANCE_SECONDS", 0.0)
-    assert submitit_job.patient(a_task(), {}).state is Ending.BUSY
-    assert submitit_job.patient(a_task(), {"SLURM_RESTART_COUNT": "1"}).state is Ending.DONE
+    assert submitit_job.patient(a_task(), {}).state is TaskState.BUSY
+    assert submitit_job.patient(a_task(), {"SLURM_RESTART_COUNT": "1"}).state is TaskState.DONE
 
 
 # The real one ------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_a_preempted_job_is_queued_again_and_outlives_its_sweeper(slurm, tmp_pat
     subprocess.run(["scancel", "--signal=USR2", jobs[long.run_id]], env=slurm, check=True)
     with Sweep(slurm, everything, *words) as second:
         told = second.outcomes()
-    assert {outcome.state for outcome in told.values()} == {Ending.DONE} and long.run_id in told
+    assert {outcome.state for outcome in told.values()} == {TaskState.DONE} and long.run_id in told
     assert record.read_facts(long.folder)["cost"]["attempts"] == 2
     # The second sweeper submitted nothing: it waited for the jobs of the first.
     submitted = {path.name for path in (runs_dir / ".submitit").glob("*_submission.sh")}
@@ -308,7 +308,7 @@ def test_a_stopped_sweeper_takes_its_jobs_along_and_they_checkpoint(slurm, tmp_p
         until(lambda: has_checkpoint(long.folder))
         sweep.process.send_signal(signal.SIGTERM)
         told = sweep.outcomes()
-    assert told[long.run_id].state is Ending.PREEMPTED
+    assert told[long.run_id].state is TaskState.PREEMPTED
     assert owner_of(long.folder) is None and not slurm_here.queued(slurm)
 
 

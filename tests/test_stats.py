@@ -386,7 +386,7 @@ def test_arguments_are_never_written_to():
     copies = a.copy(), b.copy()
     for array in (a, b):
         array.flags.writeable = False
-    arm = stats.Arm(values=a, widths=0.001, ordered=True, batches=["x"] * 4 + ["y"] * 5)
+    arm = stats.ArmValues(values=a, widths=0.001, ordered=True, batches=["x"] * 4 + ["y"] * 5)
     stats.compare(arm, b, rng=rng(), paired_on=(range(9), range(7)), margin=0.01)
     assert (a == copies[0]).all() and (b == copies[1]).all()
 

@@ -123,15 +123,18 @@ def test_selection_and_fingerprints():
     assert stats.selected_on_reported("validation", "validation").severity == "warning"
     assert stats.selected_on_reported("validation", "test") is None
     assert stats.selected_on_reported(None, None) is None
-    arms = [stats.Arm(values=A, name="x", split="1a"), stats.Arm(values=B, name="y", split="2b")]
+    arms = [
+        stats.ArmValues(values=A, name="x", split="1a"),
+        stats.ArmValues(values=B, name="y", split="2b"),
+    ]
     with pytest.raises(UserError, match="same split: got 1a for x and 2b for y"):
         stats.compare(*arms, rng=rng())
-    unknown = stats.Arm(values=B, name="y")
+    unknown = stats.ArmValues(values=B, name="y")
     assert stats.compare(arms[0], unknown, rng=rng()).names == ("x", "y")
 
 
 def test_comparison_gathers_flags_of_both_arms():
-    collapsing = stats.Arm(
+    collapsing = stats.ArmValues(
         values=TWO_GROUPS,
         name="ablated",
         ordered=True,
@@ -140,7 +143,7 @@ def test_comparison_gathers_flags_of_both_arms():
         batches=["x"] * 4 + ["y"] * 6,
         collapsed=[True] + [False] * 9,
     )
-    constant = stats.Arm(
+    constant = stats.ArmValues(
         values=A[:3], name="baseline", deterministic=True, constant_accuracies=[0.7], widths=0.001
     )
     comparison = stats.compare(collapsing, constant, rng=rng(), margin=0.01)
@@ -204,7 +207,7 @@ def test_full_precision_gives_points():
 
 
 def test_precision_that_leaves_the_verdict_open():
-    comparison = stats.compare(stats.Arm(values=A, widths=0.02), B, rng=rng())
+    comparison = stats.compare(stats.ArmValues(values=A, widths=0.02), B, rng=rng())
     assert comparison.has("precision_decides")
     assert comparison.p_bounds["welch"].low < 0.05 <= comparison.p_bounds["welch"].high
     assert comparison.estimate_bounds.high - comparison.estimate_bounds.low == pytest.approx(0.04)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from leadline.cli import main
-from leadline.cli.ablate import Stop, ablate, understand
+from leadline.cli.ablate import StopSignal, ablate, understand
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.locks import NAME, hold
@@ -21,9 +21,9 @@ from leadline.runs import record
 from leadline.runs.record import DONE, FAILED, State
 from leadline.runs.run import run as compute
 from leadline.studies import expand, name_runs, read
-from leadline.studies.launchers import Ending, Outcome
+from leadline.studies.launchers import TaskResult, TaskState
 from leadline.studies.launchers.in_process import Basic
-from leadline.studies.sweep import Fate, sweep
+from leadline.studies.sweep import RunOutcome, sweep
 
 ARMS = {"reference": {"model": "nearest_centroid"}, "majority": {"model": "majority"}}
 STUDY = {"question": "Better than guessing?", "arms": ARMS, "grid": {"seed": [1, 2]}}
@@ -61,26 +61,26 @@ class Scripted(AbstractContextManager):
 def done(task):
     task.folder.mkdir(parents=True, exist_ok=True)
     (task.folder / DONE).write_text("{}")
-    return Outcome(run_id=task.run_id, state=Ending.DONE)
+    return TaskResult(run_id=task.run_id, state=TaskState.DONE)
 
 
 def fails(message, **more):
     def act(task):
-        return Outcome(run_id=task.run_id, state=Ending.FAILED, message=message, **more)
+        return TaskResult(run_id=task.run_id, state=TaskState.FAILED, message=message, **more)
 
     return act
 
 
 def busy(task):
-    return Outcome(run_id=task.run_id, state=Ending.BUSY, message="process 1 works on it")
+    return TaskResult(run_id=task.run_id, state=TaskState.BUSY, message="process 1 works on it")
 
 
 def preempted(task):
-    return Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
+    return TaskResult(run_id=task.run_id, state=TaskState.PREEMPTED)
 
 
 def lies(task):
-    return Outcome(run_id=task.run_id, state=Ending.DONE)
+    return TaskResult(run_id=task.run_id, state=TaskState.DONE)
 
 
 def silent(task):
@@ -115,9 +115,9 @@ def swept(runs, launcher, **more):
 
 def test_all_is_made_once(planned):
     runs, launcher = planned(), Scripted()
-    assert fates(swept(runs, launcher)) == [Fate.DONE] * 4
+    assert fates(swept(runs, launcher)) == [RunOutcome.DONE] * 4
     assert [task.run_id for task in launcher.tasks] == [run.run_id for run in runs]
-    assert fates(swept(runs, launcher)) == [Fate.HAD] * 4
+    assert fates(swept(runs, launcher)) == [RunOutcome.HAD] * 4
     assert len(launcher.tasks) == 4
 
 
@@ -125,7 +125,7 @@ def test_a_failure_stops_nobody_else(planned):
     runs = planned()
     launcher = Scripted({runs[0].run_id: [fails("no such thing")]})
     ends = swept(runs, launcher, retries=3)
-    assert fates(ends) == [Fate.FAILED, Fate.DONE, Fate.DONE, Fate.DONE]
+    assert fates(ends) == [RunOutcome.FAILED, RunOutcome.DONE, RunOutcome.DONE, RunOutcome.DONE]
     assert ends[0].message == "no such thing" and len(launcher.tasks) == 4
 
 
@@ -134,9 +134,9 @@ def test_transient_failures_are_tried_again(planned):
     lost = fails("the worker died", transient=True)
     launcher = Scripted({runs[0].run_id: [lost], runs[1].run_id: [lost, lost, lost]})
     ends = swept(runs, launcher, retries=2)
-    assert fates(ends) == [Fate.DONE, Fate.FAILED, Fate.DONE, Fate.DONE]
+    assert fates(ends) == [RunOutcome.DONE, RunOutcome.FAILED, RunOutcome.DONE, RunOutcome.DONE]
     assert [task.attempt for task in launcher.tasks if task.run_id == runs[1].run_id] == [1, 2, 3]
-    assert fates(swept(runs, Scripted({runs[1].run_id: [lost]}), retries=0))[1] is Fate.FAILED
+    assert fates(swept(runs, Scripted({runs[1].run_id: [lost]}), retries=0))[1] is RunOutcome.FAILED
 
 
 def test_out_of_memory_means_fewer_cells_at_a_time(planned):
@@ -144,7 +144,7 @@ def test_out_of_memory_means_fewer_cells_at_a_time(planned):
     (run,) = planned(content, "train.batch_size=32", "train.micro_batch=24")
     full = fails("out of memory", transient=True, memory=True)
     launcher = Scripted({run.run_id: [full, full, fails("lost", transient=True)]})
-    assert fates(swept([run], launcher, retries=5)) == [Fate.DONE]
+    assert fates(swept([run], launcher, retries=5)) == [RunOutcome.DONE]
     configs = [compose(task.words) for task in launcher.tasks]
     assert [config.train.micro_batch for config in configs] == ["24", "12", "6", "6"]
     (again,) = planned(content, "train.batch_size=32", "train.micro_batch=6")
@@ -155,14 +155,14 @@ def test_a_pretraining_comes_first_and_takes_its_runs_along(planned):
     runs = planned(NETWORKS)
     body, started, scratch = runs
     launcher = Scripted()
-    assert fates(swept(runs, launcher)) == [Fate.DONE] * 3
+    assert fates(swept(runs, launcher)) == [RunOutcome.DONE] * 3
     order = [task.run_id for task in launcher.tasks]
     assert order.index(body.run_id) < order.index(started.run_id)
     for run in runs:
         (run.folder / DONE).unlink()
     launcher = Scripted({body.run_id: [fails("no corpus")]})
     ends = swept(runs, launcher)
-    assert fates(ends) == [Fate.FAILED, Fate.FAILED, Fate.DONE]
+    assert fates(ends) == [RunOutcome.FAILED, RunOutcome.FAILED, RunOutcome.DONE]
     assert f"{body.run_id} failed, which it starts from" in ends[1].message
     assert started.run_id not in {task.run_id for task in launcher.tasks}
 
@@ -171,7 +171,7 @@ def test_a_launcher_that_lies_or_says_nothing_is_found_out(planned):
     runs = planned()
     launcher = Scripted({runs[0].run_id: [lies], runs[1].run_id: [silent, silent]})
     ends = swept(runs, launcher)
-    assert fates(ends) == [Fate.FAILED, Fate.FAILED, Fate.DONE, Fate.DONE]
+    assert fates(ends) == [RunOutcome.FAILED, RunOutcome.FAILED, RunOutcome.DONE, RunOutcome.DONE]
     assert "said to be done, but" in ends[0].message
     assert ends[1].message == "the launcher lost it"
 
@@ -179,7 +179,12 @@ def test_a_launcher_that_lies_or_says_nothing_is_found_out(planned):
 def test_preempted_runs_go_on_and_are_left_in_the_end(planned):
     runs = planned()
     launcher = Scripted({runs[0].run_id: [preempted], runs[1].run_id: [preempted] * 9})
-    assert fates(swept(runs, launcher)) == [Fate.DONE, Fate.LEFT, Fate.DONE, Fate.DONE]
+    assert fates(swept(runs, launcher)) == [
+        RunOutcome.DONE,
+        RunOutcome.LEFT,
+        RunOutcome.DONE,
+        RunOutcome.DONE,
+    ]
 
 
 def test_what_others_make_is_waited_for(planned, monkeypatch):
@@ -213,7 +218,7 @@ def test_what_others_make_is_waited_for(planned, monkeypatch):
 
     launcher = Scripted()
     ends = swept(runs, launcher, stop=Looks())
-    assert fates(ends) == [Fate.DONE, Fate.FAILED, Fate.DONE, Fate.DONE]
+    assert fates(ends) == [RunOutcome.DONE, RunOutcome.FAILED, RunOutcome.DONE, RunOutcome.DONE]
     assert ends[1].message == "ValueError: it broke there"
     made = {task.run_id for task in launcher.tasks}
     assert made == {third.run_id, runs[3].run_id}, "the third was dropped by its owner"
@@ -223,7 +228,7 @@ def test_a_busy_run_is_looked_at_again(planned, monkeypatch):
     monkeypatch.setattr("leadline.studies.sweep.SECONDS_BETWEEN_LOOKS", 0.0)
     runs = planned()
     launcher = Scripted({runs[0].run_id: [busy, busy]})
-    assert fates(swept(runs, launcher)) == [Fate.DONE] * 4
+    assert fates(swept(runs, launcher)) == [RunOutcome.DONE] * 4
     assert [task.run_id for task in launcher.tasks].count(runs[0].run_id) == 3
 
 
@@ -236,8 +241,13 @@ def test_once_stopped_nothing_begins(planned):
 
     launcher = Scripted({runs[1].run_id: [stops]})
     ends = swept(runs, launcher, stop=stop)
-    assert fates(ends) == [Fate.DONE, Fate.DONE, Fate.LEFT, Fate.LEFT]
-    assert fates(swept(runs, Scripted())) == [Fate.HAD, Fate.HAD, Fate.DONE, Fate.DONE]
+    assert fates(ends) == [RunOutcome.DONE, RunOutcome.DONE, RunOutcome.LEFT, RunOutcome.LEFT]
+    assert fates(swept(runs, Scripted())) == [
+        RunOutcome.HAD,
+        RunOutcome.HAD,
+        RunOutcome.DONE,
+        RunOutcome.DONE,
+    ]
 
 
 def test_a_lock_left_on_a_finished_run_is_tidied(planned):
@@ -305,7 +315,7 @@ def test_runs_dir_that_cannot_be_made(study, tmp_path):
 
 
 def test_the_first_signal_asks_the_second_insists():
-    stop = Stop()
+    stop = StopSignal()
     stop.answer(signal.SIGINT, None)
     assert stop.event.is_set()
     with pytest.raises(KeyboardInterrupt):
@@ -414,7 +424,7 @@ def test_ctrl_c_once_leaves_checkpoints_and_says_how_to_go_on(study, tmp_path):
 
 def test_basic_makes_real_records(planned):
     runs = planned(STUDY, "seed=1")
-    assert fates(swept(runs, Basic())) == [Fate.DONE] * 2
+    assert fates(swept(runs, Basic())) == [RunOutcome.DONE] * 2
     assert {run.state() for run in runs} == {State.DONE}
     assert compute(runs[0].config) == runs[0].folder
 

@@ -25,7 +25,7 @@ PROFILES = """
 import numpy as np
 
 from leadline.errors import UserError
-from leadline.models import Fit
+from leadline.models import FitResult
 from leadline.runs.tasks.base import ComputedRun, Task
 
 
@@ -49,7 +49,7 @@ class Profiles(Task):
             for part, cells in parts.held_back.items()
         }
         facts = {"parameters_total": profiles.size, "parameters_trainable": 0}
-        fit = Fit(facts=facts, arrays={"profiles.npz": {"mean_KG": profiles}})
+        fit = FitResult(facts=facts, arrays={"profiles.npz": {"mean_KG": profiles}})
         return ComputedRun(fit=fit, scores=scores)
 
     def warnings(self, job, computed, scores):

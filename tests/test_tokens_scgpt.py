@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from leadline.errors import UserError
-from leadline.models.network import Moment
+from leadline.models.network import DrawKey
 from leadline.models.scgpt import tokens, vocabulary
-from leadline.models.scgpt.batches import Rules, TokenSource
+from leadline.models.scgpt.batches import Rules, ScgptBatches
 from leadline.models.scgpt.vocabulary import Vocabulary
 from small import small_cells
 
 GOLDEN = Path(__file__).parent / "golden"
-NOW = Moment(seed=3, epoch=1)
+NOW = DrawKey(seed=3, epoch=1)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_padded_tokens_are_those_of_the_original(tokenizer):
 def source_of(matrix, **changes):
     rules = {"bins": 51, "ties": "middle", "all_genes": False, "max_length": 3001, "cls_id": 500}
     rules |= changes
-    return TokenSource(matrix, np.arange(matrix.shape[1]) + 100, Rules(**rules))
+    return ScgptBatches(matrix, np.arange(matrix.shape[1]) + 100, Rules(**rules))
 
 
 def cells_of(batch):
@@ -173,8 +173,8 @@ def test_draws_follow_from_seed_and_row_alone(changes):
         np.testing.assert_array_equal(ids, together[place][0])
         np.testing.assert_array_equal(values, together[place][1])
     # Once for a run, as in the original: another epoch changes nothing, another seed does.
-    later = cells_of(source.batch(rows, Moment(seed=3, epoch=9)))
-    other = cells_of(source.batch(rows, Moment(seed=4, epoch=1)))
+    later = cells_of(source.batch(rows, DrawKey(seed=3, epoch=9)))
+    other = cells_of(source.batch(rows, DrawKey(seed=4, epoch=1)))
     for mine, same in zip(together, later, strict=True):
         np.testing.assert_array_equal(np.stack(mine), np.stack(same))
     assert any(not np.array_equal(np.stack(a), np.stack(b)) for a, b in zip(together, other))  # noqa: B905

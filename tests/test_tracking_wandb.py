@@ -20,7 +20,7 @@ from leadline.config.compose import compose
 from leadline.runs import record
 from leadline.runs.run import run
 from leadline.runs.tracking.wandb import offline, sdk, upload, uploaded
-from leadline.runs.tracking.wandb.sync import Wish, sync, sync_study
+from leadline.runs.tracking.wandb.sync import SyncRequest, sync, sync_study
 from test_tracking import WORDS, killed_and_gone_on
 from wandb_at_home import KEY, at_home, server
 
@@ -388,7 +388,7 @@ def study(tmp_path):
 
 
 def test_a_study_has_a_summary_run_offline(at_home, study, capsys):
-    wish = Wish(runs_dir=study, study="which", offline=True)
+    wish = SyncRequest(runs_dir=study, study="which", offline=True)
     assert sync(wish) == {"written": 1}
     assert sync_study(wish, reported("small,0.5\n")) == "written"
     told = read_back(study / "studies" / "which")
@@ -405,7 +405,7 @@ def test_a_study_has_a_summary_run_offline(at_home, study, capsys):
 
 
 def test_a_study_is_uploaded_again_only_when_it_says_something_new(server, study):
-    wish = Wish(runs_dir=study, study="which")
+    wish = SyncRequest(runs_dir=study, study="which")
     assert sync(wish) == {"uploaded": 1}
     for rows, said in (("a,1\n", "uploaded"), ("a,1\n", "already there"), ("a,2\n", "uploaded")):
         assert sync_study(wish, reported(rows)) == said

@@ -19,7 +19,7 @@ from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.models.dropout import CellDropout, aim, keep, words_of
 from leadline.models.mlp import Mlp
-from leadline.models.network import Moment
+from leadline.models.network import DrawKey
 from leadline.runs import identity, prepare, record
 from leadline.runs.run import run
 from leadline.training import fit as fitting
@@ -88,7 +88,7 @@ def test_a_step_is_adam_on_torchs_weighted_mean(weights, micro_batch):
     order = order_of(len(train), seed=3, epoch=1, shuffled=True)
     losses = []
     for step in range(steps_of(len(train), 20)):
-        batch = model.encode(train).batch(batch_of(order, step, 20), Moment(seed=3, epoch=1))
+        batch = model.encode(train).batch(batch_of(order, step, 20), DrawKey(seed=3, epoch=1))
         loss = cross_entropy(model.logits(bare, batch), batch["labels"], weight_K)
         losses.append((loss.item(), weight_K[batch["labels"]].sum().item()))
         optimiser.zero_grad()
@@ -139,7 +139,7 @@ def test_no_activation_of_a_frozen_prefix_is_kept():
     train, _ = halves()
     model = Partly()
     network = model.build(train).train()
-    batch = model.encode(train).batch(np.arange(7), Moment(seed=1, epoch=1))
+    batch = model.encode(train).batch(np.arange(7), DrawKey(seed=1, epoch=1))
     aim(network, seed=1, epoch=1, rows=np.arange(7))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
@@ -516,7 +516,7 @@ def test_a_masked_objective_is_fitted_over_positions_whatever_the_micro_batches(
         setting = classifier(micro_batch=micro_batch, select_by="loss", lr=0.02).setting
         torch.manual_seed(0)
         network = nn.Linear(40, 40)
-        fit = training.Fit(
+        fit = training.FitLoop(
             Masked(), network, MaskedCells(train), MaskedCells(test), setting, ids=train.ids
         )
         fits.append(fit.run())

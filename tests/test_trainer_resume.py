@@ -14,9 +14,9 @@ import torch
 from killing import Killed, die_before
 from leadline import cli, errors, processes, training
 from leadline.config.compose import compose
-from leadline.processes import Notice, Preempted
+from leadline.processes import Preempted, StopRequest
 from leadline.runs import record
-from leadline.runs.record import State, Vault
+from leadline.runs.record import CheckpointFolder, State
 from leadline.runs.run import run
 from leadline.training.step import Stepper
 from networks import Drawing, classifier, halves
@@ -43,10 +43,10 @@ def test_killed_before_any_step_and_gone_on_to_the_same_bits(model, minutes, tmp
     def learner(vault):
         return classifier(model() if model else None, vault=vault, checkpoint_minutes=minutes)
 
-    undisturbed = learner(training.Memory())
+    undisturbed = learner(training.CheckpointsInMemory())
     expected = undisturbed.fit(train, test)
     for step in (1, 2, 6, 7, 11, 18):
-        vault = training.Memory()
+        vault = training.CheckpointsInMemory()
         with pytest.MonkeyPatch.context() as patched:
             die_before(patched, step)
             with pytest.raises(Killed):
@@ -64,9 +64,9 @@ def test_sigterm_saves_within_the_epoch_and_three_stops_change_nothing():
     train, test = halves()
     undisturbed = classifier()
     expected = undisturbed.fit(train, test)
-    vault, told = training.Memory(), []
+    vault, told = training.CheckpointsInMemory(), []
     for step in (3, 5, 2):
-        notice = Notice()
+        notice = StopRequest()
         with pytest.MonkeyPatch.context() as patched:
             stop_at(patched, notice, step)
             with pytest.raises(Preempted):
@@ -79,7 +79,7 @@ def test_sigterm_saves_within_the_epoch_and_three_stops_change_nothing():
 
 def test_a_finished_fit_only_predicts_again():
     train, test = halves()
-    vault, told = training.Memory(), []
+    vault, told = training.CheckpointsInMemory(), []
     first = classifier(vault=vault)
     first.fit(train, test)
     second = classifier(vault=vault, told=told)
@@ -90,7 +90,7 @@ def test_a_finished_fit_only_predicts_again():
 
 def test_a_checkpoint_of_another_version_is_left_aside():
     train, test = halves()
-    vault, told = training.Memory(), []
+    vault, told = training.CheckpointsInMemory(), []
     classifier(vault=vault).fit(train, test)
     stored = torch.load(vault.open("last.pt"), weights_only=True)
     vault.write("last.pt", lambda file: torch.save(stored | {"format": 0}, file))
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_another_version_is_left_aside():
 
 
 def test_a_vault_keeps_whole_files_and_settles_on_the_best(tmp_path):
-    vault = Vault(tmp_path)
+    vault = CheckpointFolder(tmp_path)
     assert vault.open("last.pt") is None
     vault.keep_only()
     for name in ("last.pt", "best-00001.pt", "best-00002.pt"):

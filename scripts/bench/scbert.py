@@ -22,10 +22,10 @@ from scipy import sparse
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leadline.models.network import Moment
-from leadline.models.scbert.model import TokenSource, keep_frozen
-from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
-from leadline.models.scbert.pretraining import MaskedTokens
+from leadline.models.network import DrawKey
+from leadline.models.scbert.model import ScbertBatches, keep_frozen
+from leadline.models.scbert.network import N_TOKENS, AttentionOptions, Head, ScbertNetwork, Shape
+from leadline.models.scbert.pretraining import ScbertMaskedBatches
 from leadline.models.scbert.tokens import Tokens
 
 CLASSES = 11
@@ -75,7 +75,9 @@ def make(positions, gene2vec, head):
         "classes": lambda: Head(positions, 200, (512, 128), CLASSES),
         "bins": lambda: nn.Linear(200, N_TOKENS),
     }
-    network = Network(shape, Way(stabiliser="head"), positions_ND=table, head=heads[head]())
+    network = ScbertNetwork(
+        shape, AttentionOptions(stabiliser="head"), positions_ND=table, head=heads[head]()
+    )
     if head == "classes":
         # Else chance may leave the head's first layer silent, and nothing would be compared.
         nn.init.ones_(network.to_out.conv1.bias)
@@ -177,8 +179,8 @@ def with_gene2vec(positions, batch, turns):
 
 def collapsed(positions, batch, turns):
     tokens = some_tokens(batch, positions)
-    rows, moment = np.arange(batch), Moment(seed=1, epoch=1)
-    source = TokenSource(tokens, rows.astype(np.int32) % CLASSES, collapsed=True)
+    rows, moment = np.arange(batch), DrawKey(seed=1, epoch=1)
+    source = ScbertBatches(tokens, rows.astype(np.int32) % CLASSES, collapsed=True)
     few = source.batch(rows, moment)
     dense = torch.from_numpy(tokens.dense(rows))
     network, other = (make(positions, False, "classes") for _ in range(2))
@@ -202,7 +204,9 @@ def collapsed(positions, batch, turns):
 
 def masked_step(tokens, positions, rows, moment, turns):
     """Set a step of pretraining on kinds of positions against one on all chosen positions."""
-    few, many = (MaskedTokens(tokens, collapsed=how).batch(rows, moment) for how in (True, False))
+    few, many = (
+        ScbertMaskedBatches(tokens, collapsed=how).batch(rows, moment) for how in (True, False)
+    )
     network, other = (make(positions, False, "bins") for _ in range(2))
     peer = Peer(other).eval()
 
@@ -227,10 +231,10 @@ def data_path(positions, n_cells=2000, batch=32):
     """Give microseconds per cell from sparse tokens to a batch."""
     tokens = some_tokens(n_cells, positions)
     sources = {
-        "tokens": TokenSource(tokens, None, collapsed=False),
-        "counts": TokenSource(tokens, None, collapsed=True),
-        "masked_tokens": MaskedTokens(tokens, collapsed=False),
-        "masked_counts": MaskedTokens(tokens, collapsed=True),
+        "tokens": ScbertBatches(tokens, None, collapsed=False),
+        "counts": ScbertBatches(tokens, None, collapsed=True),
+        "masked_tokens": ScbertMaskedBatches(tokens, collapsed=False),
+        "masked_counts": ScbertMaskedBatches(tokens, collapsed=True),
     }
     order = np.random.default_rng(0).permutation(n_cells)
     report = {"expressed_genes": int(tokens.matrix_CL.nnz / n_cells)}
@@ -238,7 +242,7 @@ def data_path(positions, n_cells=2000, batch=32):
         times = []
         for start in range(0, n_cells - batch, batch):
             began = time.process_time()
-            source.batch(order[start : start + batch], Moment(seed=1, epoch=1))
+            source.batch(order[start : start + batch], DrawKey(seed=1, epoch=1))
             times.append((time.process_time() - began) / batch * 1e6)
         report[name] = round(float(np.median(times)), 2)
     return report

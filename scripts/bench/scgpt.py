@@ -23,12 +23,12 @@ from torch.nn.functional import cross_entropy
 from leadline.config import ScgptConfig
 from leadline.data.cells import Cells, Scale
 from leadline.models.dropout import aim
-from leadline.models.network import Moment
+from leadline.models.network import DrawKey
 from leadline.models.scgpt import tokens
 from leadline.models.scgpt.model import Scgpt
 from leadline.models.scgpt.network import ValueDecoder
 
-BINS, PAD, NOW = 51, 0, Moment(seed=1, epoch=1)
+BINS, PAD, NOW = 51, 0, DrawKey(seed=1, epoch=1)
 TARGETS = {"binning": 20, "tokenising": 10, "evaluation": 1.5, "training": 1.3, "memory": 1.0}
 
 

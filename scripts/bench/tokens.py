@@ -15,11 +15,11 @@ import torch
 from scipy import sparse
 
 from leadline.data.cells import Cells, Scale
-from leadline.models.network import Moment
-from leadline.models.scbert.pretraining import MaskedTokens
+from leadline.models.network import DrawKey
+from leadline.models.scbert.pretraining import ScbertMaskedBatches
 from leadline.models.scbert.tokens import tokenise
 
-MOMENT = Moment(seed=1, epoch=1)
+MOMENT = DrawKey(seed=1, epoch=1)
 
 
 def cells_like_zheng(n_cells, n_genes, expressed):
@@ -84,8 +84,8 @@ def main():
         "cpu_us": round(1e6 * (time.process_time() - began_cpu) / len(cells), 2),
     }
     log2_CG = cells.lognorm(Scale.LOG2_CP10K)
-    everything = MaskedTokens(tokens, collapsed=False)
-    counts = MaskedTokens(tokens, collapsed=True)
+    everything = ScbertMaskedBatches(tokens, collapsed=False)
+    counts = ScbertMaskedBatches(tokens, collapsed=True)
     ways = {
         "by_the_letter": lambda rows: by_the_letter(log2_CG, rows),
         "tokens": lambda rows: torch.from_numpy(tokens.dense(rows)),

@@ -26,8 +26,8 @@ from leadline.config import MlpConfig, TrainConfig
 from leadline.data.cells import Cells, Scale
 from leadline.models.dropout import CellDropout, aim, keep
 from leadline.models.mlp import Mlp
-from leadline.models.network import Moment
-from leadline.runs.record import Vault
+from leadline.models.network import DrawKey
+from leadline.runs.record import CheckpointFolder
 from leadline.training.fit import batch_of, order_of, steps_of
 
 
@@ -58,7 +58,7 @@ def bare(model, cells, config, epochs):
         for step in range(steps_of(len(cells), config.batch_size)):
             rows = batch_of(order, step, config.batch_size)
             aim(network, seed=1, epoch=epoch, rows=rows)
-            batch = source.batch(rows, Moment(seed=1, epoch=epoch))
+            batch = source.batch(rows, DrawKey(seed=1, epoch=epoch))
             loss = cross_entropy(model.logits(network, batch), batch["labels"])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -83,7 +83,9 @@ class Discards:
 
 def ours(model, cells, config):
     """Train with the trainer."""
-    learner = training.Classifier(model, training.Setting(train=config, seed=1, vault=Discards()))
+    learner = training.Classifier(
+        model, training.FitSettings(train=config, seed=1, vault=Discards())
+    )
     learner.fit(cells, None)
     return learner.network
 
@@ -91,9 +93,9 @@ def ours(model, cells, config):
 def checkpoint_seconds(model, cells, config):
     """Give the size and the seconds of one checkpoint on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        vault = Vault(Path(folder))
-        setting = training.Setting(train=config, seed=1, vault=vault)
-        learner = training.Fit(
+        vault = CheckpointFolder(Path(folder))
+        setting = training.FitSettings(train=config, seed=1, vault=vault)
+        learner = training.FitLoop(
             training.Classification(model, np.ones(len(cells.classes)), labels="truth"),
             model.build(cells),
             model.encode(cells),

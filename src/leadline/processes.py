@@ -16,7 +16,7 @@ class Preempted(BaseException):
     """The machine is wanted back; like KeyboardInterrupt, it is nobody's mistake."""
 
 
-class Notice:
+class StopRequest:
     """Whether the machine is wanted back, and whether somebody will look in time."""
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class Notice:
 
 
 @contextmanager
-def heeded() -> Iterator[Notice]:
+def heeded() -> Iterator[StopRequest]:
     """Answer SIGTERM with Preempted for as long as this lasts (main thread only)."""
-    notice = Notice()
+    notice = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield notice
         return

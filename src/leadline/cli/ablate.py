@@ -22,14 +22,14 @@ from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read
 from leadline.studies.check_data import require_suited
 from leadline.studies.launchers.choose import build, choose
 from leadline.studies.overrides import words_of
-from leadline.studies.sweep import Fate, sweep
+from leadline.studies.sweep import RunOutcome, sweep
 
 GOOD, FAILED = 0, 1
 DEFAULT_RETRIES = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class SweepOptions:
     """What the words of a command line ask for, beside the study's name."""
 
     launcher: LauncherConfig
@@ -37,7 +37,7 @@ class Asked:
     overrides: tuple[str, ...]
 
 
-class Stop:
+class StopSignal:
     """Whether, and by which signal, a sweep was asked to stop."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def vary(words: Sequence[str]) -> int:
 
 
 def make(
-    plan: Plan, runs: Sequence[Run], asked: Asked, again: str, *, watched: bool = False
+    plan: Plan, runs: Sequence[Run], asked: SweepOptions, again: str, *, watched: bool = False
 ) -> int:
     """Sweep over named runs and tell how it ended; give the exit code."""
     # Lines would tear the table.
@@ -98,7 +98,7 @@ def make(
             show_page(plan, Path(runs[0].config.runs_dir))
     if stop.signal == signal.SIGTERM:
         return REQUEUE
-    return GOOD if all(end.fate in (Fate.HAD, Fate.DONE) for end in ends) else FAILED
+    return GOOD if all(end.fate in (RunOutcome.HAD, RunOutcome.DONE) for end in ends) else FAILED
 
 
 def show_page(plan: Plan, runs_dir: Path) -> None:
@@ -139,7 +139,7 @@ def require_published(study: Study) -> None:
         )
 
 
-def understand(words: Sequence[str]) -> Asked:
+def understand(words: Sequence[str]) -> SweepOptions:
     """Tell words about the sweep from words about its runs."""
     launcher, others = choose(words)
     said = [word for word in others if word.partition("=")[0] == "retries"]
@@ -153,13 +153,13 @@ def understand(words: Sequence[str]) -> Asked:
         raise UserError(
             "retries must be a whole number from 0 on", got=repr(said[0]), remedy="try retries=2"
         )
-    return Asked(launcher=launcher, retries=int(value), overrides=overrides)
+    return SweepOptions(launcher=launcher, retries=int(value), overrides=overrides)
 
 
 @contextmanager
-def heeding() -> Iterator[Stop]:
+def heeding() -> Iterator[StopSignal]:
     """Answer Ctrl-C and SIGTERM by starting nothing new, for as long as this lasts."""
-    stop = Stop()
+    stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

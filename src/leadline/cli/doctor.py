@@ -36,7 +36,7 @@ WEIGHTS = (".pt", ".pth", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class InstallationCheck:
     """One thing looked at, whether it is as it should be, and what was seen or is to be done."""
 
     good: bool
@@ -51,7 +51,7 @@ def examine(names: Sequence[str]) -> bool:
     return all(finding.good for finding in findings)
 
 
-def of_name(name: str) -> list[Finding]:
+def of_name(name: str) -> list[InstallationCheck]:
     """Look at a dataset of the paper, another dataset, or a file."""
     if name in PAPER_SETS:
         config = compose([f"data={name}"])
@@ -62,7 +62,11 @@ def of_name(name: str) -> list[Finding]:
     if name in options("data") and (path := own_file(name)) is not None:
         return of_file(path)
     if name in options("data"):
-        return [Finding(True, f"{name}: comes with leadline or is made by it; nothing to fetch")]
+        return [
+            InstallationCheck(
+                True, f"{name}: comes with leadline or is made by it; nothing to fetch"
+            )
+        ]
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(
@@ -82,39 +86,41 @@ def own_file(name: str) -> Path | None:
     return Path(str(data.path)).expanduser() if is_file else None
 
 
-def weights_of_model(name: str) -> list[Finding]:
+def weights_of_model(name: str) -> list[InstallationCheck]:
     """Look at what was released of a model."""
     from leadline.cli import doctor_weights
 
     lines = doctor_weights.of_model(name, Path(compose([]).data_dir))
-    return [Finding(good, text) for good, text in lines]
+    return [InstallationCheck(good, text) for good, text in lines]
 
 
-def of_weights(path: Path) -> list[Finding]:
+def of_weights(path: Path) -> list[InstallationCheck]:
     """Look at a file of weights, or a released folder."""
     from leadline.cli import doctor_weights
 
     try:
         lines = doctor_weights.of_folder(path) if path.is_dir() else doctor_weights.of_file(path)
     except UserError as error:
-        return [Finding(False, f"{path}: {error}")]
-    return [Finding(good, text) for good, text in lines]
+        return [InstallationCheck(False, f"{path}: {error}")]
+    return [InstallationCheck(good, text) for good, text in lines]
 
 
-def of_installation() -> list[Finding]:
+def of_installation() -> list[InstallationCheck]:
     """Look at Python, the packages, the machine and the folders."""
-    found = [Finding(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")]
+    found = [InstallationCheck(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")]
     for package in PACKAGES:
         there = version(package)
-        found.append(Finding(there is not None, f"{package} {there or 'is missing: install it'}"))
+        found.append(
+            InstallationCheck(there is not None, f"{package} {there or 'is missing: install it'}")
+        )
     config = compose([])
     data_dir = Path(config.data_dir).expanduser()
     existing = next(place for place in (data_dir, *data_dir.parents) if place.exists())
     free = shutil.disk_usage(existing).free / 2**30
     found += [
-        Finding(True, f"{os.cpu_count()} cores, {memory_gib():.0f} GiB memory"),
-        Finding(True, f"configuration in {shipped('conf')}"),
-        Finding(
+        InstallationCheck(True, f"{os.cpu_count()} cores, {memory_gib():.0f} GiB memory"),
+        InstallationCheck(True, f"configuration in {shipped('conf')}"),
+        InstallationCheck(
             os.access(existing, os.W_OK),
             f"datasets in {data_dir} ({free:.0f} GiB free); LEADLINE_DATA or data_dir= change it",
         ),
@@ -125,11 +131,13 @@ def of_installation() -> list[Finding]:
             file.name for file in PAPER_SETS[name].files if not (folder / file.name).exists()
         ]
         state = "not fetched" if missing else "fetched"
-        found.append(Finding(True, f"{name}: {state}; `leadline doctor {name}` says more"))
+        found.append(
+            InstallationCheck(True, f"{name}: {state}; `leadline doctor {name}` says more")
+        )
     for name in RELEASED:
         state = "there" if (data_dir / "checkpoints" / name).is_dir() else "not fetched"
         text = f"released weights of {name}: {state}; `leadline doctor {name}` says more"
-        found.append(Finding(True, text))
+        found.append(InstallationCheck(True, text))
     return found
 
 
@@ -138,11 +146,11 @@ def memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
-def of_paper_set(data: PublishedData, data_dir: Path) -> list[Finding]:
+def of_paper_set(data: PublishedData, data_dir: Path) -> list[InstallationCheck]:
     """Look at the files of one of the paper's datasets."""
     expected = PAPER_SETS[data.name]
     folder = folder_of(data.name, data.path, data_dir)
-    found = [Finding(True, f"{data.name}: {expected.title}; {expected.held_out}")]
+    found = [InstallationCheck(True, f"{data.name}: {expected.title}; {expected.held_out}")]
     for file in expected.files:
         path = folder / file.name
         packed = folder / file.packed if file.packed else None
@@ -151,75 +159,83 @@ def of_paper_set(data: PublishedData, data_dir: Path) -> list[Finding]:
         if path.exists():
             found += of_paper_file(data, path, file, expected, data_dir)
         elif packed is not None and packed.exists():
-            found.append(Finding(False, f"{path} is missing: run gunzip --keep {packed}"))
+            found.append(InstallationCheck(False, f"{path} is missing: run gunzip --keep {packed}"))
         else:
             size = f"{file.cells:,} cells x {file.genes:,} genes"
             found.append(
-                Finding(False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}")
+                InstallationCheck(
+                    False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}"
+                )
             )
     return found
 
 
-def of_packed(path: Path, file: PaperFile) -> Finding:
+def of_packed(path: Path, file: PaperFile) -> InstallationCheck:
     """Compare a packed file with the digest under which the authors committed it."""
     same = git_blob(path) == file.git_blob
     verdict = "is the authors' file" if same else "differs from the authors' file: fetch it again"
-    return Finding(same, f"{path} {verdict} (git blob {file.git_blob})")
+    return InstallationCheck(same, f"{path} {verdict} (git blob {file.git_blob})")
 
 
 def of_paper_file(
     data: PublishedData, path: Path, file: PaperFile, expected: PaperSet, data_dir: Path
-) -> list[Finding]:
+) -> list[InstallationCheck]:
     """Compare a file with what is known of the paper's; one that is too large is not read whole."""
     try:
         seen = outline(path)
         wrong = differences(file, cells=seen.n_cells, genes=len(seen.genes))
         size = f"{seen.n_cells:,} cells x {len(seen.genes):,} genes"
-        found = [Finding(not wrong, f"{path}: {size}" + "".join(f"; {text}" for text in wrong))]
+        found = [
+            InstallationCheck(not wrong, f"{path}: {size}" + "".join(f"; {text}" for text in wrong))
+        ]
         if expected.genes_as is not None:
             found += of_gene_order(seen, expected.genes_as, data_dir)
         if seen.n_cells > CELLS_READ_WHOLE:
             return found
         cells = read(data, path)
     except UserError as error:
-        return [Finding(False, f"{path}: {error}")]
+        return [InstallationCheck(False, f"{path}: {error}")]
     n_classes = len(cells.classes)
     right = file.classes is None or n_classes == file.classes
-    found.append(Finding(right, f"  {n_classes} classes in {data.label!r}"))
-    found += [Finding(True, f"  {note}") for note in cells.notes]
+    found.append(InstallationCheck(right, f"  {n_classes} classes in {data.label!r}"))
+    found += [InstallationCheck(True, f"  {note}") for note in cells.notes]
     if expected.reported_sizes and right and not wrong:
         found.append(of_reported_sizes(cells, data, expected))
     return found
 
 
-def of_gene_order(seen: Outline, other: str, data_dir: Path) -> list[Finding]:
+def of_gene_order(seen: Outline, other: str, data_dir: Path) -> list[InstallationCheck]:
     """Compare the order of genes with that of another dataset, if that one is there."""
     path = folder_of(other, None, data_dir) / PAPER_SETS[other].files[0].name
     if not path.exists():
-        return [Finding(True, f"  order of genes: not compared, {path} is not there")]
+        return [InstallationCheck(True, f"  order of genes: not compared, {path} is not there")]
     same = np.array_equal(seen.genes, outline(path).genes)
-    return [Finding(same, f"  genes {'are' if same else 'are not'} those of {other}, in its order")]
+    return [
+        InstallationCheck(
+            same, f"  genes {'are' if same else 'are not'} those of {other}, in its order"
+        )
+    ]
 
 
-def of_reported_sizes(cells: Cells, data: PublishedData, expected: PaperSet) -> Finding:
+def of_reported_sizes(cells: Cells, data: PublishedData, expected: PaperSet) -> InstallationCheck:
     """Draw the published split and compare its class sizes with the printed ones."""
     config = compose([f"data={data.name}", "protocol=paper_code"])
     split = make_split(cells, config.protocol, seed=0, fraction=1.0, label=str(data.label))
     assert cells.labels_C is not None
     labels = cells.labels_C[split.test].tolist()
     sizes = tuple(labels.count(k) for k in range(len(cells.classes)))
-    return Finding(
+    return InstallationCheck(
         sizes == expected.reported_sizes,
         f"  reported cells by class {sizes}, printed by the authors {expected.reported_sizes}",
     )
 
 
-def of_file(path: Path) -> list[Finding]:
+def of_file(path: Path) -> list[InstallationCheck]:
     """Say what a file holds, and which columns could be labels."""
     try:
-        return [Finding(True, f"{path}: {line}") for line in describe_file(path)]
+        return [InstallationCheck(True, f"{path}: {line}") for line in describe_file(path)]
     except UserError as error:
-        return [Finding(False, f"{path}: {error}")]
+        return [InstallationCheck(False, f"{path}: {error}")]
 
 
 def call(chosen: argparse.Namespace) -> int:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from leadline.errors import UserError
 from leadline.models import gene2vec, weights
 from leadline.models.scbert.model import POSITIONS, in_body
-from leadline.models.scbert.network import N_TOKENS, Network, Shape, Way
+from leadline.models.scbert.network import N_TOKENS, AttentionOptions, ScbertNetwork, Shape
 from leadline.models.scbert.tokens import read_genes
 from leadline.models.scgpt import weights as scgpt_weights
-from leadline.models.scgpt.network import Network as ScgptNetwork
+from leadline.models.scgpt.network import ScgptNetwork as ScgptNetwork
 from leadline.models.scgpt.network import Sizes
 from leadline.models.weights import Audit
 from leadline.runs import starting_weights
@@ -116,7 +116,7 @@ def of_scbert(state: Mapping[str, Tensor]) -> list[Line]:
     table_ND = torch.zeros(shape.positions, width) if POSITIONS in state else None
     with torch.random.fork_rng([]):
         head = nn.Linear(width, N_TOKENS)
-        network = Network(shape, Way(), positions_ND=table_ND, head=head)
+        network = ScbertNetwork(shape, AttentionOptions(), positions_ND=table_ND, head=head)
     genes = f"{shape.positions - 1:,} genes with gene2vec" if POSITIONS in state else "no gene2vec"
     said = f"scBERT, {shape.depth} blocks of width {width}, {shape.heads} heads, {genes}"
     audit = weights.compare(network, network.state_dict(), dict(state), lambda name: True)

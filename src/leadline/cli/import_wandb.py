@@ -9,13 +9,13 @@ def call(chosen: argparse.Namespace) -> int:
     """Import; the last line counts."""
     from leadline.runs.tracking.wandb.import_runs import (
         OUTCOMES,
-        Choice,
+        FieldMapping,
         fields,
         import_runs,
         pairs,
     )
 
-    choice = Choice(
+    choice = FieldMapping(
         metrics=pairs(chosen.metric, "--metric"),
         fields=fields(chosen.field),
         epoch=chosen.epoch,

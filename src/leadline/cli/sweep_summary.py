@@ -16,24 +16,24 @@ from leadline.config.tasks import TASKS
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Plan, Run
-from leadline.studies.sweep import End, Fate
+from leadline.studies.sweep import RunEnd, RunOutcome
 
 MOST_REASONS = 12
 WIDTH_OF_A_FILE = 160
 
 
-def conclude(plan: Plan, ends: Sequence[End], *, stopped: bool, again: str) -> None:
+def conclude(plan: Plan, ends: Sequence[RunEnd], *, stopped: bool, again: str) -> None:
     """Print the table of a sweep, the reasons of failures, and what is to be done next."""
     console = paper()
     console.print(table(plan, ends))
-    failed = [end for end in ends if end.fate is Fate.FAILED]
+    failed = [end for end in ends if end.fate is RunOutcome.FAILED]
     for line in reasons(failed):
         console.print(escape(line))
     counts = Counter(end.fate for end in ends)
-    todo = counts[Fate.FAILED] + counts[Fate.LEFT]
+    todo = counts[RunOutcome.FAILED] + counts[RunOutcome.LEFT]
     console.print(
-        f"{plan.study.name or 'sweep'}: {len(ends)} runs, {counts[Fate.DONE]} done now, "
-        f"{counts[Fate.HAD]} already there, {counts[Fate.FAILED]} failed; {todo} to do"
+        f"{plan.study.name or 'sweep'}: {len(ends)} runs, {counts[RunOutcome.DONE]} done now, "
+        f"{counts[RunOutcome.HAD]} already there, {counts[RunOutcome.FAILED]} failed; {todo} to do"
     )
     if stopped and todo:
         console.print(f"stopped; what ran has a checkpoint. Go on with:\n  {escape(again)}")
@@ -47,7 +47,7 @@ def paper() -> Console:
     return Console(highlight=False, soft_wrap=True, width=wide)
 
 
-def table(plan: Plan, ends: Sequence[End]) -> Table:
+def table(plan: Plan, ends: Sequence[RunEnd]) -> Table:
     """Lay out, by arm and point of the grid, how runs ended, and the scores of those done."""
     shown = Table(title=plan.study.question, title_justify="left", title_style="bold")
     shown.add_column("arm")
@@ -58,16 +58,19 @@ def table(plan: Plan, ends: Sequence[End]) -> Table:
         shown.add_column(heading, justify="right")
     for where, own in grouped.items():
         counts = Counter(end.fate for end in own)
-        numbers = [counts[fate] for fate in (Fate.DONE, Fate.HAD, Fate.FAILED, Fate.LEFT)]
+        numbers = [
+            counts[fate]
+            for fate in (RunOutcome.DONE, RunOutcome.HAD, RunOutcome.FAILED, RunOutcome.LEFT)
+        ]
         scores = score_of([end.run for end in own])
         place = [escape(word) for word in where][: len(shown.columns) - 5]
         shown.add_row(*place, *(str(number) if number else "" for number in numbers), scores)
     return shown
 
 
-def by_arm(ends: Sequence[End]) -> dict[tuple[str, str], list[End]]:
+def by_arm(ends: Sequence[RunEnd]) -> dict[tuple[str, str], list[RunEnd]]:
     """Sort runs by the arm that they serve and where; a pretraining run has a name of its own."""
-    found: dict[tuple[str, str], list[End]] = {}
+    found: dict[tuple[str, str], list[RunEnd]] = {}
     for end in ends:
         for arm in end.run.arms or (end.run.label,):
             found.setdefault((arm, end.run.point), []).append(end)
@@ -104,9 +107,9 @@ def main_score(run: Run, facts: dict[str, Any] | None) -> float | None:
     return None if value is None else float(value)
 
 
-def reasons(failed: Sequence[End]) -> list[str]:
+def reasons(failed: Sequence[RunEnd]) -> list[str]:
     """Say why runs failed, each reason once, with the runs that it stopped."""
-    by_reason: dict[str, list[End]] = {}
+    by_reason: dict[str, list[RunEnd]] = {}
     for end in failed:
         name = end.run.run_id if end.run.name is not None else ""
         text = end.message.replace(f"{name} failed: ", "") if name else end.message

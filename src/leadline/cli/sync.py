@@ -8,9 +8,9 @@ import argparse
 def call(chosen: argparse.Namespace) -> int:
     """Upload; 1 if anything failed."""
     from leadline.progress import say
-    from leadline.runs.tracking.wandb.sync import OUTCOMES, Wish, sync, sync_study
+    from leadline.runs.tracking.wandb.sync import OUTCOMES, SyncRequest, sync, sync_study
 
-    wish = Wish(
+    wish = SyncRequest(
         runs_dir=chosen.runs,
         study=chosen.study,
         project=chosen.project,

@@ -17,7 +17,7 @@ from leadline.data.splits.split import Split
 DATASETS_KEPT = 2
 
 
-class Shelf:
+class LoadedData:
     """One dataset in memory and what was found out about it; nobody changes any of it."""
 
     def __init__(self, cells: Cells) -> None:
@@ -44,7 +44,7 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataKey:
     """Where cells come from; equal sources hold equal cells."""
 
     key: str
@@ -52,9 +52,9 @@ class Source:
     data_dir: Path = field(compare=False)
 
 
-def take(data: DataConfig, data_dir: Path) -> Shelf:
+def take(data: DataConfig, data_dir: Path) -> LoadedData:
     """Give the cells that a configuration names, read once for all runs of this process."""
-    return _load(Source(source_key(data, data_dir), data, data_dir))
+    return _load(DataKey(source_key(data, data_dir), data, data_dir))
 
 
 def source_key(data: DataConfig, data_dir: Path) -> str:
@@ -68,5 +68,5 @@ def source_key(data: DataConfig, data_dir: Path) -> str:
 
 
 @lru_cache(maxsize=DATASETS_KEPT)
-def _load(source: Source) -> Shelf:
-    return Shelf(datasets.load(source.data, source.data_dir))
+def _load(source: DataKey) -> LoadedData:
+    return LoadedData(datasets.load(source.data, source.data_dir))

@@ -14,7 +14,7 @@ from leadline.data.cells import Cells, Scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class FitResult:
     """What a model has to say of its own fitting; all of it goes into the record.
 
     Attributes
@@ -44,7 +44,7 @@ class Model(Protocol):
 
     accepts: frozenset[Scale]
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Learn from labelled cells; the cells that are reported on are never among them."""
 
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:

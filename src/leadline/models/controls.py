@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from leadline.config import KnnPcaConfig, NearestCentroidConfig
 from leadline.data.cells import Cells, Scale
-from leadline.models.base import EXPRESSION, Fit, expression
+from leadline.models.base import EXPRESSION, FitResult, expression
 
 ANY_SCALE = frozenset(Scale)
 
@@ -28,7 +28,7 @@ class Majority:
 
     accepts = ANY_SCALE
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Count the classes."""
         self.share_K = frequencies(train)
         return parameters(len(self.share_K))
@@ -46,7 +46,7 @@ class Stratified:
     def __init__(self, *, seed: int) -> None:
         self.seed = seed
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Count the classes."""
         self.share_K = frequencies(train)
         return parameters(len(self.share_K))
@@ -73,7 +73,7 @@ class NearestCentroid:
     def __init__(self, config: NearestCentroidConfig) -> None:
         self.config = config
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Average the cells of each class."""
         assert train.labels_C is not None
         matrix_CG = expression(train, self.config.input)
@@ -110,7 +110,7 @@ class KnnPca:
     def __init__(self, config: KnnPcaConfig, *, seed: int) -> None:
         self.config, self.seed = config, seed
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Find the components and remember where each training cell lies."""
         from sklearn.decomposition import PCA
         from sklearn.neighbors import KNeighborsClassifier
@@ -135,6 +135,6 @@ class KnnPca:
         return proba
 
 
-def parameters(count: int, **facts: int) -> Fit:
+def parameters(count: int, **facts: int) -> FitResult:
     """Count numbers learnt from the cells, all of them trainable."""
-    return Fit(facts={"parameters_total": count, "parameters_trainable": count, **facts})
+    return FitResult(facts={"parameters_total": count, "parameters_trainable": count, **facts})

@@ -20,7 +20,7 @@ from leadline.config import MlpConfig
 from leadline.data.cells import Cells
 from leadline.models.base import EXPRESSION, expression
 from leadline.models.dropout import CellDropout
-from leadline.models.network import Batch, Moment, TorchModel, as_tensor, require_freeze
+from leadline.models.network import Batch, DrawKey, TorchModel, as_tensor, require_freeze
 
 # Beyond this many deviations a value says no more; a rare gene would otherwise shout.
 FARTHEST = 10.0
@@ -40,7 +40,7 @@ class Mlp(TorchModel):
         assert train.labels_C is not None
         centre_G, factor_G = scaling(expression(train, self.config.input), self.config.scaling)
         present_H = as_tensor(np.unique(train.labels_C))
-        return Layers(self.config, centre_G, factor_G, present_H, len(train.classes))
+        return HiddenLayers(self.config, centre_G, factor_G, present_H, len(train.classes))
 
     def encode(self, cells: Cells) -> Expression:
         """Keep the matrix sparse; batches are made dense."""
@@ -62,7 +62,7 @@ class Mlp(TorchModel):
         return list(hidden)
 
 
-class Layers(nn.Module):
+class HiddenLayers(nn.Module):
     """The network itself."""
 
     centre_G: Tensor
@@ -110,7 +110,7 @@ class Expression:
     def __len__(self) -> int:
         return int(self.matrix_CG.shape[0])
 
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+    def batch(self, rows: NDArray[np.int64], moment: DrawKey) -> Batch:
         """Make these rows dense."""
         batch = {"genes": torch.from_numpy(self.matrix_CG[rows].toarray())}
         if self.labels_C is not None:

@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class DrawKey:
     """When a batch is drawn: whatever a model draws for a cell follows from this and its row.
 
     Epochs count from 1; 0 is outside training.
@@ -44,7 +44,7 @@ class Start:
     identity: str
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """The cells of one part, encoded once, from which batches are cut.
 
     One with an array `lengths_C` is predicted in the order of these lengths.
@@ -53,7 +53,7 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Count the cells."""
 
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+    def batch(self, rows: NDArray[np.int64], moment: DrawKey) -> Batch:
         """Cut these cells out, on the CPU; `labels` is among the tensors where cells have them."""
 
 
@@ -72,7 +72,7 @@ class TorchModel(ABC):
         """
 
     @abstractmethod
-    def encode(self, cells: Cells) -> Source:
+    def encode(self, cells: Cells) -> BatchSource:
         """Turn cells into input; called after `build`, labelled or not."""
 
     @abstractmethod
@@ -148,7 +148,7 @@ class Pretrainable(TorchModel):
         """
 
     @abstractmethod
-    def masked_source(self, cells: Cells) -> Source:
+    def masked_source(self, cells: Cells) -> BatchSource:
         """Encode cells; called after `build_masked`.
 
         Masks follow from `moment.seed`, `moment.epoch` and the row alone (`dropout.words_of`).

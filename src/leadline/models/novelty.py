@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Likeness:
+class Novelty:
     """The class means of a training set, and the similarities that all but 0.5 % of it reach."""
 
     means_HD: NDArray[np.float32]
@@ -52,14 +52,14 @@ class Likeness:
         }
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Likeness:
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Novelty:
         """Make it of what `arrays` laid out."""
         means_HD = arrays["like_means_HD"].astype(np.float32)
         floor, centred_floor = arrays["like_floors"].tolist()
         return cls(means_HD=means_HD, floor=floor, centred_floor=centred_floor)
 
 
-def learn(matrix_CD: Matrix, labels_C: NDArray[np.int32]) -> Likeness:
+def learn(matrix_CD: Matrix, labels_C: NDArray[np.int32]) -> Novelty:
     """Take the class means of labelled cells, and how like them these cells are."""
     present, index_C = np.unique(labels_C, return_inverse=True)
     member_HC = sparse.csr_array(
@@ -70,7 +70,7 @@ def learn(matrix_CD: Matrix, labels_C: NDArray[np.int32]) -> Likeness:
     sums_HD = np.asarray(sums_HD.toarray() if sparse.issparse(sums_HD) else sums_HD, np.float64)
     means_HD = sums_HD / np.bincount(index_C)[:, None]
     plain_C, centred_C = similarities(matrix_CD, means_HD, index_C)
-    return Likeness(
+    return Novelty(
         means_HD=means_HD.astype(np.float32),
         floor=float(np.quantile(plain_C, TAIL / 2)),
         centred_floor=float(np.quantile(centred_C, TAIL / 2)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from leadline.errors import UserError
 from leadline.papers.claims import Part, Result, Verdict
 from leadline.report.figures.drawing import Drawing
-from leadline.report.figures.forest import Column, Difference, draw
+from leadline.report.figures.forest import Column, DrawnDifference, draw
 from leadline.report.figures.style import WIDE, one_line, word
 
 LABEL = re.compile(r"(?P<where>.+?)(?: (?P<share>\d+)%)? (?P<metric>\S+), (?P<a>\S+) - (?P<b>\S+)")
@@ -21,7 +21,7 @@ SIDES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged(Difference):
+class JudgedDifference(DrawnDifference):
     """One difference under one claim, the baseline or the full model always subtracted."""
 
     claim: str
@@ -59,7 +59,7 @@ def forest(results: Sequence[Result], *, name: str = "forest", width: float = WI
     )
 
 
-def rows_of(results: Sequence[Result]) -> tuple[list[Judged], int]:
+def rows_of(results: Sequence[Result]) -> tuple[list[JudgedDifference], int]:
     """Give the differences of two arms that claims judge, and how many lack their runs."""
     rows, missing = [], 0
     for result in results:
@@ -75,7 +75,7 @@ def rows_of(results: Sequence[Result]) -> tuple[list[Judged], int]:
     return sorted(rows, key=lambda row: (groups.index(row.group), row.share)), missing
 
 
-def _row(result: Result, part: Part, found: re.Match[str]) -> Judged:
+def _row(result: Result, part: Part, found: re.Match[str]) -> JudgedDifference:
     a, b = found["a"], found["b"]
     sign = 1.0
     if a == BASELINE:
@@ -85,7 +85,7 @@ def _row(result: Result, part: Part, found: re.Match[str]) -> Judged:
     artefact = result.artefact.partition(";")[0].replace("Supp. Table ", "Table S")
     share = int(found["share"] or 100)
     metric = one_line(word(found["metric"]))
-    return Judged(
+    return JudgedDifference(
         claim=result.id,
         group=f"{artefact}: {one_line(word(found['where']))}, {one_line(word(a))}",
         share=share,

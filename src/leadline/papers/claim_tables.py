@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from leadline.papers.boiarsky.tables import word
-from leadline.papers.claims import Cell as Place
 from leadline.papers.claims import (
     ClaimsFile,
     Difference,
@@ -20,12 +19,13 @@ from leadline.papers.claims import (
     differences,
     members,
 )
-from leadline.report.tables.table import Cell, Table
+from leadline.papers.claims import Condition as Place
+from leadline.report.tables.table import Table, Value
 
 
 def verdicts_table(results: Sequence[Result]) -> Table:
     """Give every claim with its verdict and the numbers of the part that decided."""
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for result in results:
         interval, (test, p) = result.interval, main_p(result)
         ends = (None, None) if interval is None else (interval.low, interval.high)
@@ -64,7 +64,7 @@ def verdicts_table(results: Sequence[Result]) -> Table:
 
 def reasons_table(results: Sequence[Result]) -> Table:
     """Give for every claim what decided it, and what a reader must know beside."""
-    rows: list[list[Cell]] = [
+    rows: list[list[Value]] = [
         [
             result.id,
             str(result.verdict),
@@ -108,7 +108,7 @@ def summary(results: Sequence[Result]) -> str:
 
 def numbers_table(results: Sequence[Result]) -> Table:
     """Give every published number beside the recomputed one."""
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for result in results:
         missed = differences(result)
         remarks = _remarks(result)
@@ -145,7 +145,7 @@ def discrepancies_table(
     discrepancies: Sequence[Discrepancy], worth: Mapping[str, Sequence[Points]]
 ) -> Table:
     """Give every discrepancy, the switch that realises either side, and its worth in points."""
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for each in discrepancies:
         switches = "; ".join(
             f"{switch.key}: "
@@ -254,8 +254,8 @@ def _row(
     b: Place,
     found: Difference | None,
     corrected: Mapping[str, PValue],
-) -> list[Cell]:
-    names: list[Cell] = [
+) -> list[Value]:
+    names: list[Value] = [
         word(a.dataset),
         f"{a.fraction:.0%}",
         word(a.metric),
@@ -287,14 +287,14 @@ def _row(
     ]
 
 
-def _number_or_range(value: PValue | None) -> Cell:
+def _number_or_range(value: PValue | None) -> Value:
     if value is None:
         return None
     return str(value) if value.p is None else value.p
 
 
 def _masked(evidence: Evidence) -> Table:
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     metrics = (
         "masking_accuracy",
         "heuristic_accuracy_most_common_bin",

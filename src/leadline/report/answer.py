@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from leadline.config import registry
 from leadline.report.compare.arms import sides_of
-from leadline.report.compare.study import Comparison, leading
-from leadline.report.study import Study
+from leadline.report.compare.study import ArmComparison, leading
+from leadline.report.study import StudyResults
 from leadline.stats import metrics, tests
 
 # How many arms a sentence can carry, and how it speaks of each verdict.
@@ -21,7 +21,7 @@ SHOWN = {
 }
 
 
-def answer(study: Study, found: Sequence[Comparison]) -> str:
+def answer(study: StudyResults, found: Sequence[ArmComparison]) -> str:
     """Answer in one sentence, arm by arm."""
     first = leading(found)
     if not first:
@@ -33,7 +33,7 @@ def answer(study: Study, found: Sequence[Comparison]) -> str:
     return f"{where}, {_by_verdict(first)} ({_tests(first)})."
 
 
-def _by_verdict(found: Sequence[Comparison]) -> str:
+def _by_verdict(found: Sequence[ArmComparison]) -> str:
     """Name arms with their differences, those that are shown first; controls come last."""
     usual, said, named = found[0].b.arm, [], 0
     for verdict, words in SHOWN.items():
@@ -47,7 +47,7 @@ def _by_verdict(found: Sequence[Comparison]) -> str:
     return f"against {usual}, {metrics.title(found[0].a.metric)} {'; '.join(said)}{more}"
 
 
-def _short(each: Comparison, usual: str) -> str:
+def _short(each: ArmComparison, usual: str) -> str:
     said = f"{each.a.arm} {scaled(each.estimate, each.a.metric)}"
     said += f" against {each.b.arm}" if each.b.arm != usual else ""
     if each.interval is None or each.corrected is None:
@@ -60,7 +60,7 @@ def _bare(value: float, metric: str) -> str:
     return scaled(value, metric).removesuffix(" points")
 
 
-def _tests(found: Sequence[Comparison]) -> str:
+def _tests(found: Sequence[ArmComparison]) -> str:
     """Say once what is the same for every arm of the sentence."""
     tested = [each for each in found if each.corrected is not None]
     names = list(dict.fromkeys(tests.title(each.test) for each in tested))
@@ -76,7 +76,7 @@ def _tests(found: Sequence[Comparison]) -> str:
     )
 
 
-def clause(each: Comparison) -> str:
+def clause(each: ArmComparison) -> str:
     """Say one comparison in words and numbers."""
     name, other = each.a.arm, each.b.arm
     said = f"{name} is {size(each)} {direction(each)} {other} in {metrics.title(each.a.metric)}"
@@ -92,7 +92,7 @@ def clause(each: Comparison) -> str:
     return f"{said} ({numbers}): {verdict_words(each)}"
 
 
-def verdict_words(each: Comparison) -> str:
+def verdict_words(each: ArmComparison) -> str:
     """Say what a comparison shows."""
     margin = "" if each.equivalence is None else scaled(each.equivalence.margin, each.a.metric)[1:]
     if each.verdict in ("better", "worse"):
@@ -111,12 +111,12 @@ def verdict_words(each: Comparison) -> str:
     return f"neither a difference nor equivalence within ±{margin} is shown{detectable}"
 
 
-def size(each: Comparison) -> str:
+def size(each: ArmComparison) -> str:
     """Write the size of a difference."""
     return scaled(abs(each.estimate), each.a.metric)[1:]
 
 
-def direction(each: Comparison) -> str:
+def direction(each: ArmComparison) -> str:
     """Say which side is higher."""
     return "above" if each.estimate >= 0 else "below"
 
@@ -133,13 +133,13 @@ def p_text(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {p:.2g}".replace("0.", ".")
 
 
-def runs(each: Comparison) -> str:
+def runs(each: ArmComparison) -> str:
     """Say how many runs stand on either side."""
     a, b = each.a.values.size, each.b.values.size
     return f"{a} runs each" if a == b else f"{a} and {b} runs"
 
 
-def _best(study: Study) -> str:
+def _best(study: StudyResults) -> str:
     """Say which arm is highest where nothing was asked to be compared."""
     sides = sides_of(study, study.metrics[0])
     if not sides:

@@ -15,10 +15,10 @@ import scipy.stats
 
 from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report.compare.arms import Side, sides_of
+from leadline.report.compare.arms import ArmRuns, sides_of
 from leadline.report.compare.fresh_cells import compare_sides
-from leadline.report.compare.study import ALPHA, Comparison, corrected_family
-from leadline.report.study import Study
+from leadline.report.compare.study import ALPHA, ArmComparison, corrected_family
+from leadline.report.study import StudyResults
 from leadline.stats import metrics
 from leadline.stats.seeds_and_cells import what_would_buy
 
@@ -29,16 +29,16 @@ FEWEST_CELLS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class BaselineVerdict:
     """What the competitors come to with one share of the labels; `best` has the highest mean.
 
     `found` are their comparisons with the baseline, p corrected over them alone.
     """
 
     outcome: str
-    baseline: Side
-    best: Comparison
-    found: tuple[Comparison, ...]
+    baseline: ArmRuns
+    best: ArmComparison
+    found: tuple[ArmComparison, ...]
     margin: float
 
     @property
@@ -53,17 +53,17 @@ class Judged:
         return cells_of(self.baseline)
 
 
-def family(each: Comparison) -> str:
+def family(each: ArmComparison) -> str:
     """Say what kind of model is compared with the baseline."""
     return registry.named(each.a.model).family
 
 
-def cells_of(side: Side) -> int:
+def cells_of(side: ArmRuns) -> int:
     """Count the cells that runs are reported on."""
     return int(side.records[0]["split"]["cells"]["test"])
 
 
-def places(study: Study, found: Sequence[Comparison]) -> list[list[Comparison]]:
+def places(study: StudyResults, found: Sequence[ArmComparison]) -> list[list[ArmComparison]]:
     """Gather the competitors of the baseline by share of the labels, the largest first.
 
     Of the first metric and data set alone; simple models count where there is nothing else.
@@ -83,7 +83,7 @@ def places(study: Study, found: Sequence[Comparison]) -> list[list[Comparison]]:
     return [[each for each in told if each.a.fraction == share] for share in shares]
 
 
-def judge(study: Study, here: Sequence[Comparison]) -> Judged:
+def judge(study: StudyResults, here: Sequence[ArmComparison]) -> BaselineVerdict:
     """Decide what the comparisons with the baseline show."""
     family = corrected_family({str(at): each for at, each in enumerate(here)})
     found = tuple(family[str(at)] for at in range(len(here)))
@@ -99,15 +99,17 @@ def judge(study: Study, here: Sequence[Comparison]) -> Judged:
     if cells_of(baseline) < FEWEST_CELLS:
         outcome = FEW
     best = max(winners or found, key=lambda each: each.a.mean)
-    return Judged(outcome=outcome, baseline=baseline, best=best, found=found, margin=study.margin)
+    return BaselineVerdict(
+        outcome=outcome, baseline=baseline, best=best, found=found, margin=study.margin
+    )
 
 
-def shown_small(each: Comparison) -> bool:
+def shown_small(each: ArmComparison) -> bool:
     """Say whether a difference is shown to be within the margin."""
     return each.equivalence is not None and each.equivalence.equivalent
 
 
-def not_above(each: Comparison, margin: float) -> bool:
+def not_above(each: ArmComparison, margin: float) -> bool:
     """Say whether a competitor is shown not to be above the baseline by more than the margin."""
     if at_the_ceiling(each.b, margin):
         return True
@@ -116,7 +118,7 @@ def not_above(each: Comparison, margin: float) -> bool:
     return each.p is not None and each.interval is not None and each.interval.high < margin
 
 
-def at_the_ceiling(baseline: Side, margin: float) -> bool:
+def at_the_ceiling(baseline: ArmRuns, margin: float) -> bool:
     """Say whether the baseline is shown to leave no room for a difference that matters.
 
     The one-sided 95 % bound of its accuracy decides, not its score: a point needs 299 of 299.
@@ -129,7 +131,7 @@ def at_the_ceiling(baseline: Side, margin: float) -> bool:
     return bool(test.proportion_ci(1 - ALPHA, method="exact").low >= 1 - margin)
 
 
-def no_better_than_chance(study: Study, baseline: Side) -> bool:
+def no_better_than_chance(study: StudyResults, baseline: ArmRuns) -> bool:
     """Say whether the baseline is not shown to beat calling all cells the commonest type."""
     for side in sides_of(study, baseline.metric):
         here = (side.dataset, side.fraction) == (baseline.dataset, baseline.fraction)
@@ -143,7 +145,7 @@ def no_better_than_chance(study: Study, baseline: Side) -> bool:
     return False
 
 
-def what_would_tell(each: Comparison, margin: float) -> str:
+def what_would_tell(each: ArmComparison, margin: float) -> str:
     """Say what would decide: seeds where luck is in the way, else held-out cells.
 
     What they would show is that the difference lies below the margin, one-sided, where it seems

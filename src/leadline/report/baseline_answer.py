@@ -15,20 +15,20 @@ from leadline.report.baseline import (
     NO,
     OPEN,
     YES,
-    Judged,
+    BaselineVerdict,
     at_the_ceiling,
     judge,
     not_above,
     places,
     what_would_tell,
 )
-from leadline.report.compare.arms import Side
-from leadline.report.compare.study import Comparison
-from leadline.report.study import Study
+from leadline.report.compare.arms import ArmRuns
+from leadline.report.compare.study import ArmComparison
+from leadline.report.study import StudyResults
 from leadline.stats import metrics, tests
 
 
-def first_line(study: Study, found: Sequence[Comparison]) -> str:
+def first_line(study: StudyResults, found: Sequence[ArmComparison]) -> str:
     """Say whether the baseline is enough where that is the question, else what was found.
 
     A second line holds what must be known beside it.
@@ -42,7 +42,7 @@ def first_line(study: Study, found: Sequence[Comparison]) -> str:
     return "\n".join([spoken, " ".join(more)]).strip()
 
 
-def enough(said: Judged) -> str:
+def enough(said: BaselineVerdict) -> str:
     """Say that the baseline is enough, and what shows it."""
     start = f"Yes, logistic regression is enough for these cells: {scores(said)}"
     missed = 1 - said.baseline.mean
@@ -57,7 +57,7 @@ def enough(said: Judged) -> str:
     return f"{start}; {many} more than {points(said.margin)} better ({shown_by(said)})."
 
 
-def shown_by(said: Judged) -> str:
+def shown_by(said: BaselineVerdict) -> str:
     """Name what shows that no competitor is above the baseline, and over how many runs."""
     tested = [each.equivalence.p_below_upper for each in said.found if each.equivalence is not None]
     if tested:
@@ -66,7 +66,7 @@ def shown_by(said: Judged) -> str:
     return f"95 % intervals over resampled cells; {seeds(said)}"
 
 
-def not_enough(said: Judged) -> str:
+def not_enough(said: BaselineVerdict) -> str:
     """Say which competitor is better, by how much, and what shows it."""
     best = said.best
     assert best.corrected is not None
@@ -79,7 +79,7 @@ def not_enough(said: Judged) -> str:
     )
 
 
-def undecided(said: Judged) -> str:
+def undecided(said: BaselineVerdict) -> str:
     """Say that nothing is shown, what fits the runs, and how many would tell."""
     start = (
         "It cannot be told yet whether logistic regression is enough for these cells: "
@@ -97,7 +97,7 @@ def undecided(said: Judged) -> str:
     )
 
 
-def blind(said: Judged) -> str:
+def blind(said: BaselineVerdict) -> str:
     """Say that the baseline learnt nothing, so that to be enough would mean nothing."""
     return (
         "It cannot be told from these cells whether logistic regression is enough, for it has "
@@ -106,7 +106,7 @@ def blind(said: Judged) -> str:
     )
 
 
-def few_cells(said: Judged) -> str:
+def few_cells(said: BaselineVerdict) -> str:
     """Say that the held-out cells are too few to judge any model by."""
     return (
         f"{said.cells} held-out cells are too few to tell whether logistic regression is enough: "
@@ -120,7 +120,7 @@ WORDS = {YES: enough, NO: not_enough, OPEN: undecided, BLIND: blind, FEW: few_ce
 SHORT = {YES: "yes too", NO: "no", OPEN: "not decided", BLIND: "nothing is learnt", FEW: "too few"}
 
 
-def beside(said: Judged) -> str:
+def beside(said: BaselineVerdict) -> str:
     """Say in short what holds with a smaller share of the labels."""
     return (
         f"With {percent(said.baseline.fraction, 0)} of the labels: {SHORT[said.outcome]} "
@@ -128,21 +128,21 @@ def beside(said: Judged) -> str:
     )
 
 
-def missing(study: Study) -> list[str]:
+def missing(study: StudyResults) -> list[str]:
     """Say that runs are still to be made."""
     count = len(study.unfinished)
     are = "1 run has" if count == 1 else f"{count} runs have"
     return [f"{are} no result yet: this may change."] * bool(count)
 
 
-def fresh_cells(said: Judged) -> str:
+def fresh_cells(said: BaselineVerdict) -> str:
     """Give how well the baseline's own score is known from so many cells."""
     right = round(said.baseline.mean * said.cells)
     found = scipy.stats.binomtest(right, said.cells).proportion_ci(0.95, method="exact")
     return f"{percent(found.low)} to {percent(found.high)}"
 
 
-def of_fresh_cells(said: Judged) -> str:
+def of_fresh_cells(said: BaselineVerdict) -> str:
     """Say in the first line how well the baseline's score is known, where it is of accuracy."""
     if said.baseline.metric != "accuracy":
         return ""
@@ -150,7 +150,7 @@ def of_fresh_cells(said: Judged) -> str:
     return f"; of fresh cells like these logistic regression gets {share} right, 95 % interval"
 
 
-def spread(said: Judged) -> list[str]:
+def spread(said: BaselineVerdict) -> list[str]:
     """Say so in the second line, where the first has other numbers."""
     told = said.outcome == FEW or (
         said.outcome == YES and at_the_ceiling(said.baseline, said.margin)
@@ -163,7 +163,7 @@ def spread(said: Judged) -> list[str]:
     ]
 
 
-def caveat(study: Study, said: Judged) -> list[str]:
+def caveat(study: StudyResults, said: BaselineVerdict) -> list[str]:
     """Say that the published weights were not tried, where transformers did without."""
     if said.kind != "transformer":
         return []
@@ -181,7 +181,7 @@ def caveat(study: Study, said: Judged) -> list[str]:
     ]
 
 
-def scores(said: Judged) -> str:
+def scores(said: BaselineVerdict) -> str:
     """Say the scores of the baseline and of the best competitor."""
     labels, best = percent(said.baseline.fraction, 0), said.best.a
     what = "gets {} of the {:,} held-out cells right"
@@ -193,21 +193,21 @@ def scores(said: Judged) -> str:
     return f"with {whole} it {own}; {which}{named(best)}, {percent(best.mean)}"
 
 
-def named(side: Side) -> str:
+def named(side: ArmRuns) -> str:
     """Name a model as people do, with its arm."""
     row = registry.named(side.model)
     name = row.title if row.family == "transformer" else side.model
     return name if side.arm == side.model else f"{name} (arm {side.arm})"
 
 
-def seeds(said: Judged) -> str:
+def seeds(said: BaselineVerdict) -> str:
     """Say how often each was trained."""
     counts = sorted({side.values.size for each in said.found for side in (each.a, each.b)})
     few = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{few} seed{'s' if counts[-1] > 1 else ''} each"
 
 
-def fitting(each: Comparison) -> str:
+def fitting(each: ArmComparison) -> str:
     """Give the differences that fit the runs."""
     assert each.interval is not None
     low, high = each.interval.low, each.interval.high

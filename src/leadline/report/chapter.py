@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.report import study_figures
-from leadline.report.compare.study import Comparison
-from leadline.report.study import Study
+from leadline.report.compare.study import ArmComparison
+from leadline.report.study import StudyResults
 from leadline.report.tables import Table
 
 
@@ -14,10 +14,10 @@ from leadline.report.tables import Table
 class Chapter:
     """All that a page says of one study: its place in addresses, its answer, tables, drawings."""
 
-    study: Study
+    study: StudyResults
     place: str
     answer: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ArmComparison, ...]
     tables: tuple[Table, ...]
     drawings: tuple[study_figures.Drawn, ...]
     skipped: dict[str, str]

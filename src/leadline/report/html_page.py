@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.report import page, tables
-from leadline.report.compare.study import MCNEMAR, VERDICTS, Comparison
+from leadline.report.compare.study import MCNEMAR, VERDICTS, ArmComparison
 from leadline.report.provenance import commands_of, made_with
 from leadline.stats import tests
 
@@ -105,7 +105,7 @@ def _progress(chapter: Chapter) -> str:
     return page.paragraph("; ".join(said) + ".", "muted")
 
 
-def _tiles(found: Sequence[Comparison]) -> str:
+def _tiles(found: Sequence[ArmComparison]) -> str:
     if not found:
         return ""
     counted = Counter(each.verdict for each in found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.report import page
-from leadline.report.study import Facts, Study
+from leadline.report.study import Facts, StudyResults
 
 # Settings by which runs of no study most often differ; the rest is told by their records.
 TOLD = ("data.name", "model.name", "data.fraction", "seed", "protocol.name", "task")
@@ -44,7 +44,7 @@ def _code(where: Mapping[str, Any]) -> str:
     return ", ".join(part for part in said if part)
 
 
-def commands_of(studies: Sequence[Study], command: str, runs_dir: Path) -> str:
+def commands_of(studies: Sequence[StudyResults], command: str, runs_dir: Path) -> str:
     """Give the commands that make the runs and the page again."""
     lines = [f"leadline ablate {study.name} runs_dir={runs_dir}" for study in studies if study.name]
     commits = {
@@ -62,7 +62,7 @@ def commands_of(studies: Sequence[Study], command: str, runs_dir: Path) -> str:
     return shown
 
 
-def _loose(study: Study, runs_dir: Path) -> str:
+def _loose(study: StudyResults, runs_dir: Path) -> str:
     """Give the commands of runs that no study made, as far as their settings are the usual ones."""
     lines = [_words(study.configs.get(f["run_id"], {}), runs_dir) for f in study.records]
     lines = list(dict.fromkeys(line for line in lines if line))

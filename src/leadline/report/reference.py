@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from leadline.report.compare.evidence import Evidence
-from leadline.report.compare.setting import Setting
+from leadline.report.compare.setting import ClaimSettings
 from leadline.report.tables import Table
 
 
@@ -14,7 +14,7 @@ class Reference(Protocol):
     """A paper: its numbers, and how its tables and figures are laid out."""
 
     @property
-    def setting(self) -> Setting:
+    def setting(self) -> ClaimSettings:
         """Give margin, levels, and facts about the models."""
 
     @property

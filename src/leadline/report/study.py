@@ -34,7 +34,7 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
+class StudyResults:
     """A question with its runs: a study's, or those that nobody asked for in one.
 
     Arms in `records` are named as the study names them; `pairs` are compared, first less second.
@@ -68,7 +68,7 @@ class Study:
         return [arm for arm in dict.fromkeys(order) if arm in found]
 
 
-def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[Study]:
+def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyResults]:
     """Read what a page of these studies needs; without names, of all that is there.
 
     Raises
@@ -120,7 +120,7 @@ def _of_manifest(
     whole: Mapping[str, Facts],
     states: Mapping[str, State],
     margin: float,
-) -> Study:
+) -> StudyResults:
     runs = [(str(run["run_id"]), str(run["arm"])) for run in manifest["runs"]]
     compare = manifest.get("compare") or {}
     tests = tuple(compare.get("tests") or ("welch",))
@@ -151,7 +151,7 @@ def _of_the_rest(
     whole: Mapping[str, Facts],
     states: Mapping[str, State],
     margin: float,
-) -> Study:
+) -> StudyResults:
     runs = [(name, str(whole[name]["arm"]) if name in whole else "") for name in names]
     study = _study(
         runs,
@@ -182,11 +182,11 @@ def _study(
     whole: Mapping[str, Facts],
     states: Mapping[str, State],
     **said: Any,
-) -> Study:
+) -> StudyResults:
     configs = {run_id: flat_config(runs_dir / run_id) for run_id, _ in runs if run_id in states}
     done = [{**whole[run_id], "arm": arm} for run_id, arm in runs if run_id in whole]
     judged = [facts for facts in done if is_classified(facts)]
-    plain = Study(
+    plain = StudyResults(
         **said,
         runs_dir=runs_dir,
         records=tuple(told_apart(judged, configs)),
@@ -278,7 +278,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if not ASIDE.fullmatch(key)}
 
 
-def _pairs(study: Study) -> Iterable[tuple[str, str]]:
+def _pairs(study: StudyResults) -> Iterable[tuple[str, str]]:
     """Give the pairs of arms as they are called once their settings stand in their names."""
     arms = study.arms
     for a, b in study.pairs:

@@ -16,13 +16,13 @@ from leadline.errors import UserError
 from leadline.report import figure_data, figures
 from leadline.report.answer import p_text
 from leadline.report.compare.arms import sides_of
-from leadline.report.compare.evidence import Cell, Evidence, PValue
-from leadline.report.compare.setting import Setting
-from leadline.report.compare.study import ALPHA, SEED, Comparison, leading
+from leadline.report.compare.evidence import Condition, Evidence, PValue
+from leadline.report.compare.setting import ClaimSettings
+from leadline.report.compare.study import ALPHA, SEED, ArmComparison, leading
 from leadline.report.figures import Drawing, Tests
 from leadline.report.frame import frame
 from leadline.report.reference import Reference
-from leadline.report.study import Facts, Study
+from leadline.report.study import Facts, StudyResults
 from leadline.report.tables import Table
 from leadline.stats import metrics
 
@@ -50,8 +50,8 @@ class Drawn:
 
 
 def draw_all(
-    study: Study,
-    found: Sequence[Comparison],
+    study: StudyResults,
+    found: Sequence[ArmComparison],
     runs_dir: Path,
     beside: bool,
     reference: Reference | None = None,
@@ -74,7 +74,7 @@ def draw_all(
     return drawn, skipped
 
 
-def _artefacts(study: Study, reference: Reference | None) -> dict[str, dict[str, str]]:
+def _artefacts(study: StudyResults, reference: Reference | None) -> dict[str, dict[str, str]]:
     """Give the figures that repeat one of the paper's its name and title."""
     found: dict[str, dict[str, str]] = {}
     known = {} if reference is None else reference.figures
@@ -86,8 +86,8 @@ def _artefacts(study: Study, reference: Reference | None) -> dict[str, dict[str,
 
 
 def _builders(
-    study: Study,
-    found: Sequence[Comparison],
+    study: StudyResults,
+    found: Sequence[ArmComparison],
     runs_dir: Path,
     beside: bool,
     reference: Reference | None,
@@ -115,11 +115,11 @@ def _builders(
 
 
 def _of_scores(
-    study: Study, found: Sequence[Comparison], beside: bool, reference: Reference | None
+    study: StudyResults, found: Sequence[ArmComparison], beside: bool, reference: Reference | None
 ) -> dict[str, Builder]:
     """Build what needs no more than the scores of runs."""
     evidence = Evidence.of(frame(list(study.records)))
-    setting = Setting() if reference is None else reference.setting
+    setting = ClaimSettings() if reference is None else reference.setting
     asked: dict[str, Any] = {"metrics": study.metrics, "setting": setting}
     if reference is not None and (beside or study.published):
         asked["beside"] = reference.evidence()
@@ -154,7 +154,9 @@ def _of_scores(
     return builders
 
 
-def _of_predictions(study: Study, records: Sequence[Facts], runs_dir: Path) -> dict[str, Builder]:
+def _of_predictions(
+    study: StudyResults, records: Sequence[Facts], runs_dir: Path
+) -> dict[str, Builder]:
     """Build what needs learning curves, classes or predictions, of one data set."""
     order = {arm: at for at, arm in enumerate(study.arms)}
     ordered = sorted(records, key=lambda facts: order[facts["arm"]])
@@ -182,7 +184,7 @@ def _of_predictions(study: Study, records: Sequence[Facts], runs_dir: Path) -> d
     return builders
 
 
-def batch_sizes(study: Study) -> dict[str, int]:
+def batch_sizes(study: StudyResults) -> dict[str, int]:
     """Give the batch size of each arm that is named after it, and of the reference beside them."""
     sizes: dict[str, int] = {}
     for facts in study.records:
@@ -197,7 +199,7 @@ def batch_sizes(study: Study) -> dict[str, int]:
     return sizes
 
 
-def _contrast(each: Comparison) -> figures.Contrast:
+def _contrast(each: ArmComparison) -> figures.Contrast:
     if each.corrected is None:
         told = "not tested"
     else:
@@ -213,7 +215,7 @@ def _contrast(each: Comparison) -> figures.Contrast:
     )
 
 
-def _compared(each: Comparison) -> figures.Compared:
+def _compared(each: ArmComparison) -> figures.Compared:
     place = f"{each.a.dataset}, {each.a.fraction:.0%} of the labels, {metrics.title(each.a.metric)}"
     return figures.Compared(
         group=place,
@@ -226,16 +228,16 @@ def _compared(each: Comparison) -> figures.Compared:
     )
 
 
-def tests_of(found: Sequence[Comparison], shares: Sequence[float]) -> Tests:
+def tests_of(found: Sequence[ArmComparison], shares: Sequence[float]) -> Tests:
     """Give the tests of the verdict table to a figure, so that a page has one p of a pair.
 
     Only tests at the shares of the labels that the figure shows are named.
     """
-    by_pair: dict[tuple[Cell, Cell], PValue] = {}
+    by_pair: dict[tuple[Condition, Condition], PValue] = {}
     for each in found:
         if each.corrected is not None:
             cells = [
-                Cell(side.dataset, side.model, side.arm, side.fraction, side.metric)
+                Condition(side.dataset, side.model, side.arm, side.fraction, side.metric)
                 for side in (each.a, each.b)
             ]
             by_pair[cells[0], cells[1]] = PValue(each.corrected, each.corrected, each.corrected)
@@ -245,7 +247,7 @@ def tests_of(found: Sequence[Comparison], shares: Sequence[float]) -> Tests:
     return Tests(name=told, by_pair=by_pair, alpha=ALPHA)
 
 
-def paper_tables(study: Study, reference: Reference | None) -> list[Table]:
+def paper_tables(study: StudyResults, reference: Reference | None) -> list[Table]:
     """Lay out the tables of the paper that the study names among its artefacts."""
     if reference is None:
         return []

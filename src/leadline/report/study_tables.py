@@ -13,9 +13,9 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.report.compare import cells
 from leadline.report.compare.arms import sides_of
-from leadline.report.compare.study import MCNEMAR, Comparison, flags_of
-from leadline.report.study import Facts, Study, settings_of
-from leadline.report.tables import Cell, Link, Table
+from leadline.report.compare.study import MCNEMAR, ArmComparison, flags_of
+from leadline.report.study import Facts, StudyResults, settings_of
+from leadline.report.tables import Link, Table, Value
 from leadline.stats import tests
 from leadline.stats.metrics import title as metric_title
 
@@ -29,9 +29,9 @@ PRINTED_VERDICTS = (
 )
 
 
-def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
+def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
     """Give every comparison with its difference, test, equivalence and verdict."""
-    rows: list[list[Cell]] = [
+    rows: list[list[Value]] = [
         [
             each.a.arm,
             each.b.arm,
@@ -96,17 +96,17 @@ def verdict_table(study: Study, found: Sequence[Comparison]) -> Table:
     )
 
 
-def means_table(study: Study) -> Table:
+def means_table(study: StudyResults) -> Table:
     """Average over seeds, with the interval of the mean."""
     metrics = [metric for metric in (*study.metrics, *SHOWN) if _any_has(study, metric)]
     metrics = list(dict.fromkeys(metrics))
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     lines = {
         metric: {(s.dataset, s.fraction, s.name): s for s in sides_of(study, metric)}
         for metric in metrics
     }
     for place, first in lines[metrics[0]].items() if metrics else ():
-        row: list[Cell] = [first.arm, first.model, place[0], f"{place[1]:.0%}", first.values.size]
+        row: list[Value] = [first.arm, first.model, place[0], f"{place[1]:.0%}", first.values.size]
         for metric in metrics:
             side = lines[metric].get(place)
             row.append(None if side is None else side.mean)
@@ -130,14 +130,14 @@ def means_table(study: Study) -> Table:
     )
 
 
-def _any_has(study: Study, metric: str) -> bool:
+def _any_has(study: StudyResults, metric: str) -> bool:
     return any(metric in facts["metrics"]["test"] for facts in study.records)
 
 
-def runs_table(study: Study, runs_dir: Path, out: Path) -> Table:
+def runs_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
     """List every finished run, linked to its record."""
     metrics = list(dict.fromkeys((*study.metrics, *SHOWN)))
-    rows: list[list[Cell]] = [
+    rows: list[list[Value]] = [
         [
             link_to(facts["run_id"], runs_dir, out),
             facts["arm"],
@@ -162,9 +162,9 @@ def runs_table(study: Study, runs_dir: Path, out: Path) -> Table:
     )
 
 
-def pretraining_table(study: Study, runs_dir: Path, out: Path) -> Table:
+def pretraining_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
     """List the runs that learnt genes from genes; they have metrics of their own."""
-    rows: list[list[Cell]] = [
+    rows: list[list[Value]] = [
         [
             link_to(facts["run_id"], runs_dir, out),
             facts["arm"],
@@ -191,7 +191,7 @@ def link_to(run_id: str, runs_dir: Path, out: Path) -> Link:
     return Link(run_id, f"{quote(Path(place).as_posix())}/")
 
 
-def unfinished_table(study: Study) -> Table:
+def unfinished_table(study: StudyResults) -> Table:
     """List what gave no result, with the last line of its error."""
     return Table(
         name="unfinished",
@@ -205,9 +205,9 @@ def unfinished_table(study: Study) -> Table:
     )
 
 
-def flags_table(study: Study, found: Sequence[Comparison]) -> Table:
+def flags_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
     """List what a reader must know before believing a comparison, and what the runs warned of."""
-    rows: list[list[Cell]] = [list(row) for row in flags_of(found)]
+    rows: list[list[Value]] = [list(row) for row in flags_of(found)]
     counted: dict[str, list[str]] = {}
     for facts in (*study.records, *study.pretraining):
         for text in facts.get("warnings", ()):
@@ -223,9 +223,9 @@ def flags_table(study: Study, found: Sequence[Comparison]) -> Table:
     )
 
 
-def differences_table(study: Study) -> Table:
+def differences_table(study: StudyResults) -> Table:
     """Say in which settings each arm differs from what it is compared with."""
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     settings = {arm: _settings(study, arm) for arm in study.arms}
     models = {arm: {str(f["model"]) for f in study.records if f["arm"] == arm} for arm in settings}
     for arm, other in study.pairs:
@@ -253,7 +253,7 @@ def differences_table(study: Study) -> Table:
     )
 
 
-def _settings(study: Study, arm: str) -> dict[str, str]:
+def _settings(study: StudyResults, arm: str) -> dict[str, str]:
     """Give the values that the runs of an arm have of each setting."""
     values: dict[str, dict[str, None]] = {}
     for facts in study.records:
@@ -269,9 +269,9 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def costs_table(study: Study) -> Table:
+def costs_table(study: StudyResults) -> Table:
     """Add up what each arm cost."""
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     by_arm: dict[str, list[Facts]] = {}
     for facts in (*study.records, *study.pretraining):
         by_arm.setdefault(str(facts["arm"]), []).append(facts)
@@ -319,13 +319,13 @@ COLUMNS = (
 )
 
 
-def mcnemar_table(study: Study, found: Sequence[Comparison]) -> Table:
+def mcnemar_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
     """Test two runs of each shared seed wherever two arms are compared; empty if nobody asked."""
     rows = list(_rows(study, found)) if MCNEMAR in study.tests else []
     family = {str(at): row["p"] for at, row in enumerate(rows) if "p" in row}
     for at, corrected in (stats.holm(family) if family else {}).items():
         rows[int(at)]["p (Holm)"] = corrected
-    said: list[list[Cell]] = [[row.get(name) for name in COLUMNS] for row in rows]
+    said: list[list[Value]] = [[row.get(name) for name in COLUMNS] for row in rows]
     return Table(
         name=MCNEMAR,
         title=tests.title(MCNEMAR),
@@ -339,7 +339,7 @@ def mcnemar_table(study: Study, found: Sequence[Comparison]) -> Table:
     )
 
 
-def _rows(study: Study, found: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
+def _rows(study: StudyResults, found: Sequence[ArmComparison]) -> Iterator[dict[str, Any]]:
     for each in found:
         # Which is right does not depend on the metric, so one is enough.
         if each.a.metric != study.metrics[0]:

@@ -14,7 +14,7 @@ from leadline.report.baseline_answer import first_line
 from leadline.report.chapter import Chapter
 from leadline.report.compare.study import comparisons
 from leadline.report.reference import Reference
-from leadline.report.study import Study, gather
+from leadline.report.study import StudyResults, gather
 from leadline.report.study_tables import mcnemar_table
 
 MARGIN = 0.01
@@ -62,7 +62,7 @@ def write_report(
 
 
 def _chapter(
-    study: Study, runs_dir: Path, out: Path, published: bool, reference: Reference | None
+    study: StudyResults, runs_dir: Path, out: Path, published: bool, reference: Reference | None
 ) -> Chapter:
     found = comparisons(study)
     drawings, skipped = study_figures.draw_all(study, found, runs_dir, published, reference)

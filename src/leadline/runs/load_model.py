@@ -21,8 +21,8 @@ from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.models import novelty as likeness
 from leadline.models.base import expression
-from leadline.models.novelty import Likeness
-from leadline.processes import Notice
+from leadline.models.novelty import Novelty
+from leadline.processes import StopRequest
 from leadline.progress import say
 from leadline.runs import record
 from leadline.runs.prepare import prepare
@@ -45,17 +45,17 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class LoadedModel:
     """A model as it was after its fit, and what must be known of its training cells."""
 
     model: Predictor
     genes: NDArray[np.str_]
     classes: tuple[str, ...]
     scale: Scale
-    likeness: Likeness
+    likeness: Novelty
 
 
-def fitted(folder: Path, config: RunConfig) -> Fitted:
+def fitted(folder: Path, config: RunConfig) -> LoadedModel:
     """Give the model of a finished run."""
     refuse_blind(config)
     if config.model.name == "logreg":
@@ -64,7 +64,7 @@ def fitted(folder: Path, config: RunConfig) -> Fitted:
         if (folder / kept.FILE).exists():
             with np.load(folder / kept.FILE, allow_pickle=False) as stored:
                 found = kept.recall(stored)
-            return Fitted(
+            return LoadedModel(
                 model=found,
                 genes=found.genes,
                 classes=found.classes,
@@ -90,7 +90,7 @@ def refuse_blind(config: RunConfig) -> None:
         )
 
 
-def again(folder: Path, config: RunConfig) -> Fitted:
+def again(folder: Path, config: RunConfig) -> LoadedModel:
     """Build or fit the model again from the run's own cells."""
     job = prepare(replace(config, runs_dir=str(folder.parent), train=on_this_machine(config)))
     if job.run_id != folder.name:
@@ -105,7 +105,7 @@ def again(folder: Path, config: RunConfig) -> Fitted:
     require_same(model, job, folder)
     labels_C = train.labels_C
     assert labels_C is not None
-    return Fitted(
+    return LoadedModel(
         model=model,
         genes=train.genes,
         classes=train.classes,
@@ -121,7 +121,7 @@ def on_this_machine(config: RunConfig) -> TrainConfig:
 
 def with_weights(job: Job, train: Cells) -> Predictor:
     """Fit the model, or build it around the weights that its record kept."""
-    model = learner(job, World(), Notice(), Silent())
+    model = learner(job, World(), StopRequest(), Silent())
     if job.by_epochs:
         from leadline import training
 
@@ -130,7 +130,7 @@ def with_weights(job: Job, train: Cells) -> Predictor:
             network.recall(train, record.BEST)
             return network
         # Neither checkpoints nor lines of this fit belong into a record that is done.
-        network.setting = replace(network.setting, vault=training.Memory(), tell=say)
+        network.setting = replace(network.setting, vault=training.CheckpointsInMemory(), tell=say)
     spent = record.read_facts(job.folder)["cost"]["wall_seconds"]
     say(f"{job.run_id} kept no weights: fitting it again; the run took {spent:,.0f} s")
     model.fit(train, job.cells.take(job.split.val) if len(job.split.val) else None)

@@ -25,7 +25,7 @@ from leadline.models import novelty
 from leadline.models.base import EXPRESSION
 from leadline.progress import say
 from leadline.runs import record
-from leadline.runs.load_model import Fitted, fitted, looked_at
+from leadline.runs.load_model import LoadedModel, fitted, looked_at
 from leadline.runs.records import configuration, find_run, require_done
 
 UNASSIGNED = "unassigned"
@@ -117,7 +117,7 @@ def read_new(request: Request, config: RunConfig) -> Cells:
     return replace(cells, positions_CD=positions_of(cells, file, Path(), source))
 
 
-def on_the_genes_of(model: Fitted, new: Cells, config: RunConfig, request: Request) -> Aligned:
+def on_the_genes_of(model: LoadedModel, new: Cells, config: RunConfig, request: Request) -> Aligned:
     """Give the new cells what the model reads, in its order."""
     if isinstance(config.model, EmbeddingConfig):
         require_dimensions(new, model)
@@ -128,7 +128,7 @@ def on_the_genes_of(model: Fitted, new: Cells, config: RunConfig, request: Reque
     return replace(aligned, cells=replace(aligned.cells, classes=model.classes))
 
 
-def require_dimensions(new: Cells, model: Fitted) -> None:
+def require_dimensions(new: Cells, model: LoadedModel) -> None:
     """Refuse positions from another space."""
     assert new.positions_CD is not None
     wanted, found = model.likeness.means_HD.shape[1], new.positions_CD.shape[1]
@@ -140,7 +140,7 @@ def require_dimensions(new: Cells, model: Fitted) -> None:
         )
 
 
-def unlike(model: Fitted, cells: Cells, config: RunConfig) -> NDArray[np.bool_]:
+def unlike(model: LoadedModel, cells: Cells, config: RunConfig) -> NDArray[np.bool_]:
     """Mark the cells that look unlike the training cells."""
     return model.likeness.unlike(looked_at(cells, config))
 

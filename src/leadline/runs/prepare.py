@@ -71,7 +71,7 @@ def identify_run(config: RunConfig) -> NamedRun:
     )
 
 
-def with_genes(data: cache.Shelf, split: Split, config: RunConfig) -> Cells:
+def with_genes(data: cache.LoadedData, split: Split, config: RunConfig) -> Cells:
     """Keep the genes that vary most among all cells but the reported ones.
 
     These are the same for every model, seed and share of the labels.

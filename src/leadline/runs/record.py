@@ -76,7 +76,7 @@ def state(folder: Path) -> State:
     return State.INTERRUPTED if folder.exists() else State.MISSING
 
 
-class Vault:
+class CheckpointFolder:
     """A run's checkpoints, by name: each is whole or not there."""
 
     def __init__(self, folder: Path) -> None:
@@ -156,9 +156,9 @@ class Record:
         atomic.write_arrays(self.folder / name, arrays)
 
     @property
-    def vault(self) -> Vault:
+    def vault(self) -> CheckpointFolder:
         """Give the checkpoints; an interrupted run's are still there."""
-        return Vault(self.folder)
+        return CheckpointFolder(self.folder)
 
     def finish(self) -> None:
         """Seal the record: DONE holds the digest of every other file."""
@@ -217,7 +217,7 @@ def tidy(folder: Path) -> None:
     if unsettled or any(path.name == locks.NAME or is_leftover(path) for path in folder.iterdir()):
         with contextlib.suppress(locks.Busy), locks.hold(folder):
             atomic.sweep(folder)
-            Vault(folder).settle()
+            CheckpointFolder(folder).settle()
 
 
 def is_leftover(path: Path) -> bool:

@@ -17,7 +17,7 @@ from leadline.data.splits import leakage
 from leadline.data.splits.split import Split
 from leadline.distributed import World
 from leadline.errors import UserError
-from leadline.processes import Notice, Preempted
+from leadline.processes import Preempted, StopRequest
 from leadline.progress import say
 from leadline.runs import tracking
 from leadline.runs.identity import arm_of
@@ -29,7 +29,7 @@ from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
 
 
-def facts_of_run(job: Job, fit: models.Fit) -> dict[str, Any]:
+def facts_of_run(job: Job, fit: models.FitResult) -> dict[str, Any]:
     """Gather what the record says of the run itself."""
     config, cells = job.config, job.cells
     protocol = asdict(config.protocol)
@@ -63,7 +63,7 @@ def facts_of_run(job: Job, fit: models.Fit) -> dict[str, Any]:
     }
 
 
-def costs(fit: models.Fit, watch: Stopwatch) -> dict[str, Any]:
+def costs(fit: models.FitResult, watch: Stopwatch) -> dict[str, Any]:
     """Give where, with what and at what cost the run was made; none of it is science."""
     execution = dict(fit.facts.get("execution", {}))
     where = provenance(
@@ -122,7 +122,7 @@ def run(config: RunConfig) -> Path:
 def lead(
     job: Job,
     world: World,
-    notice: Notice,
+    notice: StopRequest,
     store: Any,
     call: distributed.Call,
     watch: Stopwatch,
@@ -148,7 +148,7 @@ def lead(
         tell(job.folder, summary(job, facts))
 
 
-def follow(job: Job, world: World, notice: Notice, store: Any) -> None:
+def follow(job: Job, world: World, notice: StopRequest, store: Any) -> None:
     """Compute along with rank 0, which writes."""
     try:
         conduct(job, world, notice, tracking.Silent())
@@ -178,7 +178,7 @@ def failures_told(record: Record, job: Job, store: Any) -> Iterator[None]:
         ) from error
 
 
-def conduct(job: Job, world: World, notice: Notice, tracker: Tracker) -> ComputedRun:
+def conduct(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> ComputedRun:
     """Fit and predict: here, or in as many processes as the configuration asks for."""
     train = job.config.train
     if world.size == 1 and train.devices > 1 and job.by_epochs:
@@ -190,7 +190,7 @@ def conduct(job: Job, world: World, notice: Notice, tracker: Tracker) -> Compute
     return compute(job, world, notice, tracker)
 
 
-def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> ComputedRun:
+def compute_on_rank(world: World, notice: StopRequest, config: RunConfig) -> ComputedRun:
     """Do what one process of several does."""
     job = prepare(config)
     chosen = tracker_of(job, say_too=False) if world.leads else tracking.Silent()
@@ -199,7 +199,7 @@ def compute_on_rank(world: World, notice: Notice, config: RunConfig) -> Computed
 
 
 @processes.one_thread_of_blas()
-def compute(job: Job, world: World, notice: Notice, tracker: Tracker) -> ComputedRun:
+def compute(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> ComputedRun:
     """Take the parts of the split and have the task fit, then judge."""
     tracker.begin()
     cells, split = job.cells, job.split

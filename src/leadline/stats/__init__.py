@@ -9,7 +9,7 @@ from leadline.stats.collapse import (
     constant_level,
     constant_macro_f1,
 )
-from leadline.stats.compare import Arm, Comparison, compare
+from leadline.stats.compare import ArmValues, Comparison, compare
 from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
@@ -48,8 +48,8 @@ from leadline.stats.precision import (
     p_bounds,
 )
 from leadline.stats.t_tests import (
-    Outcome,
     Summary,
+    TestResult,
     one_sample,
     paired_t,
     student,
@@ -61,7 +61,7 @@ from leadline.stats.t_tests import (
 )
 
 __all__ = [
-    "Arm",
+    "ArmValues",
     "Bounds",
     "CellBootstrap",
     "Comparison",
@@ -72,7 +72,7 @@ __all__ = [
     "McNemar",
     "Modes",
     "Order",
-    "Outcome",
+    "TestResult",
     "Summary",
     "at_most_runs",
     "batch_effect",

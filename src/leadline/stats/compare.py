@@ -31,13 +31,13 @@ from leadline.stats.inputs import Floats, half_widths, pair_by_seed, scores, two
 from leadline.stats.intervals import Interval, bootstrap_difference_interval
 from leadline.stats.power import smallest_detectable
 from leadline.stats.precision import Bounds, difference_bounds, p_bounds
-from leadline.stats.t_tests import Outcome, paired_t, student, welch
+from leadline.stats.t_tests import TestResult, paired_t, student, welch
 
 Seeds = Sequence[Hashable | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
+class ArmValues:
     """Scores of one arm, one per run, and what is known of the runs beyond their scores.
 
     Parameters
@@ -112,8 +112,8 @@ class Comparison:
 
 
 def compare(
-    a: Arm | npt.ArrayLike,
-    b: Arm | npt.ArrayLike,
+    a: ArmValues | npt.ArrayLike,
+    b: ArmValues | npt.ArrayLike,
     *,
     rng: np.random.Generator,
     paired_on: tuple[Seeds, Seeds] | None = None,
@@ -163,8 +163,8 @@ def compare(
     )
 
 
-def _as_arm(arm: Arm | npt.ArrayLike, name: str) -> Arm:
-    return arm if isinstance(arm, Arm) else Arm(values=arm, name=name)
+def _as_arm(arm: ArmValues | npt.ArrayLike, name: str) -> ArmValues:
+    return arm if isinstance(arm, ArmValues) else ArmValues(values=arm, name=name)
 
 
 Pairs = tuple[Floats, Floats, int]
@@ -172,7 +172,7 @@ Pairs = tuple[Floats, Floats, int]
 
 def _outcomes(
     a: Floats, b: Floats, pairs: Pairs | None, level: float, rng: np.random.Generator
-) -> tuple[dict[str, Outcome], dict[str, str]]:
+) -> tuple[dict[str, TestResult], dict[str, str]]:
     outcomes, refused = {}, {}
     for name, row in tests.ROWS.items():
         sides = pairs[:2] if row.paired and pairs is not None else (a, b)
@@ -185,7 +185,7 @@ def _outcomes(
     return outcomes, refused
 
 
-def _p_bounds(arm_a: Arm, arm_b: Arm, a: Floats, b: Floats) -> dict[str, Bounds]:
+def _p_bounds(arm_a: ArmValues, arm_b: ArmValues, a: Floats, b: Floats) -> dict[str, Bounds]:
     widths_a, widths_b = half_widths(arm_a.widths, a.size), half_widths(arm_b.widths, b.size)
     if not (widths_a.any() or widths_b.any()):
         return {}
@@ -205,7 +205,7 @@ def _equivalence(
     return found
 
 
-def _arm_flags(arm: Arm, rng: np.random.Generator) -> list[Flag | None]:
+def _arm_flags(arm: ArmValues, rng: np.random.Generator) -> list[Flag | None]:
     runs, name = scores(arm.values), arm.name
     flags = [
         few_runs(runs, name),

@@ -10,7 +10,7 @@ import scipy.stats
 from leadline.errors import UserError
 from leadline.stats.inputs import probability
 from leadline.stats.intervals import Interval
-from leadline.stats.t_tests import Outcome, paired_t, t_interval, welch
+from leadline.stats.t_tests import TestResult, paired_t, t_interval, welch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def tost_paired(
     return _tost(paired_t(a, b), _positive(margin), alpha)
 
 
-def _tost(outcome: Outcome, margin: float, alpha: float) -> Equivalence:
+def _tost(outcome: TestResult, margin: float, alpha: float) -> Equivalence:
     assert outcome.df is not None, "a t-test has degrees of freedom"
     # Refused before: t is 0 only with a difference of 0, whose error the interval still knows.
     assert outcome.interval is not None, "a t-test has an interval"

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import scipy.stats
 
 from leadline.stats.inputs import Array, Floats, differences, two_arms
-from leadline.stats.t_tests import Outcome
+from leadline.stats.t_tests import TestResult
 
 MAX_ARRANGEMENTS = 200_000
 MONTE_CARLO_DRAWS = 20_000
 MAX_FLIPPED_PAIRS = 17
 
 
-def permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator) -> Outcome:
+def permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator) -> TestResult:
     """Permutation test of mean(a) - mean(b), valid when runs are exchangeable between arms.
 
     p is the share of arrangements whose difference is at least as large in absolute value.
@@ -32,12 +32,12 @@ def permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator) ->
     runs_a, runs_b = two_arms(a, b)
     p, smallest = _relabelled(np.concatenate([runs_a, runs_b]), runs_a.size, rng)
     difference = float(runs_a.mean() - runs_b.mean())
-    return Outcome(
+    return TestResult(
         "permutation", difference, difference, p, runs_a.size, runs_b.size, smallest_p=smallest
     )
 
 
-def paired_permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator) -> Outcome:
+def paired_permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator) -> TestResult:
     """Sign-flip test of the mean difference, valid when each difference is symmetric under null."""
     difference = differences(a, b)
     n = difference.size
@@ -50,10 +50,10 @@ def paired_permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Genera
         p = _plus_one(signs @ difference, float(difference.sum()), np.abs(difference).sum())
         smallest = 1 / (MONTE_CARLO_DRAWS + 1)
     mean = float(difference.mean())
-    return Outcome("paired_permutation", mean, mean, p, n, n, smallest_p=smallest)
+    return TestResult("paired_permutation", mean, mean, p, n, n, smallest_p=smallest)
 
 
-def mann_whitney(a: npt.ArrayLike, b: npt.ArrayLike) -> Outcome:
+def mann_whitney(a: npt.ArrayLike, b: npt.ArrayLike) -> TestResult:
     """Test whether a run of one arm tends to score above a run of the other (Mann-Whitney).
 
     Exact, with midranks under ties, up to MAX_ARRANGEMENTS; beyond that exact without ties (to 50
@@ -82,10 +82,10 @@ def mann_whitney(a: npt.ArrayLike, b: npt.ArrayLike) -> Outcome:
         smallest = 2 / arrangements if exact else None
     u = float(ranks[: runs_a.size].sum() - runs_a.size * (runs_a.size + 1) / 2)
     shift = float(np.median(np.subtract.outer(runs_a, runs_b)))
-    return Outcome("mann_whitney", shift, u, p, runs_a.size, runs_b.size, smallest_p=smallest)
+    return TestResult("mann_whitney", shift, u, p, runs_a.size, runs_b.size, smallest_p=smallest)
 
 
-def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> Outcome:
+def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> TestResult:
     """Wilcoxon signed-rank test of paired runs; pairs that do not differ are dropped.
 
     Exact, with midranks under ties, to 17 pairs; exact without ties to 50; else the normal
@@ -109,7 +109,7 @@ def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> Outcome:
     walsh = np.add.outer(difference, difference)[np.triu_indices(difference.size)] / 2
     statistic = min(positive, float(ranks.sum()) - positive)
     pairs = difference.size
-    return Outcome(
+    return TestResult(
         "wilcoxon", float(np.median(walsh)), statistic, p, pairs, pairs, smallest_p=smallest
     )
 

@@ -16,7 +16,7 @@ from leadline.errors import UserError
 from leadline.stats.inputs import Array, Floats, is_constant, scores
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES, batch_test, find_modes, order_test
 from leadline.stats.precision import Bounds
-from leadline.stats.t_tests import Outcome
+from leadline.stats.t_tests import TestResult
 
 Severity = Literal["note", "warning", "severe"]
 FEWEST_RUNS = 5
@@ -183,7 +183,7 @@ def collapsed_runs(
 def hinges_on_one_run(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
-    test: Callable[[Floats, Floats], Outcome],
+    test: Callable[[Floats, Floats], TestResult],
     *,
     alpha: float = 0.05,
     paired: bool = False,

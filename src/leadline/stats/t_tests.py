@@ -18,7 +18,7 @@ from leadline.stats.intervals import PAPER_N, PAPER_T, Interval
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TestResult:
     """What one test says.
 
     `smallest_p` is the least p-value the design can give, where that is a limit: an exact
@@ -63,13 +63,13 @@ def summary_from_paper(mean: float, half_width: float, n: int) -> Summary:
     return Summary(mean, float(population_sd * np.sqrt(n / (n - 1))), n)
 
 
-def student(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> Outcome:
+def student(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> TestResult:
     """Student's two-sample t-test: independent normal runs, equal variances. The paper's test."""
     runs_a, runs_b = two_arms(a, b)
     return student_from_summaries(summarise(runs_a), summarise(runs_b), level)
 
 
-def welch(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> Outcome:
+def welch(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> TestResult:
     """Welch's two-sample t-test: independent normal runs, variances of their own.
 
     An arm that does not vary is allowed (a deterministic baseline, say); both is refused.
@@ -78,14 +78,14 @@ def welch(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> Outcome:
     return welch_from_summaries(summarise(runs_a), summarise(runs_b), level)
 
 
-def student_from_summaries(a: Summary, b: Summary, level: float = 0.95) -> Outcome:
+def student_from_summaries(a: Summary, b: Summary, level: float = 0.95) -> TestResult:
     """Student's t-test from means and standard deviations alone, as for printed tables."""
     df = a.n + b.n - 2
     pooled = ((a.n - 1) * a.sd**2 + (b.n - 1) * b.sd**2) / df
     return _from_summaries("student", a, b, pooled * (1 / a.n + 1 / b.n), df, level)
 
 
-def welch_from_summaries(a: Summary, b: Summary, level: float = 0.95) -> Outcome:
+def welch_from_summaries(a: Summary, b: Summary, level: float = 0.95) -> TestResult:
     """Welch's t-test from means and standard deviations alone, as for printed tables."""
     part_a, part_b = a.sd**2 / a.n, b.sd**2 / b.n
     total = part_a + part_b
@@ -97,7 +97,7 @@ def welch_from_summaries(a: Summary, b: Summary, level: float = 0.95) -> Outcome
 
 def _from_summaries(
     test: str, a: Summary, b: Summary, squared_error: float, df: float, level: float
-) -> Outcome:
+) -> TestResult:
     if not squared_error > 0:
         raise UserError(
             "a t-test needs an arm that varies",
@@ -110,7 +110,7 @@ def _from_summaries(
     difference = a.mean - b.mean
     interval = t_interval(difference, float(np.sqrt(squared_error)), df, level, test)
     statistic, p = float(result.statistic), float(result.pvalue)
-    return Outcome(test, difference, statistic, p, a.n, b.n, df=df, interval=interval)
+    return TestResult(test, difference, statistic, p, a.n, b.n, df=df, interval=interval)
 
 
 def t_interval(centre: float, error: float, df: float, level: float, method: str) -> Interval:
@@ -119,12 +119,12 @@ def t_interval(centre: float, error: float, df: float, level: float, method: str
     return Interval(centre - reach, centre + reach, level, method)
 
 
-def paired_t(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> Outcome:
+def paired_t(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> TestResult:
     """Paired t-test: the differences of runs that share a seed or subsample are normal."""
     return _one_mean("paired_t", differences(a, b), level)
 
 
-def one_sample(values: npt.ArrayLike, reference: float, level: float = 0.95) -> Outcome:
+def one_sample(values: npt.ArrayLike, reference: float, level: float = 0.95) -> TestResult:
     """One-sample t-test of the runs against a number without a spread.
 
     For a deterministic model: its one score is a constant, not a sample of size one.
@@ -132,12 +132,12 @@ def one_sample(values: npt.ArrayLike, reference: float, level: float = 0.95) -> 
     return _one_mean("one_sample", varying(values) - float(reference), level)
 
 
-def _one_mean(test: str, difference: Floats, level: float) -> Outcome:
+def _one_mean(test: str, difference: Floats, level: float) -> TestResult:
     result = scipy.stats.ttest_1samp(difference, 0.0)
     n = difference.size
     error = float(difference.std(ddof=1) / np.sqrt(n))
     centre = float(difference.mean())
-    return Outcome(
+    return TestResult(
         test,
         centre,
         float(result.statistic),

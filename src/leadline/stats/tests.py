@@ -9,7 +9,7 @@ import numpy as np
 
 from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
 from leadline.stats.inputs import Floats
-from leadline.stats.t_tests import Outcome, paired_t, student, welch
+from leadline.stats.t_tests import TestResult, paired_t, student, welch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Test:
     title: str
     paired: bool = False
     asked: bool = True
-    of: Callable[[Floats, Floats, float, np.random.Generator], Outcome] | None = None
+    of: Callable[[Floats, Floats, float, np.random.Generator], TestResult] | None = None
 
 
 # In this order they draw from their common generator.

@@ -26,7 +26,7 @@ PLACES = ("runs_dir", "data_dir", "study", "arm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class RequestedRun:
     """One run that a study asks for; names of pretraining runs are not yet ids.
 
     `point` is where in the grid it stands, whatever its seed.
@@ -50,8 +50,8 @@ class Plan:
     """
 
     study: Study
-    pretraining: Mapping[str, Wish]
-    runs: Sequence[Wish]
+    pretraining: Mapping[str, RequestedRun]
+    runs: Sequence[RequestedRun]
     factors: Mapping[str, Sequence[str]]
 
 
@@ -96,7 +96,7 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
     check_grids(study, arms)
     runs = [
-        Wish(arm=name, settings=layered(arms[name], point), point=written_point(point))
+        RequestedRun(arm=name, settings=layered(arms[name], point), point=written_point(point))
         for name, arm in study.arms.items()
         for point in points(arm, grid, configs[name])
     ]
@@ -118,7 +118,7 @@ def varied(words: Sequence[str]) -> Plan:
     for values in product(*chosen.values()):
         point = dict(zip(chosen, values, strict=True))
         shown = {key: value for key, value in point.items() if key in several}
-        runs.append(Wish(arm="", settings=point, point=written_point(shown)))
+        runs.append(RequestedRun(arm="", settings=point, point=written_point(shown)))
     study = Study(name="", question=" ".join(words) or "one run", arms={}, reference="")
     return Plan(study=study, pretraining={}, runs=runs, factors={})
 
@@ -204,9 +204,9 @@ def written_point(point: Settings) -> str:
 
 def pretraining_of(
     study: Study, tier: Settings, fixed: Settings, used: set[str]
-) -> dict[str, Wish]:
+) -> dict[str, RequestedRun]:
     """List the pretraining runs that are needed, each after those that it starts from."""
-    ordered: dict[str, Wish] = {}
+    ordered: dict[str, RequestedRun] = {}
 
     def add(name: str, path: tuple[str, ...]) -> None:
         if name in path:
@@ -226,7 +226,7 @@ def pretraining_of(
             if key not in NOT_FOR_PRETRAINING
         }
         settings = layered(settings, applicable(more, config))
-        wish = Wish(arm=label, settings=settings)
+        wish = RequestedRun(arm=label, settings=settings)
         for needed in wish.starts_from:
             add(needed, (*path, name))
         composed({label: settings})
@@ -328,7 +328,7 @@ def settled(arm: Arm) -> list[dict[str, Any]]:
     ]
 
 
-def placed(wish: Wish, ids: Mapping[str, str]) -> Wish:
+def placed(wish: RequestedRun, ids: Mapping[str, str]) -> RequestedRun:
     """Put ids in the place of the names of pretraining runs."""
     settings = {
         # Without an id the name stays: the run has a problem, and is not made.

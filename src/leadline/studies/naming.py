@@ -23,7 +23,7 @@ from leadline.data.cache import source_key
 from leadline.errors import UserError
 from leadline.runs import record, starting_weights
 from leadline.runs.identity import RunName, learns_by_epochs, resolved
-from leadline.studies.expand import Plan, Wish, placed
+from leadline.studies.expand import Plan, RequestedRun, placed
 from leadline.studies.overrides import words_of
 
 FILE = "names.json"
@@ -112,7 +112,7 @@ def name_runs(plan: Plan) -> list[Run]:
 
 
 def made(
-    wishes: Sequence[Wish],
+    wishes: Sequence[RequestedRun],
     ids: Mapping[str, str],
     problems: Mapping[str, str],
     names: dict[str, RunNameCache],

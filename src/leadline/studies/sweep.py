@@ -15,14 +15,14 @@ from enum import StrEnum
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Run
-from leadline.studies.launchers import Ending, Launcher, Outcome, Task
+from leadline.studies.launchers import Launcher, Task, TaskResult, TaskState
 from leadline.studies.overrides import written
 
 # How long to wait before looking again at runs that another sweeper makes.
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-class Fate(StrEnum):
+class RunOutcome(StrEnum):
     """What became of a run in a sweep."""
 
     HAD = "already there"
@@ -32,21 +32,21 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class RunEnd:
     """How a sweep ended for one run; `message` is the first line of what went wrong."""
 
     run: Run
-    fate: Fate
+    fate: RunOutcome
     message: str = ""
 
 
-class Ledger:
+class SweepState:
     """What is known of each run: what it waits for, how often it was tried, how it ended."""
 
     def __init__(self, runs: Sequence[Run], retries: int, tell: Callable[[str], None]) -> None:
         self.runs = {run.run_id: run for run in runs if run.name is not None}
         self.impossible = [run for run in runs if run.name is None]
-        self.ends: dict[str, End] = {}
+        self.ends: dict[str, RunEnd] = {}
         self.attempts: dict[str, int] = {}
         self.short_of_memory: dict[str, int] = {}
         self.elsewhere: set[str] = set()
@@ -56,7 +56,7 @@ class Ledger:
             state = run.state()
             if state is State.DONE:
                 record.tidy(run.folder)
-                self.ends[run_id] = End(run=run, fate=Fate.HAD)
+                self.ends[run_id] = RunEnd(run=run, fate=RunOutcome.HAD)
             elif state is State.RUNNING:
                 self.elsewhere.add(run_id)
 
@@ -67,9 +67,11 @@ class Ledger:
             if run_id in self.ends or run_id in self.elsewhere:
                 continue
             before = [self.ends.get(name) for name in run.after if name in self.runs]
-            failed = next((end for end in before if end and end.fate is Fate.FAILED), None)
+            failed = next((end for end in before if end and end.fate is RunOutcome.FAILED), None)
             if failed is not None:
-                self.end(run_id, Fate.FAILED, f"{failed.run.run_id} failed, which it starts from")
+                self.end(
+                    run_id, RunOutcome.FAILED, f"{failed.run.run_id} failed, which it starts from"
+                )
             elif all(before):
                 tasks.append(self.task(run))
         return tasks
@@ -91,37 +93,37 @@ class Ledger:
             devices=run.devices,
         )
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: TaskResult) -> None:
         """Take note of what became of an attempt."""
         run = self.runs[outcome.run_id]
         match outcome.state:
-            case Ending.DONE if run.state() is State.DONE:
-                self.end(run.run_id, Fate.DONE)
-            case Ending.DONE:
-                self.end(run.run_id, Fate.FAILED, f"said to be done, but {run.folder} is not")
-            case Ending.BUSY:
+            case TaskState.DONE if run.state() is State.DONE:
+                self.end(run.run_id, RunOutcome.DONE)
+            case TaskState.DONE:
+                self.end(run.run_id, RunOutcome.FAILED, f"said to be done, but {run.folder} is not")
+            case TaskState.BUSY:
                 self.elsewhere.add(run.run_id)
-            case Ending.PREEMPTED:
-                self.again(run, outcome, Fate.LEFT)
-            case Ending.FAILED if outcome.transient:
+            case TaskState.PREEMPTED:
+                self.again(run, outcome, RunOutcome.LEFT)
+            case TaskState.FAILED if outcome.transient:
                 self.short_of_memory[run.run_id] = (
                     self.short_of_memory.get(run.run_id, 0) + outcome.memory
                 )
-                self.again(run, outcome, Fate.FAILED)
+                self.again(run, outcome, RunOutcome.FAILED)
             case _:
-                self.end(run.run_id, Fate.FAILED, outcome.message)
+                self.end(run.run_id, RunOutcome.FAILED, outcome.message)
 
-    def again(self, run: Run, outcome: Outcome, last: Fate) -> None:
+    def again(self, run: Run, outcome: TaskResult, last: RunOutcome) -> None:
         """Let a run be tried again, unless it was tried often enough."""
         tried = self.attempts[run.run_id] = self.attempts.get(run.run_id, 0) + 1
         if tried > self.retries:
             self.end(run.run_id, last, outcome.message)
-        elif last is Fate.FAILED:
+        elif last is RunOutcome.FAILED:
             self.tell(f"{run.run_id} is tried again: {outcome.message}")
 
-    def end(self, run_id: str, fate: Fate, message: str = "") -> None:
+    def end(self, run_id: str, fate: RunOutcome, message: str = "") -> None:
         """Close a run's account."""
-        self.ends[run_id] = End(run=self.runs[run_id], fate=fate, message=message)
+        self.ends[run_id] = RunEnd(run=self.runs[run_id], fate=fate, message=message)
         self.elsewhere.discard(run_id)
         why = f": {message}" if message else ""
         self.tell(f"[{len(self.ends)}/{len(self.runs)}] {run_id} {fate}{why}")
@@ -132,23 +134,25 @@ class Ledger:
             run = self.runs[run_id]
             match run.state():
                 case State.DONE:
-                    self.end(run_id, Fate.DONE)
+                    self.end(run_id, RunOutcome.DONE)
                 case State.FAILED if failed_since(run, self.began):
-                    self.end(run_id, Fate.FAILED, reason(run))
+                    self.end(run_id, RunOutcome.FAILED, reason(run))
                 case State.RUNNING:
                     continue
                 case _:
                     self.elsewhere.discard(run_id)
 
-    def close(self) -> list[End]:
+    def close(self) -> list[RunEnd]:
         """Give the end of every run, in the order of the study."""
         left = {
-            run_id: End(run=run, fate=Fate.LEFT, message=str(run.state()))
+            run_id: RunEnd(run=run, fate=RunOutcome.LEFT, message=str(run.state()))
             for run_id, run in self.runs.items()
             if run_id not in self.ends
         }
         ends = self.ends | left
-        never = [End(run=run, fate=Fate.FAILED, message=run.problem) for run in self.impossible]
+        never = [
+            RunEnd(run=run, fate=RunOutcome.FAILED, message=run.problem) for run in self.impossible
+        ]
         return [*(ends[run_id] for run_id in self.runs), *never]
 
 
@@ -159,13 +163,13 @@ def sweep(
     stop: threading.Event,
     retries: int = 1,
     tell: Callable[[str], None] = lambda text: None,
-) -> list[End]:
+) -> list[RunEnd]:
     """Make what is missing, and say how it ended for each run.
 
     Runs go to the launcher in waves: first all that start from nothing, then those that start from
     them. Failures stop nobody else. Once `stop` is set nothing new begins.
     """
-    ledger = Ledger(runs, retries, tell)
+    ledger = SweepState(runs, retries, tell)
     tasks = ledger.ready()
     if not tasks and not ledger.elsewhere:
         return ledger.close()
@@ -184,15 +188,15 @@ def sweep(
     return ledger.close()
 
 
-def forget_unheard(ledger: Ledger, tasks: Iterable[Task], stop: threading.Event) -> None:
+def forget_unheard(ledger: SweepState, tasks: Iterable[Task], stop: threading.Event) -> None:
     """Count an attempt of which a launcher said nothing: else it would be made for ever."""
     for task in tasks:
         known = task.run_id in ledger.ends or task.run_id in ledger.elsewhere
         if known or stop.is_set() or ledger.attempts.get(task.run_id, 0) >= task.attempt:
             continue
-        lost = Outcome(
+        lost = TaskResult(
             run_id=task.run_id,
-            state=Ending.FAILED,
+            state=TaskState.FAILED,
             message="the launcher lost it",
             transient=True,
         )

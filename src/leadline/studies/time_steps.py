@@ -19,7 +19,7 @@ import numpy as np
 
 from leadline.config.compose import compose
 from leadline.distributed import World
-from leadline.processes import Notice
+from leadline.processes import StopRequest
 from leadline.runs import tracking
 from leadline.runs.prepare import prepare
 from leadline.runs.run import compute
@@ -72,7 +72,7 @@ def seconds(job: Job, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         small = replace(job, named=replace(job.named, split=split, folder=Path(folder)))
         began = time.perf_counter()
-        compute(small, World(), Notice(), tracking.Silent())
+        compute(small, World(), StopRequest(), tracking.Silent())
         return time.perf_counter() - began
 
 

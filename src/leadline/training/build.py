@@ -12,15 +12,15 @@ from torch.utils.checkpoint import checkpoint as recompute
 from leadline import distributed, processes
 from leadline.errors import UserError
 from leadline.models.network import TorchModel, trainable
-from leadline.training.fit import Fitted
-from leadline.training.settings import Setting
+from leadline.training.fit import FitLoopResult
+from leadline.training.settings import FitSettings
 
 # Below this many in a step one thread is used: several are hardly faster and, on a busy machine,
 # slower; and sums come out the same to the last bit whatever share of a machine a process has.
 MULTIPLICATIONS_FOR_THREADS = 500_000_000
 
 
-def made(make: Callable[[], nn.Module], model: TorchModel, setting: Setting) -> nn.Module:
+def made(make: Callable[[], nn.Module], model: TorchModel, setting: FitSettings) -> nn.Module:
     """Make a network from the seed, on its device, alike on all ranks."""
     # The one seed of torch's own generator: initial weights are drawn from it. All ranks draw
     # the same; what they draw later, in models with dropout of their own, should differ.
@@ -53,7 +53,12 @@ def keep_no_activations(model: TorchModel, network: nn.Module) -> None:
 
 
 def facts_of(
-    fitted: Fitted, network: nn.Module, setting: Setting, unable: set[str], *, selected: bool
+    fitted: FitLoopResult,
+    network: nn.Module,
+    setting: FitSettings,
+    unable: set[str],
+    *,
+    selected: bool,
 ) -> dict[str, Any]:
     """Give what the record says of a fit; `selected` says whether there were selection cells."""
     parameters = dict(network.named_parameters())
@@ -105,7 +110,7 @@ def groups(parameters: dict[str, nn.Parameter]) -> dict[str, int]:
     return counts
 
 
-def set_threads(setting: Setting, multiplications: int | None) -> None:
+def set_threads(setting: FitSettings, multiplications: int | None) -> None:
     """Share the cores of a machine among its ranks; a small network takes one for each."""
     threads = setting.train.threads or max(1, processes.available() // setting.world.local_size)
     # Two threads that must meet ten times a millisecond are slower than one, on a busy machine

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from leadline import distributed
-from leadline.training.settings import Setting
+from leadline.training.settings import FitSettings
 from leadline.training.step import Stepper
 
 FORMAT = 1
@@ -41,7 +41,7 @@ def best_name(epoch: int) -> str:
     return f"best-{epoch:05d}.pt"
 
 
-def save(stepper: Stepper, progress: Progress, setting: Setting) -> None:
+def save(stepper: Stepper, progress: Progress, setting: FitSettings) -> None:
     """Keep everything; all ranks take part, rank 0 writes."""
     states = distributed.collect(random_state(setting.device), setting.world)
     if not setting.world.leads:
@@ -61,7 +61,7 @@ def save(stepper: Stepper, progress: Progress, setting: Setting) -> None:
     setting.vault.keep_only(LAST, *names)
 
 
-def restore(stepper: Stepper, setting: Setting) -> Progress:
+def restore(stepper: Stepper, setting: FitSettings) -> Progress:
     """Go back to the last checkpoint, written on any number of ranks; else start at the start."""
     stored = read(LAST, setting)
     if not distributed.told_by_leader(stored is not None):
@@ -83,14 +83,14 @@ def restore(stepper: Stepper, setting: Setting) -> Progress:
     return progress
 
 
-def save_best(network: nn.Module, epoch: int, setting: Setting) -> None:
+def save_best(network: nn.Module, epoch: int, setting: FitSettings) -> None:
     """Keep the weights of the best epoch so far; the checkpoint that names them comes after."""
     if setting.world.leads:
         content = {"format": FORMAT, "epoch": epoch, "network": network.state_dict()}
         setting.vault.write(best_name(epoch), lambda file: torch.save(content, file))
 
 
-def read(name: str, setting: Setting) -> dict[str, Any] | None:
+def read(name: str, setting: FitSettings) -> dict[str, Any] | None:
     """Read what was kept; only tensors and plain values are let in."""
     opened = setting.vault.open(name)
     if opened is None:

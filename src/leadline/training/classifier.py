@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from leadline.data.cells import Cells
 from leadline.errors import UserError
-from leadline.models.base import Fit
+from leadline.models.base import FitResult
 from leadline.models.network import TorchModel
 from leadline.training import checkpoint
 from leadline.training import fit as fitting
 from leadline.training.build import facts_of, made, set_threads
 from leadline.training.evaluate import dependence, embedded, probabilities
 from leadline.training.objectives import Classification, class_weights
-from leadline.training.settings import Setting
+from leadline.training.settings import FitSettings
 from leadline.training.step import determinism
 
 # So many cells at least show what it changes that cells are predicted together.
@@ -30,7 +30,7 @@ class Classifier:
     def __init__(
         self,
         model: TorchModel,
-        setting: Setting,
+        setting: FitSettings,
         *,
         metric_labels: str = "truth",
         class_weights: str = "none",
@@ -45,7 +45,7 @@ class Classifier:
         self.metric_labels, self.class_weights, self.whole_K = metric_labels, class_weights, whole_K
         self.accepts = model.accepts
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Train, choose the epoch on the selection cells, and take that epoch's weights."""
         require_classes(train)
         require_embeddings(self.model, self.setting)
@@ -55,7 +55,7 @@ class Classifier:
         with torch.random.fork_rng(gpus), determinism(setting.train, setting.device) as unable:
             self.network = made(lambda: self.model.build(train), self.model, setting)
             set_threads(setting, self.model.multiplications(self.network))
-            fitted = fitting.Fit(
+            fitted = fitting.FitLoop(
                 Classification(self.model, self._weights(train), labels=self.metric_labels),
                 self.network,
                 self.model.encode(train),
@@ -65,7 +65,7 @@ class Classifier:
                 before_step=self.model.before_step,
             ).run()
         self.block = fitted.block
-        return Fit(
+        return FitResult(
             facts=self._facts(fitted, unable, selected=selection is not None),
             epochs=fitted.rows,
             warnings=[*fitted.warnings, *self._caveats(fitted, selection)],
@@ -123,14 +123,16 @@ class Classifier:
             return class_weights(self.whole_K, n_classes)
         return class_weights(np.bincount(train.labels_C, minlength=n_classes), n_classes)
 
-    def _facts(self, fitted: fitting.Fitted, unable: set[str], *, selected: bool) -> dict[str, Any]:
+    def _facts(
+        self, fitted: fitting.FitLoopResult, unable: set[str], *, selected: bool
+    ) -> dict[str, Any]:
         return {
             **facts_of(fitted, self.network, self.setting, unable, selected=selected),
             "class_weights": self.class_weights,
             **self.model.facts(self.network),
         }
 
-    def _caveats(self, fitted: fitting.Fitted, selection: Cells | None) -> list[str]:
+    def _caveats(self, fitted: fitting.FitLoopResult, selection: Cells | None) -> list[str]:
         """Say where devices or memory may have changed the result, and where nothing was learnt."""
         said = [f"the result depends on how cells are batched: {c}" for c in self.model.caveats()]
         chosen = fitted.rows[fitted.best_epoch - 1]
@@ -140,7 +142,7 @@ class Classifier:
         return said
 
 
-def require_embeddings(model: TorchModel, setting: Setting) -> None:
+def require_embeddings(model: TorchModel, setting: FitSettings) -> None:
     """Refuse to keep embeddings of a model that has none."""
     if setting.train.save_embeddings and type(model).embeddings is TorchModel.embeddings:
         raise UserError(

@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline import distributed
-from leadline.models.network import Batch, Moment, Source, TorchModel
+from leadline.models.network import Batch, BatchSource, DrawKey, TorchModel
 from leadline.training.objectives import Objective, Tally
-from leadline.training.settings import Setting
+from leadline.training.settings import FitSettings
 from leadline.training.step import autocast, moved, out_of_memory
 
 
-def pieces(source: Source, setting: Setting, block: int) -> Iterator[Batch]:
+def pieces(source: BatchSource, setting: FitSettings, block: int) -> Iterator[Batch]:
     """Cut this rank's slice of the cells into batches."""
     own = own_rows(source, setting)
     for start in range(0, len(own), block):
-        moment = Moment(seed=setting.seed, epoch=0)
+        moment = DrawKey(seed=setting.seed, epoch=0)
         yield moved(source.batch(own[start : start + block], moment), setting.device)
 
 
-def own_rows(source: Source, setting: Setting) -> NDArray[np.int64]:
+def own_rows(source: BatchSource, setting: FitSettings) -> NDArray[np.int64]:
     """Give the rows that this rank predicts: the longest first, if the source knows lengths.
 
     Cells of a length go together, so that little is padded; the longest show at once whether
@@ -39,7 +39,7 @@ def own_rows(source: Source, setting: Setting) -> NDArray[np.int64]:
 
 
 def score(
-    objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
+    objective: Objective, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
 ) -> dict[str, float]:
     """Judge the network on cells."""
     return objective.scores(measure(objective, network, source, setting, block))
@@ -47,7 +47,7 @@ def score(
 
 @torch.inference_mode()
 def measure(
-    objective: Objective, network: nn.Module, source: Source, setting: Setting, block: int
+    objective: Objective, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
 ) -> Tally:
     """Add up what an objective measures over cells, whichever rank measures which."""
     network.eval()
@@ -66,7 +66,7 @@ def measure(
 
 @torch.inference_mode()
 def probabilities(
-    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+    model: TorchModel, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
 ) -> NDArray[np.float64]:
     """Give proba_CK of every cell once, in the order of the cells, on every rank."""
     network.eval()
@@ -88,7 +88,7 @@ def probabilities(
     return whole_CK
 
 
-def said(model: TorchModel, network: nn.Module, batch: Batch, setting: Setting) -> Tensor:
+def said(model: TorchModel, network: nn.Module, batch: Batch, setting: FitSettings) -> Tensor:
     """Give the class probabilities of one batch."""
     with autocast(setting.train, setting.device):
         logits_BK = model.logits(network, batch)
@@ -96,7 +96,7 @@ def said(model: TorchModel, network: nn.Module, batch: Batch, setting: Setting) 
 
 
 def dependence(
-    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+    model: TorchModel, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
 ) -> tuple[float, float]:
     """Predict cells in batches and one by one: share of other labels, largest other probability."""
     together_CK, alone_CK = (
@@ -108,7 +108,7 @@ def dependence(
 
 @torch.inference_mode()
 def embedded(
-    model: TorchModel, network: nn.Module, source: Source, setting: Setting, block: int
+    model: TorchModel, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
 ) -> dict[str, NDArray[np.float32]]:
     """Give a vector for each cell, and the mean one of each position, on every rank."""
     network.eval()

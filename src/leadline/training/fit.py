@@ -14,7 +14,7 @@ from torch import nn
 
 from leadline import distributed
 from leadline.config import TrainConfig
-from leadline.models.network import Source
+from leadline.models.network import BatchSource
 from leadline.processes import Preempted
 from leadline.progress import progress as bar
 from leadline.training import checkpoint
@@ -22,7 +22,7 @@ from leadline.training import step as guards
 from leadline.training.checkpoint import Progress
 from leadline.training.evaluate import score
 from leadline.training.objectives import Objective
-from leadline.training.settings import Setting
+from leadline.training.settings import FitSettings
 from leadline.training.step import Stepper, warn_of_emulation
 
 
@@ -91,7 +91,7 @@ SHOWN = ("selection_loss", "selection_accuracy", "selection_macro_f1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class FitLoopResult:
     """What came of a fit; the network holds the weights of `best_epoch`.
 
     Attributes
@@ -115,16 +115,16 @@ class Fitted:
     warnings: list[str]
 
 
-class Fit:
+class FitLoop:
     """One fit in the making."""
 
     def __init__(
         self,
         objective: Objective,
         network: nn.Module,
-        train: Source,
-        selection: Source | None,
-        setting: Setting,
+        train: BatchSource,
+        selection: BatchSource | None,
+        setting: FitSettings,
         *,
         ids: NDArray[np.str_],
         before_step: Callable[[nn.Module, int], None] | None = None,
@@ -138,7 +138,7 @@ class Fit:
         self.taken = 0
         self.began = self.saved = self.began_training = time.monotonic()
 
-    def run(self) -> Fitted:
+    def run(self) -> FitLoopResult:
         """Train to the end, going on where an earlier attempt was stopped."""
         if self.setting.world.leads:
             warn_of_emulation(self.setting.train, self.setting.device)
@@ -154,7 +154,7 @@ class Fit:
                 self.save()
         self.take_best()
         progress = self.progress
-        return Fitted(
+        return FitLoopResult(
             rows=progress.rows,
             best_epoch=progress.best_epoch,
             stopped_early=len(progress.rows) < self.setting.train.epochs,

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from leadline.data.cells import Cells
 from leadline.data.splits import pretraining_cells as corpus_of
-from leadline.models.base import Fit
+from leadline.models.base import FitResult
 from leadline.models.network import MaskedObjective, Pretrainable
 from leadline.training import fit as fitting
 from leadline.training.build import facts_of, made, set_threads
 from leadline.training.evaluate import measure
-from leadline.training.settings import Setting, Vault
+from leadline.training.settings import Checkpoints, FitSettings
 from leadline.training.step import determinism
 
 # Names under which an objective's scores stand in the record, beside those of other tasks.
@@ -37,10 +37,10 @@ class Measured:
 class Pretrainer:
     """Fits a network on masked cells, judges it, and keeps its weights for others."""
 
-    def __init__(self, model: Pretrainable, setting: Setting) -> None:
+    def __init__(self, model: Pretrainable, setting: FitSettings) -> None:
         self.model, self.setting = model, setting
 
-    def fit(self, corpus: Cells, selection: Cells | None) -> Fit:
+    def fit(self, corpus: Cells, selection: Cells | None) -> FitResult:
         """Train, choose the epoch on the selection cells, and keep its weights in every layout."""
         setting, self.corpus = self.setting, corpus
         gpus = [setting.device] if setting.device.type == "cuda" else []
@@ -49,7 +49,7 @@ class Pretrainer:
             self.network = made(lambda: self.model.build_masked(corpus), self.model, setting)
             set_threads(setting, self.model.multiplications(self.network))
             self.objective: MaskedObjective = self.model.masked_objective()
-            fitted = fitting.Fit(
+            fitted = fitting.FitLoop(
                 self.objective,
                 self.network,
                 self.model.masked_source(corpus),
@@ -63,7 +63,7 @@ class Pretrainer:
         caveats = [
             f"the result depends on how cells are batched: {why}" for why in self.model.caveats()
         ]
-        return Fit(
+        return FitResult(
             facts=facts
             | dict(self.model.facts(self.network))
             | {"checkpoints": self.keep(fitted.best_epoch)},
@@ -100,7 +100,7 @@ def seen_by(cells: Cells) -> dict[str, dict[str, NDArray[Any]]]:
     return {corpus_of.FILE: corpus_of.describe(cells)}
 
 
-def digest(vault: Vault, name: str) -> str:
+def digest(vault: Checkpoints, name: str) -> str:
     """Give the SHA-256 of a file that was kept."""
     found, opened = hashlib.sha256(), vault.open(name)
     assert opened is not None

@@ -12,10 +12,10 @@ import torch
 
 from leadline.config import TrainConfig
 from leadline.distributed import World
-from leadline.processes import Notice
+from leadline.processes import StopRequest
 
 
-class Vault(Protocol):
+class Checkpoints(Protocol):
     """Where checkpoints are kept, by name; `record.Vault` is one on disk."""
 
     def write(self, name: str, fill: Callable[[BinaryIO], None]) -> None:
@@ -28,7 +28,7 @@ class Vault(Protocol):
         """Throw the others away."""
 
 
-class Memory:
+class CheckpointsInMemory:
     """Keeps checkpoints for as long as the process lives."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def untracked(epoch: int, values: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class FitSettings:
     """How, from which seed, on which device, and who is told.
 
     `select_by` names the score of the selection set that chooses the epoch: `loss`, or one that
@@ -71,7 +71,7 @@ class Setting:
     world: World = field(default_factory=World)
     select_by: str = "accuracy"
     shuffled: bool = True
-    vault: Vault = field(default_factory=Memory)
-    notice: Notice = field(default_factory=Notice)
+    vault: Checkpoints = field(default_factory=CheckpointsInMemory)
+    notice: StopRequest = field(default_factory=StopRequest)
     tell: Callable[[str], None] = quiet
     track: Callable[[int, Mapping[str, float]], None] = untracked

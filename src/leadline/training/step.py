@@ -25,10 +25,10 @@ from leadline import distributed
 from leadline.config import TrainConfig
 from leadline.errors import UserError
 from leadline.models.dropout import aim
-from leadline.models.network import Batch, Moment, Source, trainable
+from leadline.models.network import Batch, BatchSource, DrawKey, trainable
 from leadline.progress import say
 from leadline.training.objectives import Objective
-from leadline.training.settings import Setting
+from leadline.training.settings import FitSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CANNOT = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -150,7 +150,7 @@ class Stepper:
     """Takes steps; owns the optimiser, the scaler and the size of micro-batches."""
 
     def __init__(
-        self, objective: Objective, network: nn.Module, source: Source, setting: Setting
+        self, objective: Objective, network: nn.Module, source: BatchSource, setting: FitSettings
     ) -> None:
         self.objective, self.network, self.source, self.setting = (
             objective,
@@ -209,7 +209,7 @@ class Stepper:
         for start in range(0, len(rows), self.micro):
             piece = rows[start : start + self.micro]
             aim(self.network, seed=seed, epoch=epoch, rows=piece)
-            batch = moved(self.source.batch(piece, Moment(seed=seed, epoch=epoch)), device)
+            batch = moved(self.source.batch(piece, DrawKey(seed=seed, epoch=epoch)), device)
             with autocast(self.setting.train, device):
                 loss, weight = self.objective.loss(self.running, batch)
             # Divided by a number all ranks know, for fp16's sake; the exact weight comes later.

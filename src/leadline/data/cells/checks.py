@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.cells import Cells, Scale
-from leadline.data.cells.files import Source
+from leadline.data.cells.files import FileContents
 from leadline.errors import UserError
 
 PIECE = 1 << 19
@@ -136,7 +136,7 @@ def require_scale(cells: Cells, accepted: Set[Scale], model: str) -> None:
     )
 
 
-def check_size(source: Source) -> None:
+def check_size(source: FileContents) -> None:
     """Refuse a matrix without cells or without genes."""
     n_cells, n_genes = source.matrix_CG.shape
     if n_cells and n_genes:
@@ -148,7 +148,7 @@ def check_size(source: Source) -> None:
     )
 
 
-def check_finite(source: Source, seen: Survey) -> None:
+def check_finite(source: FileContents, seen: Survey) -> None:
     """Refuse NaN and infinite values; say how many, in how many cells, and where the first is."""
     for count, what, test in (
         (seen.not_a_number, "NaN", np.isnan),
@@ -164,7 +164,7 @@ def check_finite(source: Source, seen: Survey) -> None:
             )
 
 
-def check_counts(source: Source, seen: Survey) -> None:
+def check_counts(source: FileContents, seen: Survey) -> None:
     """Refuse counts below zero."""
     if not seen.negative:
         return
@@ -185,7 +185,7 @@ def check_counts(source: Source, seen: Survey) -> None:
     )
 
 
-def check_cells_not_empty(source: Source) -> None:
+def check_cells_not_empty(source: FileContents) -> None:
     """Refuse cells without a single value above zero."""
     empty_C = np.diff(source.matrix_CG.indptr) == 0
     if not empty_C.any():
@@ -212,6 +212,6 @@ def _cells_where(
     return found_C
 
 
-def _how_many(source: Source, cells_C: NDArray[np.bool_]) -> str:
+def _how_many(source: FileContents, cells_C: NDArray[np.bool_]) -> str:
     first = source.obs.index[int(np.flatnonzero(cells_C)[0])]
     return f"{cells_C.sum():,} of {cells_C.size:,} cells (first: {first})"

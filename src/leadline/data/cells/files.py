@@ -180,7 +180,7 @@ def _read_with(reader: str, path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class FileContents:
     """The contents of a file, as they lie.
 
     Attributes

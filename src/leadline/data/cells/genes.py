@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells import Cells, Scale
-from leadline.data.cells.files import Source
+from leadline.data.cells.files import FileContents
 from leadline.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def match_keys(genes: NDArray[np.str_]) -> NDArray[np.str_]:
     )
 
 
-def gene_names(source: Source, column: str | None) -> tuple[NDArray[np.str_], str, tuple[str, ...]]:
+def gene_names(
+    source: FileContents, column: str | None
+) -> tuple[NDArray[np.str_], str, tuple[str, ...]]:
     """Take the names from the index of var or from a column: names, their kind, notes."""
     var = source.var
     if column is not None and column not in var:
@@ -70,7 +72,9 @@ def gene_names(source: Source, column: str | None) -> tuple[NDArray[np.str_], st
     return genes, kind, _notes(var, kind, where)
 
 
-def _check_unique(source: Source, genes: NDArray[np.str_], column: str | None, where: str) -> None:
+def _check_unique(
+    source: FileContents, genes: NDArray[np.str_], column: str | None, where: str
+) -> None:
     repeated = [gene for gene, times in Counter(genes.tolist()).items() if times > 1]
     if not repeated:
         return
@@ -84,7 +88,7 @@ def _check_unique(source: Source, genes: NDArray[np.str_], column: str | None, w
     )
 
 
-def _make_unique(source: Source, column: str | None) -> str:
+def _make_unique(source: FileContents, column: str | None) -> str:
     """Write the lines that number repeated names and save a file that can be read."""
     read = source.read_command()
     if source.layer == "raw" and source.genes_from == "the raw var index":
@@ -94,7 +98,7 @@ def _make_unique(source: Source, column: str | None) -> str:
     return f"{read}; adata.var_names_make_unique(); adata.write_h5ad('unique.h5ad')"
 
 
-def _other_columns(source: Source, column: str | None) -> str | None:
+def _other_columns(source: FileContents, column: str | None) -> str | None:
     """Name a column of var that would do as gene names."""
     for other in source.var.columns:
         values = source.var[other]

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from leadline.data.cells.cells import Scale
-from leadline.data.cells.files import Source, open_hdf5
+from leadline.data.cells.files import FileContents, open_hdf5
 from leadline.data.cells.matrix_blocks import Stored, row_blocks, stored_matrix, to_csr
 from leadline.data.cells.scale import recognise
 from leadline.errors import UserError, nearest
@@ -29,7 +29,7 @@ def h5ad_matrix(file: h5py.File, path: Path, layer: str | None) -> tuple[str, St
     return name, stored_matrix(node, f"{name} of {path.name}")
 
 
-def read_h5ad(path: Path, layer: str | None) -> Source:
+def read_h5ad(path: Path, layer: str | None) -> FileContents:
     """Read one matrix of an AnnData file with obs and the var that belongs to it."""
     with open_hdf5(path) as file:
         name, stored = h5ad_matrix(file, path, layer)
@@ -43,7 +43,7 @@ def read_h5ad(path: Path, layer: str | None) -> Source:
                     got=f"{len(frame):,} rows for a matrix of {stored.shape}",
                     remedy="write the file again with adata.write_h5ad()",
                 )
-        return Source(
+        return FileContents(
             path=path,
             matrix_CG=to_csr(stored),
             obs=obs,

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from leadline.data.cells.cells import TARGET_SUM, Scale
 from leadline.data.cells.checks import Survey, pieces
-from leadline.data.cells.files import Source
+from leadline.data.cells.files import FileContents
 from leadline.data.cells.obs import column_of
 from leadline.data.cells.scale import integer_libraries, sample_rows, units_of
 from leadline.errors import UserError
@@ -45,7 +45,9 @@ class Libraries:
     notes: tuple[str, ...] = ()
 
 
-def library_sizes(source: Source, scale: Scale, seen: Survey, column: str | None) -> Libraries:
+def library_sizes(
+    source: FileContents, scale: Scale, seen: Survey, column: str | None
+) -> Libraries:
     """Find the total counts of each cell, by a column where one is named or fits."""
     if column is not None:
         sizes_C = _numbers(source, column)
@@ -80,7 +82,7 @@ def library_sizes(source: Source, scale: Scale, seen: Survey, column: str | None
     return Libraries(sizes_C, tuple(notes))
 
 
-def _numbers(source: Source, column: str) -> NDArray[np.float64]:
+def _numbers(source: FileContents, column: str) -> NDArray[np.float64]:
     import pandas as pd
 
     series = column_of(source.obs, "data.library_column", column)
@@ -96,7 +98,7 @@ def _numbers(source: Source, column: str) -> NDArray[np.float64]:
 
 
 def _check(
-    source: Source, scale: Scale, seen: Survey, column: str, sizes_C: NDArray[np.float64]
+    source: FileContents, scale: Scale, seen: Survey, column: str, sizes_C: NDArray[np.float64]
 ) -> None:
     """Refuse a column that the numbers contradict."""
     got = None
@@ -116,7 +118,7 @@ def _check(
         )
 
 
-def _hint_at_subset(source: Source, seen: Survey) -> tuple[str, ...]:
+def _hint_at_subset(source: FileContents, seen: Survey) -> tuple[str, ...]:
     for name in (name for name in COLUMNS if name in source.obs):
         try:
             sizes_C = _numbers(source, name)

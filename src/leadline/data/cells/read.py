@@ -22,19 +22,19 @@ from leadline.data.cells.checks import (
     pieces,
     survey,
 )
-from leadline.data.cells.files import Kind, Source, genomes, kind_of, open_hdf5
+from leadline.data.cells.files import FileContents, Kind, genomes, kind_of, open_hdf5
 from leadline.data.cells.genes import gene_names
 from leadline.data.cells.h5ad import h5ad_matrix, read_h5ad, table
 from leadline.data.cells.library_size import library_sizes
 from leadline.data.cells.matrix_blocks import row_blocks
 from leadline.data.cells.obs import batches_of, ids_of, labels_of, parts_of
-from leadline.data.cells.scale import Finding, recognise
+from leadline.data.cells.scale import ScaleGuess, recognise
 from leadline.data.cells.tenx import read_tenx_folder, read_tenx_h5, tenx_matrix
 from leadline.errors import UserError, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class ColumnNames:
     """Which columns of a file's tables mean what."""
 
     label: str | None = None
@@ -72,13 +72,15 @@ def read_cells(
     """
     with_obs = any(column is not None for column in (label, batch, split, library_column))
     source = read_source(Path(path), layer, with_obs=with_obs)
-    columns = Columns(
+    columns = ColumnNames(
         label=label, batch=batch, split=split, genes=gene_column, library=library_column
     )
     return cells_of(source, name, columns, _declared(scale))
 
 
-def cells_of(source: Source, name: str, columns: Columns, declared: Scale | None = None) -> Cells:
+def cells_of(
+    source: FileContents, name: str, columns: ColumnNames, declared: Scale | None = None
+) -> Cells:
     """Check what a file holds and give it as cells; `declared` overrules what the numbers say."""
     seen, found = _look(source, declared)
     used = declared or found.scale
@@ -113,7 +115,7 @@ def cells_of(source: Source, name: str, columns: Columns, declared: Scale | None
     )
 
 
-def read_source(path: Path, layer: str | None = None, *, with_obs: bool = True) -> Source:
+def read_source(path: Path, layer: str | None = None, *, with_obs: bool = True) -> FileContents:
     """Read one matrix and the tables of a file, unchecked; `with_obs` if columns are needed."""
     kind = kind_of(path)
     if kind is Kind.TENX_FOLDER:
@@ -160,7 +162,7 @@ def _declared(scale: Scale | str | None) -> Scale | None:
         ) from None
 
 
-def _look(source: Source, declared: Scale | None) -> tuple[Survey, Finding]:
+def _look(source: FileContents, declared: Scale | None) -> tuple[Survey, ScaleGuess]:
     """Look at every number: refuse what nothing could use, and say what the rest is."""
     check_size(source)
     seen = survey(source.matrix_CG)
@@ -173,7 +175,7 @@ def _look(source: Source, declared: Scale | None) -> tuple[Survey, Finding]:
     return seen, found
 
 
-def _scale_note(source: Source, declared: Scale | None, found: Finding) -> str:
+def _scale_note(source: FileContents, declared: Scale | None, found: ScaleGuess) -> str:
     if declared is None:
         return f"{source.layer} holds {NAMES[found.scale]}: {found.how}"
     if declared is found.scale:
@@ -185,7 +187,7 @@ def _scale_note(source: Source, declared: Scale | None, found: Finding) -> str:
     return f"{source.layer} is taken for {NAMES[declared]} as data.scale={declared} says; {seems}"
 
 
-def _round_counts(source: Source, seen: Survey) -> tuple[str, ...]:
+def _round_counts(source: FileContents, seen: Survey) -> tuple[str, ...]:
     """Remove float noise from counts, in the arrays that were just read."""
     if not seen.rounded or not seen.integral:
         return ()
@@ -230,7 +232,7 @@ def describe_file(path: Path) -> list[str]:
         When the file cannot be read or holds what nothing could use.
     """
     source = read_source(path, with_obs=False)
-    cells = cells_of(source, path.name, Columns())
+    cells = cells_of(source, path.name, ColumnNames())
     lines = [f"{len(cells):,} cells x {len(cells.genes):,} genes", *cells.notes]
     lines += [f"data.layer={name} holds {NAMES[scale]}" for name, scale in cells.other_layers]
     found = columns_of_few_values(source)
@@ -244,7 +246,7 @@ def could_be_labels(path: Path) -> list[str]:
     return columns_of_few_values(read_source(path))
 
 
-def columns_of_few_values(source: Source) -> list[str]:
+def columns_of_few_values(source: FileContents) -> list[str]:
     """Name the columns of obs that say one of a few things of each cell."""
     most = min(MOST_CLASSES, len(source.obs) // 2)
     counts = {str(column): int(source.obs[column].nunique()) for column in source.obs.columns}

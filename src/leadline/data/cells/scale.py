@@ -54,7 +54,7 @@ BASES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ScaleGuess:
     """A scale and, in half a sentence, how it shows."""
 
     scale: Scale
@@ -85,17 +85,17 @@ class Units:
     share: float
 
 
-def recognise(matrix_CG: sparse.csr_array, seen: Survey | None = None) -> Finding:
+def recognise(matrix_CG: sparse.csr_array, seen: Survey | None = None) -> ScaleGuess:
     """Say what the values of a matrix are; `seen` spares a second look at all of them."""
     seen = seen or survey(matrix_CG)
     if seen.not_a_number or seen.infinite:
-        return Finding(Scale.OTHER, "it has values that are not finite")
+        return ScaleGuess(Scale.OTHER, "it has values that are not finite")
     if seen.negative:
         return _with_negatives(matrix_CG, seen)
     if seen.integral:
         binary = seen.largest <= 1 and seen.stored > 0
         note = ", none above 1: it may have been binarised" if binary else ""
-        return Finding(Scale.COUNTS, f"all values are non-negative integers{note}")
+        return ScaleGuess(Scale.COUNTS, f"all values are non-negative integers{note}")
     values_N, starts_S = _sample(matrix_CG)
     under = [units_under(base, values_N, starts_S) for base in BASES if seen.largest <= base.limit]
     return _by_sums(under) or _by_multiples(under) or _unknown(seen)
@@ -172,7 +172,7 @@ def whole_libraries(units: Units) -> bool | None:
     return bool(integer_S.sum() >= 0.9 * precise_S.sum())
 
 
-def _by_sums(under: list[Units]) -> Finding | None:
+def _by_sums(under: list[Units]) -> ScaleGuess | None:
     """If all genes are there, every cell has the same sum under the right base."""
     best: tuple[float, float, Units] | None = None
     for units in under:
@@ -189,7 +189,7 @@ def _by_sums(under: list[Units]) -> Finding | None:
     if abs(total / TARGET_SUM - 1) < TOTAL_TOLERANCE:
         if units.base.scale is None:
             return _other_base(units.base, "10,000 in every cell")
-        return Finding(
+        return ScaleGuess(
             units.base.scale, f"with the {units.base.name} undone every cell sums to 10,000"
         )
     nearly_all = 0.9 * TARGET_SUM < total < TARGET_SUM and units.base.scale is not None
@@ -197,13 +197,13 @@ def _by_sums(under: list[Units]) -> Finding | None:
         return None  # a few genes are missing: the sums are just below the total
     if not units.base.name:
         return _other_base(units.base, f"{total:,.0f} in every cell")
-    return Finding(
+    return ScaleGuess(
         Scale.LOG_OTHER,
         f"with the {units.base.name} undone every cell sums to {total:,.0f}, not 10,000",
     )
 
 
-def _by_multiples(under: list[Units]) -> Finding | None:
+def _by_multiples(under: list[Units]) -> ScaleGuess | None:
     """If genes are missing, the base is the one under which values are multiples of a unit."""
     told = [units for units in under if np.isfinite(units.residual)]
     if not told:
@@ -219,54 +219,58 @@ def _by_multiples(under: list[Units]) -> Finding | None:
     return _total_of(best, best.base.scale)
 
 
-def _total_of(units: Units, scale: Scale) -> Finding:
+def _total_of(units: Units, scale: Scale) -> ScaleGuess:
     """Tell 10,000 from other totals where the genes are not all there."""
     name = units.base.name
     highest = float(units.sums_S.max())
     if highest > TARGET_SUM * (1 + SUM_TOLERANCE):
-        return Finding(
+        return ScaleGuess(
             Scale.LOG_OTHER, f"with the {name} undone cells sum to as much as {highest:,.0f}"
         )
     start = f"with the {name} undone the values of a cell are multiples of the smallest"
     whole = whole_libraries(units)
     if whole is None:
-        return Finding(
+        return ScaleGuess(
             scale, f"{start}, too noisy to tell their total, for which 10,000 is assumed"
         )
     if not whole:
-        return Finding(
+        return ScaleGuess(
             Scale.LOG_OTHER, f"{start}, but 10,000 is not a whole number of these in most cells"
         )
     libraries_S, _, integer_S = integer_libraries(units.units_S, units.errors_S)
     shared = int(np.gcd.reduce(np.rint(libraries_S[integer_S]).astype(np.int64)))
     if shared > 1 and integer_S.sum() >= 8:
-        return Finding(
+        return ScaleGuess(
             Scale.LOG_OTHER, f"{start}, and their total is {TARGET_SUM / shared:,.0f}, not 10,000"
         )
-    return Finding(scale, f"{start}, and 10,000 is a whole number of these, the library size")
+    return ScaleGuess(scale, f"{start}, and 10,000 is a whole number of these, the library size")
 
 
-def _other_base(base: Base, what: str) -> Finding:
+def _other_base(base: Base, what: str) -> ScaleGuess:
     if base.name:
-        return Finding(Scale.LOG_OTHER, f"with the {base.name} undone it has {what}")
-    return Finding(Scale.OTHER, f"it has {what}: normalised counts without a logarithm")
+        return ScaleGuess(Scale.LOG_OTHER, f"with the {base.name} undone it has {what}")
+    return ScaleGuess(Scale.OTHER, f"it has {what}: normalised counts without a logarithm")
 
 
-def _with_negatives(matrix_CG: sparse.csr_array, seen: Survey) -> Finding:
+def _with_negatives(matrix_CG: sparse.csr_array, seen: Survey) -> ScaleGuess:
     if seen.integral:
-        return Finding(Scale.OTHER, f"all values are integers, {seen.negative:,} of them negative")
+        return ScaleGuess(
+            Scale.OTHER, f"all values are integers, {seen.negative:,} of them negative"
+        )
     means_G, deviations_G = gene_moments(matrix_CG)
     vary_G = deviations_G > 0
     if vary_G.any():
         off = float(np.median(np.abs(means_G[vary_G]) / deviations_G[vary_G]))
         if off < 0.25:
-            return Finding(Scale.ZSCORED, "it has negative values and the genes have means near 0")
-    return Finding(Scale.OTHER, "it has negative values but the genes do not have means near 0")
+            return ScaleGuess(
+                Scale.ZSCORED, "it has negative values and the genes have means near 0"
+            )
+    return ScaleGuess(Scale.OTHER, "it has negative values but the genes do not have means near 0")
 
 
-def _unknown(seen: Survey) -> Finding:
+def _unknown(seen: Survey) -> ScaleGuess:
     whole = 1 - seen.fractional / seen.stored
-    return Finding(
+    return ScaleGuess(
         Scale.OTHER,
         f"{whole:.1%} of the values are integers, the largest is {seen.largest:.4g}, and no "
         "logarithm of normalised counts explains them",

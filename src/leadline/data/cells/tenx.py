@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data.cells.files import MATRIX_FILES, Source, genomes, open_hdf5
+from leadline.data.cells.files import MATRIX_FILES, FileContents, genomes, open_hdf5
 from leadline.data.cells.matrix_blocks import STEP, Stored, compressed, scatter, to_csr
 from leadline.errors import UserError, nearest
 
@@ -44,7 +44,7 @@ def tenx_matrix(file: h5py.File, path: Path, layer: str | None) -> Stored:
     return compressed(group, "csr", (n_cells, n_genes), f"the matrix of {path.name}")
 
 
-def read_tenx_h5(path: Path, layer: str | None, *, with_obs: bool) -> Source:
+def read_tenx_h5(path: Path, layer: str | None, *, with_obs: bool) -> FileContents:
     """Read a 10x `.h5` file; obs comes from obs.csv or obs.tsv in the same folder."""
     import pandas as pd
 
@@ -64,7 +64,7 @@ def read_tenx_h5(path: Path, layer: str | None, *, with_obs: bool) -> Source:
     return _assemble(path, matrix_CG, barcodes, var, path.parent if with_obs else None)
 
 
-def read_tenx_folder(path: Path, layer: str | None, *, with_obs: bool) -> Source:
+def read_tenx_folder(path: Path, layer: str | None, *, with_obs: bool) -> FileContents:
     """Read a folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv, or their .gz."""
     if layer not in (None, "X"):
         raise _no_layers(path, layer, [])
@@ -82,7 +82,7 @@ def _assemble(
     barcodes: NDArray[np.str_],
     var: pd.DataFrame,
     obs_folder: Path | None,
-) -> Source:
+) -> FileContents:
     if matrix_CG.shape != (len(barcodes), len(var)):
         raise UserError(
             "the matrix must have one row per gene and one column per barcode",
@@ -97,7 +97,7 @@ def _assemble(
     obs = _obs(path, obs_file, barcodes)
     names = "gene_name" if "gene_name" in var else "gene_ids"
     var = var.set_index(names, drop=False).rename_axis(None)
-    return Source(
+    return FileContents(
         path=path,
         matrix_CG=matrix_CG,
         obs=obs,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leadline.config import EmbeddingConfig
 from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError
-from leadline.models.base import Fit
+from leadline.models.base import FitResult
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 FOLDS = 5
@@ -35,7 +35,7 @@ class Probe:
     def __init__(self, config: EmbeddingConfig) -> None:
         self.config = config
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Scale by the training cells and fit the probe to them."""
         assert train.labels_C is not None and train.positions_CD is not None
         require_classes(train)
@@ -50,7 +50,7 @@ class Probe:
             facts = self._fit_probe(inputs_CD, train.labels_C)
         notes = sorted({str(item.message).splitlines()[0] for item in caught})
         shape = {"probe": self.config.probe, "dimensions": inputs_CD.shape[1]}
-        return Fit(facts={**facts, **shape}, warnings=[CAVEAT, *notes])
+        return FitResult(facts={**facts, **shape}, warnings=[CAVEAT, *notes])
 
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
         """Ask the probe; classes without training cells get 0."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from leadline.config import PythonConfig, python_class
 from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError
-from leadline.models.base import EXPRESSION, Fit, expression
+from leadline.models.base import EXPRESSION, FitResult, expression
 
 # How far from 1 the probabilities of a cell may add up to; float16 softmaxes stay below it.
 FARTHEST_FROM_ONE = 5e-3
@@ -47,7 +47,7 @@ class OwnModel:
         counts = frozenset({Scale.COUNTS, Scale.LN_CP10K, Scale.LOG2_CP10K})
         self.accepts = counts if config.input == "counts" else EXPRESSION
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Make the model and let it learn; it never sees the cells that are reported on."""
         assert train.labels_C is not None
         self.present, index_C = np.unique(train.labels_C, return_inverse=True)
@@ -63,7 +63,7 @@ class OwnModel:
             asked = taken(self.model.fit, known)
             self.model.fit(self._input(train), index_C.astype(np.int64), **asked)
         count = getattr(self.model, "parameters_total", None)
-        return Fit(
+        return FitResult(
             facts={
                 "parameters_total": None if count is None else int(count),
                 "parameters_trainable": None if count is None else int(count),

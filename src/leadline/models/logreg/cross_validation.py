@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class CrossValidation:
     """How C was chosen: accuracy of each value in each fold, and whether its fits converged."""
 
     grid_R: NDArray[np.float64]
@@ -118,7 +118,7 @@ def check_folds(train: Cells, config: LogregConfig) -> None:
 CERTIFIED = ("objective_RJ", "gap_RJ", "kkt_RJ", "nnz_RJ", "iterations_RJ", "converged_RJ")
 
 
-class Problem:
+class TrainingProblem:
     """One run's training cells, labels and settings, ready to be solved.
 
     The path's optimum does not depend on the order of cells, so they are put into the order of
@@ -147,7 +147,7 @@ class Problem:
         self.matrix_CG = expression(sorted_cells, config.input)
         self.fingerprint = sorted_cells.fingerprint() if self.cache.folder else ""
 
-    def choose(self) -> Choice:
+    def choose(self) -> CrossValidation:
         """Cross-validate every value of the grid."""
         grid = sorted(set(self.config.grid))
         place = np.argsort(self.order)
@@ -166,7 +166,7 @@ class Problem:
                 scored = found[f] = self._score(fit, pairs[f][1])
                 self.cache.put(keys[f], scored)
                 advance(1)
-        return Choice(
+        return CrossValidation(
             grid_R=np.array(grid),
             accuracy_RF=np.stack([known["accuracy_R"] for known in found if known], axis=1),
             converged_RF=np.stack([known["converged_R"] for known in found if known], axis=1),

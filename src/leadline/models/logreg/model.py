@@ -20,11 +20,11 @@ from leadline.config import LogregConfig
 from leadline.data.cells import Cells, Scale
 from leadline.errors import UserError
 from leadline.models import novelty as likeness
-from leadline.models.base import EXPRESSION, Fit, expression
+from leadline.models.base import EXPRESSION, FitResult, expression
 from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.cross_validation import Problem, packed, unpacked
+from leadline.models.logreg.cross_validation import TrainingProblem, packed, unpacked
 from leadline.models.logreg.l1.path import PathFit, predict_proba
-from leadline.models.novelty import Likeness
+from leadline.models.novelty import Novelty
 
 FILE = "model.npz"
 FORMAT = 1
@@ -39,7 +39,7 @@ class Kept:
     scale: Scale
     input: str
     solution: PathFit
-    likeness: Likeness
+    likeness: Novelty
 
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
         """Give class probabilities of cells that have these genes in this order."""
@@ -71,7 +71,7 @@ def recall(arrays: Mapping[str, NDArray[Any]]) -> Kept:
         scale=Scale(str(arrays["scale"])),
         input=str(arrays["input"]),
         solution=unpacked(arrays),
-        likeness=Likeness.of(arrays),
+        likeness=Novelty.of(arrays),
     )
 
 
@@ -95,12 +95,12 @@ class LogisticRegression:
         self.config, self.seed, self.threads, self.device = config, seed, threads, device
         self.cache = Cache(None if cache is None else cache / "logreg")
 
-    def fit(self, train: Cells, selection: Cells | None) -> Fit:
+    def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Choose C on the training cells unless it is given, then fit on all of them."""
         require_two_classes(train)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            problem = Problem(
+            problem = TrainingProblem(
                 train,
                 self.config,
                 self.cache,
@@ -122,7 +122,7 @@ class LogisticRegression:
                 f"{gap:.2g} of the objective"
             )
         weight_JG = self.solution.coef_R[-1].toarray()
-        return Fit(
+        return FitResult(
             facts={
                 "parameters_total": weight_JG.size,
                 "parameters_trainable": weight_JG.size,

@@ -80,7 +80,7 @@ def liblinear(
     weights = cell_weights(labels_C, fold, config.class_weight)
     present = np.unique(labels_C[fold]).astype(np.int64)
     problems_J = present if len(present) > 2 else present[1:]
-    problem = Problem(
+    problem = LiblinearCheck(
         matrix_CG=matrix_CG[fold],
         target_CJ=np.where(labels_C[fold][:, None] == problems_J, 1.0, -1.0),
         weight_C=None if weights is None else weights[fold],
@@ -122,7 +122,7 @@ def liblinear(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class LiblinearCheck:
     """What one fold asks: cells, targets of +1 and -1 for each class, weights of cells."""
 
     matrix_CG: sparse.csr_array

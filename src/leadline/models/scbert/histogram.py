@@ -55,7 +55,7 @@ def spread(
 
 
 def by_differences(
-    numbers_BT: Tensor, columns: Columns, cell_N: Tensor, gene_N: Tensor, token_N: Tensor
+    numbers_BT: Tensor, columns: GeneWeights, cell_N: Tensor, gene_N: Tensor, token_N: Tensor
 ) -> Tensor:
     """Give weight · spread(numbers) as the silent cell plus what differs from it.
 
@@ -74,11 +74,11 @@ def by_differences(
     return torch.addr(differences_BF, silent_B, columns.total_F)
 
 
-class Columns:
+class GeneWeights:
     """The weights of a layer with those of a gene side by side, and their sum over genes."""
 
     def __init__(self, weight_FG: Tensor) -> None:
-        self.of = Columns.mark(weight_FG)
+        self.of = GeneWeights.mark(weight_FG)
         self.by_gene_GF = weight_FG.detach().T.contiguous()
         self.total_F = self.by_gene_GF.sum(dim=0)
 

@@ -19,9 +19,9 @@ from leadline.config import ScbertConfig
 from leadline.data.cells import Cells
 from leadline.errors import UserError
 from leadline.models import gene2vec, weights
-from leadline.models.network import Batch, Moment, Source, Start, as_tensor, require_freeze
+from leadline.models.network import Batch, BatchSource, DrawKey, Start, as_tensor, require_freeze
 from leadline.models.scbert import attention
-from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
+from leadline.models.scbert.network import N_TOKENS, AttentionOptions, Head, ScbertNetwork, Shape
 from leadline.models.scbert.pretraining import MaskedBins, published_layout
 from leadline.models.scbert.tokens import (
     ACCEPTED,
@@ -32,7 +32,7 @@ from leadline.models.scbert.tokens import (
 )
 
 
-class TokenSource:
+class ScbertBatches:
     """Cells as sparse tokens, from which batches are cut."""
 
     def __init__(
@@ -43,7 +43,7 @@ class TokenSource:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+    def batch(self, rows: NDArray[np.int64], moment: DrawKey) -> Batch:
         """Give uint8 tokens, or counts of them and where those other than zero stand."""
         if self.collapsed:
             cell_N, gene_N, token_N = self.tokens.stored(rows)
@@ -130,7 +130,7 @@ class Scbert(MaskedBins):
         """Make the network with its pretraining head."""
         return self._network(self.tokens(train), nn.Linear(width_of(self.config), N_TOKENS))
 
-    def _network(self, tokens: Tokens, head: nn.Module) -> Network:
+    def _network(self, tokens: Tokens, head: nn.Module) -> ScbertNetwork:
         config = self.config
         shape = Shape(
             positions=len(tokens.genes) + 1,
@@ -144,9 +144,9 @@ class Scbert(MaskedBins):
         if tokens.alignment is not None:
             self.account["genes"] = tokens.alignment.report()
         table_LD = None if self.collapsed else self._positions(tokens)
-        network = Network(
+        network = ScbertNetwork(
             shape,
-            Way(stabiliser=self.stabiliser, backend=config.backend),
+            AttentionOptions(stabiliser=self.stabiliser, backend=config.backend),
             positions_ND=table_LD,
             head=head,
         )
@@ -175,9 +175,9 @@ class Scbert(MaskedBins):
         self.account["gene2vec"] = told
         return torch.from_numpy(np.vstack([table_GD, np.zeros((1, width), np.float32)]))
 
-    def encode(self, cells: Cells) -> Source:
+    def encode(self, cells: Cells) -> BatchSource:
         """Keep tokens sparse; a batch is made of them, or of their counts."""
-        return TokenSource(self.tokens(cells), cells.labels_C, collapsed=self.collapsed)
+        return ScbertBatches(self.tokens(cells), cells.labels_C, collapsed=self.collapsed)
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """Run the network on tokens or on their counts."""
@@ -300,7 +300,7 @@ def in_body(name: str) -> bool:
     return not name.startswith("to_out.")
 
 
-def keep_frozen(network: Network, freeze: str) -> None:
+def keep_frozen(network: ScbertNetwork, freeze: str) -> None:
     """Let only some parts change: final norm, one block and head, as the two codes do, or less."""
     if freeze == "none":
         return
@@ -313,10 +313,10 @@ def keep_frozen(network: Network, freeze: str) -> None:
     blocks[-1 if freeze == "paper" else -2].requires_grad_(True)
 
 
-def body_of(network: nn.Module) -> Network:
+def body_of(network: nn.Module) -> ScbertNetwork:
     """Give the network itself where a compiled form of it runs."""
     found = getattr(network, "_orig_mod", network)
-    assert isinstance(found, Network)
+    assert isinstance(found, ScbertNetwork)
     return found
 
 

@@ -35,7 +35,7 @@ class Shape:
 
 
 @dataclass(slots=True, kw_only=True)
-class Way:
+class AttentionOptions:
     """How attention is computed: the same for all blocks of a network."""
 
     stabiliser: str = "head"
@@ -55,7 +55,7 @@ class Projection(nn.Module):
 class Attention(nn.Module):
     """Heads without biases, and a linear map of what they found."""
 
-    def __init__(self, shape: Shape, way: Way) -> None:
+    def __init__(self, shape: Shape, way: AttentionOptions) -> None:
         super().__init__()
         inner = shape.heads * shape.head_width
         self.heads, self.way = shape.heads, way
@@ -108,7 +108,7 @@ class FeedForward(nn.Module):
         return fed_BND
 
 
-class Named(nn.Module):
+class FnWrapper(nn.Module):
     """A module under the name `fn`, as the published code nests them."""
 
     def __init__(self, fn: nn.Module) -> None:
@@ -121,7 +121,7 @@ class Named(nn.Module):
         return out_BND
 
 
-class Normed(nn.Module):
+class PreNorm(nn.Module):
     """A module after a layer norm."""
 
     def __init__(self, width: int, fn: nn.Module) -> None:
@@ -137,10 +137,10 @@ class Normed(nn.Module):
 class Block(nn.ModuleList):
     """Attention and feed-forward, each after a norm and beside a residual."""
 
-    def __init__(self, shape: Shape, way: Way) -> None:
+    def __init__(self, shape: Shape, way: AttentionOptions) -> None:
         attention = Attention(shape, way)
-        feed = Named(FeedForward(shape.width))
-        super().__init__([Normed(shape.width, attention), Normed(shape.width, feed)])
+        feed = FnWrapper(FeedForward(shape.width))
+        super().__init__([PreNorm(shape.width, attention), PreNorm(shape.width, feed)])
 
     def forward(self, x_BND: Tensor, counts_BT: Tensor | None = None) -> Tensor:
         """Compute a block in a way that gradients can go through."""
@@ -155,7 +155,7 @@ class Block(nn.ModuleList):
     @property
     def feed(self) -> FeedForward:
         """Give the feed-forward."""
-        return cast(FeedForward, cast(Named, self[1].fn).fn)
+        return cast(FeedForward, cast(FnWrapper, self[1].fn).fn)
 
     @property
     def before_attention(self) -> nn.LayerNorm:
@@ -213,7 +213,7 @@ def normed(norm: nn.LayerNorm, x_TD: Tensor) -> Tensor:
 class Layers(nn.Module):
     """The blocks, under the name `layers`."""
 
-    def __init__(self, shape: Shape, way: Way) -> None:
+    def __init__(self, shape: Shape, way: AttentionOptions) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Block(shape, way) for _ in range(shape.depth))
 
@@ -223,7 +223,7 @@ class Performer(nn.Module):
 
     calls_since_last_redraw: Tensor
 
-    def __init__(self, shape: Shape, way: Way) -> None:
+    def __init__(self, shape: Shape, way: AttentionOptions) -> None:
         super().__init__()
         self.register_buffer("calls_since_last_redraw", torch.tensor(0))
         self.net = Layers(shape, way)
@@ -237,11 +237,16 @@ class Positions(nn.Module):
         self.emb = nn.Embedding.from_pretrained(table_ND, freeze=True)
 
 
-class Network(nn.Module):
+class ScbertNetwork(nn.Module):
     """The body with the head that stands under `to_out`: of pretraining, or of fine-tuning."""
 
     def __init__(
-        self, shape: Shape, way: Way, *, positions_ND: Tensor | None = None, head: nn.Module
+        self,
+        shape: Shape,
+        way: AttentionOptions,
+        *,
+        positions_ND: Tensor | None = None,
+        head: nn.Module,
     ) -> None:
         super().__init__()
         self.shape, self.way = shape, way
@@ -318,7 +323,7 @@ class Head(nn.Module):
         self.fc1 = nn.Linear(positions, first)
         self.fc2 = nn.Linear(first, second)
         self.fc3 = nn.Linear(second, classes)
-        self.columns: histogram.Columns | None = None
+        self.columns: histogram.GeneWeights | None = None
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation; the weights may change, or have changed."""
@@ -345,8 +350,8 @@ class Head(nn.Module):
         if self.training or torch.is_grad_enabled():
             numbers_BG = histogram.spread(numbers_BT, weight_FG.shape[1], *places)
             return self.rest(self.fc1(numbers_BG))
-        if self.columns is None or self.columns.of != histogram.Columns.mark(weight_FG):
-            self.columns = histogram.Columns(weight_FG)
+        if self.columns is None or self.columns.of != histogram.GeneWeights.mark(weight_FG):
+            self.columns = histogram.GeneWeights(weight_FG)
         first_BF = histogram.by_differences(numbers_BT, self.columns, *places)
         return self.rest(first_BF + self.fc1.bias)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import UserError
 from leadline.models import weights as checkpoints
 from leadline.models.scbert.model import in_body
-from leadline.models.scbert.network import N_TOKENS, Head, Network, Shape, Way
+from leadline.models.scbert.network import N_TOKENS, AttentionOptions, Head, ScbertNetwork, Shape
 
 STATE, HEAD = "sd::", "head::"
 BACKENDS = ("auto", "exact", "compiled", "performer", "collapse")
@@ -88,7 +88,7 @@ def forward(
     return found
 
 
-def encodings(network: Network, tokens_BN: Tensor, *, collapsed: bool) -> Tensor:
+def encodings(network: ScbertNetwork, tokens_BN: Tensor, *, collapsed: bool) -> Tensor:
     """Give encodings_BND, by way of distinct tokens if asked for."""
     if not collapsed:
         return network.encode(tokens_BN)
@@ -103,7 +103,9 @@ def encodings(network: Network, tokens_BN: Tensor, *, collapsed: bool) -> Tensor
     return x_BTD.gather(1, tokens_BN[..., None].expand(-1, -1, x_BTD.shape[2]))
 
 
-def network_of(body: dict[str, Tensor], positions: int, backend: str, stabiliser: str) -> Network:
+def network_of(
+    body: dict[str, Tensor], positions: int, backend: str, stabiliser: str
+) -> ScbertNetwork:
     """Make the network whose sizes the shapes of its weights tell, and fill it."""
     blocks = "performer.net.layers."
     depth = 1 + max((int(n.split(".")[3]) for n in body if n.startswith(blocks)), default=-1)
@@ -131,9 +133,11 @@ def network_of(body: dict[str, Tensor], positions: int, backend: str, stabiliser
         heads=body[needed[1]].shape[0] // head_width,
         head_width=head_width,
     )
-    way = Way(stabiliser=stabiliser, backend="auto" if backend == "collapse" else backend)
+    way = AttentionOptions(
+        stabiliser=stabiliser, backend="auto" if backend == "collapse" else backend
+    )
     table_ND = None if table_ND is None else table_ND.float()
-    network = Network(shape, way, positions_ND=table_ND, head=nn.Identity())
+    network = ScbertNetwork(shape, way, positions_ND=table_ND, head=nn.Identity())
     checkpoints.load(network, body, body=in_body)
     return network.eval()
 

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from leadline.data.cells import Cells
 from leadline.models.dropout import mix, words_of
-from leadline.models.network import Batch, MaskedObjective, Moment, Pretrainable, Source
+from leadline.models.network import Batch, BatchSource, DrawKey, MaskedObjective, Pretrainable
 from leadline.models.scbert.token_loops import choose_lowest
 from leadline.models.scbert.tokens import HIGHEST_BIN, MASK, N_TOKENS, Tokens, histograms
 
@@ -61,9 +61,9 @@ class MaskedBins(Pretrainable):
         is an index into all positions of the batch, B·L, or, collapsed, into its tokens, B·T.
         """
 
-    def masked_source(self, cells: Cells) -> Source:
+    def masked_source(self, cells: Cells) -> BatchSource:
         """Keep the tokens sparse; masks are drawn when a batch is cut."""
-        return MaskedTokens(self.tokens(cells), collapsed=self.collapsed)
+        return ScbertMaskedBatches(self.tokens(cells), collapsed=self.collapsed)
 
     def masked_objective(self) -> MaskedObjective:
         """Give cross-entropy over the chosen, and what Table 3 measures."""
@@ -71,10 +71,10 @@ class MaskedBins(Pretrainable):
 
     def floors(self, train: Cells, cells: Cells, seed: int) -> dict[str, float]:
         """Measure three rules without a network on the hidden positions of `cells`."""
-        return heuristics(self.tokens(train), self.tokens(cells), Moment(seed=seed, epoch=0))
+        return heuristics(self.tokens(train), self.tokens(cells), DrawKey(seed=seed, epoch=0))
 
 
-class MaskedTokens:
+class ScbertMaskedBatches:
     """Cells from which masked batches are cut."""
 
     def __init__(self, tokens: Tokens, *, collapsed: bool) -> None:
@@ -83,7 +83,7 @@ class MaskedTokens:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+    def batch(self, rows: NDArray[np.int64], moment: DrawKey) -> Batch:
         """Draw the masks of these cells.
 
         `cell`, `shown`, `label` and `weight` describe the N chosen: their cell in the batch, the
@@ -119,7 +119,7 @@ def masks(
     gene_N: NDArray[np.int32],
     bin_N: NDArray[np.uint8],
     rows: NDArray[np.int64],
-    moment: Moment,
+    moment: DrawKey,
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Draw which of the non-zero tokens are chosen, and what is shown of all of them.
 
@@ -242,7 +242,7 @@ def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> float:
     return float(part) / max(float(whole), 1.0)
 
 
-def heuristics(train: Tokens, cells: Tokens, moment: Moment) -> dict[str, float]:
+def heuristics(train: Tokens, cells: Tokens, moment: DrawKey) -> dict[str, float]:
     """Judge three rules on the hidden positions of `cells`, as Table 3 judges the network.
 
     Name the cell's most common bin; the bin that the gene has most often in the training cells;

@@ -244,7 +244,7 @@ def flash(
     return out_SHD
 
 
-class Attention(nn.Module):
+class TokenAttention(nn.Module):
     """Self-attention with the names and the mathematics of torch's MultiheadAttention."""
 
     def __init__(self, width: int, heads: int, dropout: float, backend: str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.models.dropout import mix, words_of
-from leadline.models.network import Batch, Moment, as_tensor
+from leadline.models.network import Batch, DrawKey, as_tensor
 from leadline.models.scgpt.tokens import MASK_VALUE, draw_from_each, middle, scgpt_ranges, settle
 
 # Each kind of draw goes its own way from the words of a cell.
@@ -33,7 +33,7 @@ class Rules:
     cls_id: int
 
 
-class TokenSource:
+class ScgptBatches:
     """The cells of one part; only genes that the vocabulary knows are among its columns.
 
     `lengths_C` counts tokens, so that cells of a length can be predicted together.
@@ -68,12 +68,12 @@ class TokenSource:
         """Give the place of `<cls>` among the genes: behind them."""
         return len(self.id_G) - 1
 
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+    def batch(self, rows: NDArray[np.int64], moment: DrawKey) -> Batch:
         """Cut these rows out, each cell as `<cls>` and its genes."""
         return self.finish(rows, *self.tokens(rows, moment))
 
     def tokens(
-        self, rows: NDArray[np.int64], moment: Moment
+        self, rows: NDArray[np.int64], moment: DrawKey
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """Give the number of tokens of each cell, and their genes and bins, `<cls>` first.
 

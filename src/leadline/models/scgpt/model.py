@@ -23,9 +23,9 @@ from leadline.models.base import EXPRESSION
 from leadline.models.network import Batch, Start, require_freeze
 from leadline.models.scgpt import vocabulary
 from leadline.models.scgpt.attention import require_flash
-from leadline.models.scgpt.batches import Rules, TokenSource, levels
+from leadline.models.scgpt.batches import Rules, ScgptBatches, levels
 from leadline.models.scgpt.layout import Layout
-from leadline.models.scgpt.network import FROZEN, Layer, Network, Sizes, keep_from_changing
+from leadline.models.scgpt.network import FROZEN, Layer, ScgptNetwork, Sizes, keep_from_changing
 from leadline.models.scgpt.pretraining import MaskedValues
 from leadline.models.scgpt.vocabulary import CLS, Coverage, Vocabulary, cover, require_coverage
 from leadline.models.scgpt.weights import (
@@ -55,7 +55,7 @@ class Scgpt(MaskedValues):
     ) -> None:
         require_freeze(freeze, tuple(FROZEN), NAME)
         self.config, self.how_frozen, self.start = config, freeze, start
-        self.network: Network | None = None
+        self.network: ScgptNetwork | None = None
         self.frozen: list[str] = []
 
     def build(self, train: Cells) -> nn.Module:
@@ -76,7 +76,7 @@ class Scgpt(MaskedValues):
             network.decoder.start_at(self.config.bins / 2)
         return network
 
-    def body(self, train: Cells, n_classes: int) -> Network:
+    def body(self, train: Cells, n_classes: int) -> ScgptNetwork:
         """Make the network and remember what it was made for."""
         beginning = None if self.start is None else begin(self.start.path)
         self.vocabulary = self.find_vocabulary(beginning, train)
@@ -84,7 +84,7 @@ class Scgpt(MaskedValues):
         self.batches = batch_names(train) if self.reads_batches else ()
         self.sizes = self.find_sizes(beginning, n_classes)
         self.rows_of_a_cell = float(np.diff(train.matrix_CG.indptr).mean()) + 1
-        network = Network(self.sizes, levels(self.config.bins))
+        network = ScgptNetwork(self.sizes, levels(self.config.bins))
         self.audit = None
         if beginning is not None:
             self.audit = weights.load(
@@ -140,9 +140,9 @@ class Scgpt(MaskedValues):
         require_coverage(coverage, self.vocabulary, cells, self.config.min_coverage)
         return coverage
 
-    def encode(self, cells: Cells) -> TokenSource:
+    def encode(self, cells: Cells) -> ScgptBatches:
         """Bin the values of known genes."""
-        return TokenSource(
+        return ScgptBatches(
             *self.known_part(cells),
             labels_C=cells.labels_C,
             batch_C=self.codes(cells),
@@ -189,7 +189,7 @@ class Scgpt(MaskedValues):
         body = body_of(network)
         return {"cells": body.cells(*self.embed(body, batch))}
 
-    def embed(self, network: Network, batch: Batch) -> tuple[Tensor, Layout]:
+    def embed(self, network: ScgptNetwork, batch: Batch) -> tuple[Tensor, Layout]:
         """Embed a batch's tokens; say which belong to which cell."""
         device = batch["level"].device
         if self.config.attention == "flash":
@@ -255,7 +255,7 @@ class Scgpt(MaskedValues):
         }
 
 
-def body_of(network: nn.Module) -> Network:
+def body_of(network: nn.Module) -> ScgptNetwork:
     """Give the network, which must not be a compiled form of it."""
     if hasattr(network, "_orig_mod"):
         raise UserError(
@@ -263,7 +263,7 @@ def body_of(network: nn.Module) -> Network:
             got="train.compile=true",
             remedy="leave train.compile off",
         )
-    assert isinstance(network, Network)
+    assert isinstance(network, ScgptNetwork)
     return network
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from leadline import distributed
 from leadline.models.linear import Linear
-from leadline.models.scgpt.attention import Attention
+from leadline.models.scgpt.attention import TokenAttention
 from leadline.models.scgpt.layout import Layout, PackedDropout
 
 # That of the original's batch norm, which is not torch's default.
@@ -123,7 +123,9 @@ class Layer(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width = sizes.width
-        self.self_attn = Attention(width, sizes.heads, sizes.attention_dropout, sizes.attention)
+        self.self_attn = TokenAttention(
+            width, sizes.heads, sizes.attention_dropout, sizes.attention
+        )
         self.linear1 = Linear(width, sizes.hidden)
         self.linear2 = Linear(sizes.hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -200,7 +202,7 @@ class ClassDecoder(nn.Module):
         return logits_BK
 
 
-class Network(nn.Module):
+class ScgptNetwork(nn.Module):
     """The whole network."""
 
     levels_V: Tensor
@@ -288,7 +290,7 @@ FROZEN: dict[str, tuple[str, ...]] = {
 }
 
 
-def keep_from_changing(network: Network, how: str) -> list[str]:
+def keep_from_changing(network: ScgptNetwork, how: str) -> list[str]:
     """Keep parts of a network from changing; give the names of what is kept."""
     parts = FROZEN[how]
     frozen = [name for name, _ in network.named_parameters() if parts and name.startswith(parts)]

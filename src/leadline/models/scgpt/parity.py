@@ -17,7 +17,7 @@ from torch import Tensor
 from leadline.errors import UserError
 from leadline.models import weights as checkpoints
 from leadline.models.scgpt.layout import Layout
-from leadline.models.scgpt.network import Network, Sizes
+from leadline.models.scgpt.network import ScgptNetwork, Sizes
 from leadline.models.scgpt.weights import BODY, in_our_names
 
 PREFIX = "sd::"
@@ -75,7 +75,7 @@ def outputs(
 
 
 def forward(
-    network: Network, ids_BL: NDArray[Any], level_BL: NDArray[Any], keys_B: NDArray[Any]
+    network: ScgptNetwork, ids_BL: NDArray[Any], level_BL: NDArray[Any], keys_B: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """Run every token through every layer, and `<cls>` through the short way of a classifier."""
     n_cells, length = ids_BL.shape
@@ -92,7 +92,7 @@ def forward(
     return found
 
 
-def network_for(state: Mapping[str, Tensor], heads: int, levels: list[float]) -> Network:
+def network_for(state: Mapping[str, Tensor], heads: int, levels: list[float]) -> ScgptNetwork:
     """Make the network that a state dict is of, in its precision."""
     try:
         vocabulary, width = state["encoder.embedding.weight"].shape
@@ -115,7 +115,7 @@ def network_for(state: Mapping[str, Tensor], heads: int, levels: list[float]) ->
         classes=len(classes),
         classifier_layers=before // WEIGHTS_OF_A_LAYER + 1,
     )
-    network = Network(sizes, levels).to(state["encoder.embedding.weight"].dtype)
+    network = ScgptNetwork(sizes, levels).to(state["encoder.embedding.weight"].dtype)
     everything = (*BODY, "decoder.", "cls_decoder.")
     checkpoints.load(network, state, body=lambda name: name.startswith(everything))
     return network.eval()

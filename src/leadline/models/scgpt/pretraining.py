@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline.data.cells import Cells
-from leadline.models.network import Batch, MaskedObjective, Moment, Pretrainable
-from leadline.models.scgpt.batches import MASKING, TokenSource
+from leadline.models.network import Batch, DrawKey, MaskedObjective, Pretrainable
+from leadline.models.scgpt.batches import MASKING, ScgptBatches
 from leadline.models.scgpt.tokens import draw_from_each
 
 Sums = dict[str, NDArray[np.float64]]
@@ -43,17 +43,17 @@ class MaskedValues(Pretrainable):
         """Give the share of hidden values, whether hidden ones see one another, and the bins."""
 
     @abstractmethod
-    def encode(self, cells: Cells) -> TokenSource:
+    def encode(self, cells: Cells) -> ScgptBatches:
         """Bin the values of known genes."""
 
     @abstractmethod
     def hidden_values(self, network: nn.Module, batch: Batch) -> Tensor:
         """Predict the bins at `hidden`, tokens of the batch."""
 
-    def masked_source(self, cells: Cells) -> MaskedTokens:
+    def masked_source(self, cells: Cells) -> ScgptMaskedBatches:
         """Encode cells; masks are drawn when a batch is cut."""
         share, generative, _ = self.masking
-        return MaskedTokens(self.encode(cells), share, generative)
+        return ScgptMaskedBatches(self.encode(cells), share, generative)
 
     def masked_objective(self) -> MaskedObjective:
         """Give the squared distance to the hidden bins."""
@@ -64,17 +64,17 @@ class MaskedValues(Pretrainable):
         return floors(self.masked_source(train), self.masked_source(cells), seed)
 
 
-class MaskedTokens:
+class ScgptMaskedBatches:
     """Cells from which masked batches are cut."""
 
-    def __init__(self, source: TokenSource, share: float, generative: bool) -> None:
+    def __init__(self, source: ScgptBatches, share: float, generative: bool) -> None:
         self.source, self.share, self.generative = source, share, generative
         self.lengths_C = source.lengths_C
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def batch(self, rows: NDArray[np.int64], moment: Moment) -> Batch:
+    def batch(self, rows: NDArray[np.int64], moment: DrawKey) -> Batch:
         """Draw the masks of these cells: `hidden` holds places of tokens, `bins` what they hide."""
         length_B, gene_T, bin_T, hidden_T = self.masked(rows, moment)
         batch = self.source.finish(rows, length_B, gene_T, bin_T)
@@ -90,7 +90,7 @@ class MaskedTokens:
         return batch
 
     def masked(
-        self, rows: NDArray[np.int64], moment: Moment
+        self, rows: NDArray[np.int64], moment: DrawKey
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_]]:
         """Give tokens, and which of them hide their value; `<cls>` has none to hide.
 
@@ -152,13 +152,13 @@ class HiddenValues:
         return {"hidden_bins.csv": "\n".join(rows) + "\n"}
 
 
-def floors(train: MaskedTokens, cells: MaskedTokens, seed: int) -> dict[str, float]:
+def floors(train: ScgptMaskedBatches, cells: ScgptMaskedBatches, seed: int) -> dict[str, float]:
     """Give the mean squared distance of three rules that need no network.
 
     Name the gene's mean bin in the training cells; the mean of what shows of the cell; the mean of
     all training cells.
     """
-    moment = Moment(seed=seed, epoch=0)
+    moment = DrawKey(seed=seed, epoch=0)
     mean_of, mean = gene_means(train, moment)
     squares, hidden = np.zeros(3), 0
     for rows in chunks(len(cells)):
@@ -181,7 +181,7 @@ def floors(train: MaskedTokens, cells: MaskedTokens, seed: int) -> dict[str, flo
     }
 
 
-def gene_means(train: MaskedTokens, moment: Moment) -> tuple[dict[int, float], float]:
+def gene_means(train: ScgptMaskedBatches, moment: DrawKey) -> tuple[dict[int, float], float]:
     """Give the mean bin of each gene by its number in the vocabulary, and that of all tokens."""
     n_genes = train.source.cls_gene
     sum_G, count_G = np.zeros(n_genes), np.zeros(n_genes)

@@ -9,7 +9,7 @@ import numpy as np
 from leadline.errors import UserError, nearest
 from leadline.papers.claims.result import Part, Verdict
 from leadline.papers.claims.schema import Check, Count
-from leadline.report.compare.evidence import Cell, Evidence
+from leadline.report.compare.evidence import Condition, Evidence
 
 # scBERT: genes of the Panglao list and one more position; the head reads all of them.
 GENES, POSITIONS = 16_906, 16_907
@@ -136,14 +136,16 @@ def _count(evidence: Evidence, count: Count) -> float | None:
         return float(count_parameters(count.model, count.classes, count.trained))
     if count.of == "cells_of_bins":
         return cells_of_bins(evidence, count.dataset)
-    cell = Cell(count.dataset, count.model, count.arm, count.fraction, count.metric, count.artefact)
+    cell = Condition(
+        count.dataset, count.model, count.arm, count.fraction, count.metric, count.artefact
+    )
     if count.of == "value":
         values = evidence.side(cell).values
         return float(values[0]) if values.size else None
     return _cells_of_scores(evidence, cell, count.expected or 0.0)
 
 
-def _cells_of_scores(evidence: Evidence, cell: Cell, cells: float) -> float | None:
+def _cells_of_scores(evidence: Evidence, cell: Condition, cells: float) -> float | None:
     """Give the claimed number of cells if every score is a whole number of them, else 0.
 
     A score known to within w tells n cells from n + 1 as long as w n is well below a half;

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from leadline.papers.boiarsky import counts
 from leadline.papers.boiarsky.counts import cells_of_bins
 from leadline.papers.claims.result import Part
-from leadline.report.compare.evidence import Cell, Evidence, Side
+from leadline.report.compare.evidence import ArmScores, Condition, Evidence
 from leadline.stats import Flag
 
 LEAST_GAIN = 0.002
@@ -44,7 +44,7 @@ def heuristic(evidence: Evidence, arms: Sequence[str]) -> list[Flag]:
     found = []
     for arm in (name.partition("/")[2] for name in arms):
         model, rule = (
-            _one(evidence, Cell("panglao", "scbert", arm, 1.0, metric, "Table 3"))
+            _one(evidence, Condition("panglao", "scbert", arm, 1.0, metric, "Table 3"))
             for metric in ("masking_accuracy", "heuristic_accuracy_most_common_bin")
         )
         if model is None or rule is None:
@@ -77,7 +77,7 @@ def chosen_settings(evidence: Evidence, arms: Sequence[str]) -> list[Flag]:
     found = []
     for dataset in ("ms", "pancreas", "myeloid"):
         for arm in evidence.arms(dataset, "logreg"):
-            side = _one(evidence, Cell(dataset, "logreg", arm, 0.1, "chosen_C", "Figure 3"))
+            side = _one(evidence, Condition(dataset, "logreg", arm, 0.1, "chosen_C", "Figure 3"))
             if side is not None and side.values.size > 1:
                 values = ", ".join(f"{value:g}" for value in side.values)
                 sentence = f"at 10 % of {dataset}, cross-validation chose C = {values}"
@@ -100,7 +100,7 @@ def frozen(evidence: Evidence, arms: Sequence[str]) -> list[Flag]:
     return [Flag("frozen_less_than_said", "warning", sentence, numbers)]
 
 
-def _one(evidence: Evidence, cell: Cell) -> Side | None:
+def _one(evidence: Evidence, cell: Condition) -> ArmScores | None:
     side = evidence.side(cell)
     return side if side.values.size else None
 

@@ -8,7 +8,7 @@ from leadline.papers.boiarsky.numbers import aggregates, runs
 from leadline.papers.boiarsky.tables import paper_tables
 from leadline.papers.claims.schema import load_claims
 from leadline.report.compare.evidence import Evidence
-from leadline.report.compare.setting import Setting
+from leadline.report.compare.setting import ClaimSettings
 from leadline.report.tables import Table
 
 # What a study calls its artefacts → the figure that repeats it, the name of its file, its title.
@@ -38,7 +38,7 @@ class PublishedReference:
     """Boiarsky et al. (2024): their numbers and the layout of their tables and figures."""
 
     @property
-    def setting(self) -> Setting:
+    def setting(self) -> ClaimSettings:
         """Give margin, levels, and facts about the models, as claims.yaml declares them."""
         return load_claims().setting
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from leadline import stats
 from leadline.config.registry import ROWS
-from leadline.papers.claims import Cell as Place
-from leadline.papers.claims import Evidence, Setting, Side
+from leadline.papers.claims import ArmScores, ClaimSettings, Evidence
+from leadline.papers.claims import Condition as Place
 from leadline.report.compare.difference import difference
-from leadline.report.tables.table import Cell, Table
+from leadline.report.tables.table import Table, Value
 from leadline.stats import metrics
 from leadline.stats.metrics import HEADLINE
 
@@ -29,7 +29,7 @@ STARRED = (
 )
 
 
-def paper_tables(evidence: Evidence, setting: Setting) -> list[Table]:
+def paper_tables(evidence: Evidence, setting: ClaimSettings) -> list[Table]:
     """Lay out Tables 1, 2, 3, S4 and S5 and those behind Figures 2 and 3."""
     return [
         _table1(evidence),
@@ -52,20 +52,20 @@ def stars(p: float) -> str:
     return next((sign for limit, sign in STARS if p <= limit), "ns")
 
 
-def _half_width(side: Side) -> float | None:
+def _half_width(side: ArmScores) -> float | None:
     if side.has_runs and side.n > 1 and float(side.values.std()) > 0:
         return stats.paper_interval(side.values).half_width
     return side.printed_half_width
 
 
-def _with_interval(side: Side) -> str | None:
+def _with_interval(side: ArmScores) -> str | None:
     if side.mean is None:
         return None
     half_width = _half_width(side)
     return f"{side.mean:.3f}" + ("" if half_width is None else f" ± {half_width:.3f}")
 
 
-def _rounded(side: Side) -> str | None:
+def _rounded(side: ArmScores) -> str | None:
     """Write mean and interval as the notebooks round them: without trailing zeros."""
     half_width = _half_width(side)
     if side.mean is None or half_width is None:
@@ -75,7 +75,7 @@ def _rounded(side: Side) -> str | None:
 
 def _table1(evidence: Evidence) -> Table:
     metrics = (*HEADLINE, *HARD)
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for model, arm, title in (
         ("scbert", "original_publication", "scBERT (reported)"),
         ("scbert", "reference", "scBERT (reproduced)"),
@@ -102,16 +102,16 @@ def _table1(evidence: Evidence) -> Table:
     )
 
 
-def _table2(evidence: Evidence, setting: Setting) -> Table:
+def _table2(evidence: Evidence, setting: ClaimSettings) -> Table:
     metrics = (*HEADLINE, *HARD)
     arms = {
         "reference": "scBERT",
         "no_pretraining": "no pre-training",
         "no_gene2vec": "no gene2vec",
     }
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for arm, title in arms.items():
-        cells: list[Cell] = [title]
+        cells: list[Value] = [title]
         for metric in metrics:
             place = Place("zheng68k", "scbert", arm, 1.0, metric, "Table 2")
             full = Place("zheng68k", "scbert", "reference", 1.0, metric, "Table 2")
@@ -131,14 +131,14 @@ def _table2(evidence: Evidence, setting: Setting) -> Table:
     )
 
 
-def _student(evidence: Evidence, setting: Setting, a: Place, b: Place) -> float | None:
+def _student(evidence: Evidence, setting: ClaimSettings, a: Place, b: Place) -> float | None:
     found = difference(evidence, evidence.side(a), evidence.side(b), setting)
     return None if found is None else found.p.get("student")
 
 
 def _table3(evidence: Evidence) -> Table:
     metrics = ("masking_accuracy", "frac_cells_predict_most_common_bin")
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for arm, title in (("reference", "scBERT"), ("no_gene2vec", "scBERT without gene2vec")):
         places = [Place("panglao", "scbert", arm, 1.0, metric, "Table 3") for metric in metrics]
         accuracy, most_common = (evidence.side(place).recomputed for place in places)
@@ -157,7 +157,7 @@ def _percent(value: float | None, decimals: int) -> str | None:
 
 
 def _table_s4(evidence: Evidence) -> Table:
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for dataset in DATASETS:
         for model, arm in (("scgpt", "reference"), ("logreg", "logreg")):
             places = [Place(dataset, model, arm, 1.0, m, "Supp. Table 4") for m in HEADLINE]
@@ -179,7 +179,7 @@ def _table_s5(evidence: Evidence) -> Table:
         "no_pretraining": "no pre-training (all trainable)",
         "no_pretraining_frozen": "no pre-training (freeze weights)",
     }
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for dataset in DATASETS:
         for arm, title in arms.items():
             places = [Place(dataset, "scgpt", arm, 1.0, m, "Supp. Table 5") for m in HEADLINE]
@@ -195,9 +195,9 @@ def _table_s5(evidence: Evidence) -> Table:
 
 
 def _figure(
-    evidence: Evidence, setting: Setting, artefact: str, model: str, datasets: Sequence[str]
+    evidence: Evidence, setting: ClaimSettings, artefact: str, model: str, datasets: Sequence[str]
 ) -> Table:
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for dataset in datasets:
         for metric in HEADLINE:
             arms = (("logreg", "logreg"), (model, "reference"))

@@ -16,12 +16,12 @@ from leadline.papers.claims.schema import (
 )
 from leadline.papers.claims.worth import Points, worth_of
 from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Cell, Difference, Evidence, PValue, Side
+from leadline.report.compare.evidence import ArmScores, Condition, Difference, Evidence, PValue
 from leadline.report.compare.families import adjusted, members
-from leadline.report.compare.setting import Setting
+from leadline.report.compare.setting import ClaimSettings
 
 __all__ = [
-    "Cell",
+    "Condition",
     "Claim",
     "ClaimsFile",
     "Difference",
@@ -31,8 +31,8 @@ __all__ = [
     "Part",
     "Points",
     "Result",
-    "Setting",
-    "Side",
+    "ClaimSettings",
+    "ArmScores",
     "Verdict",
     "adjusted",
     "difference",

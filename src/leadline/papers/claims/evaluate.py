@@ -19,7 +19,7 @@ from leadline.papers.claims.one_arm import (
 from leadline.papers.claims.result import Context, Part, Raised, Result, Verdict, combine, not_run
 from leadline.papers.claims.schema import Check, Claim, ClaimsFile, Discrepancy
 from leadline.papers.claims.two_arms import DECISIONS, compare_arms
-from leadline.report.compare.evidence import Cell, Evidence, seed_of
+from leadline.report.compare.evidence import Condition, Evidence, seed_of
 from leadline.report.compare.families import survivors
 from leadline.stats import Flag
 
@@ -57,7 +57,7 @@ def _scores_by_setting(evidence: Evidence, dataset: str, artefact: str) -> dict[
         setting = re.fullmatch(r"logreg L1 C=([\d.e+-]+)", arm)
         if setting is None:
             continue
-        cell = Cell(dataset, "logreg", arm, 1.0, "accuracy", artefact)
+        cell = Condition(dataset, "logreg", arm, 1.0, "accuracy", artefact)
         rows = evidence.rows(cell, ("cross_validation",))
         # Pilots with other splits carry the seed of their split; the search itself has none.
         values = [float(row["value"]) for row in rows if seed_of(row["seed"]) is None]

@@ -14,7 +14,7 @@ from leadline.errors import UserError
 from leadline.papers.claims.result import Context, Part, Verdict, not_run
 from leadline.papers.claims.schema import Check
 from leadline.report.compare.caveats import SEED, arm_flags
-from leadline.report.compare.evidence import Side
+from leadline.report.compare.evidence import ArmScores
 from leadline.report.compare.families import cells_of
 
 
@@ -113,7 +113,7 @@ def two_groups(context: Context, check: Check) -> Iterator[Part]:
         )
 
 
-def _interval(side: Side) -> stats.Interval | None:
+def _interval(side: ArmScores) -> stats.Interval | None:
     if side.has_runs:
         varies = side.n > 1 and float(np.ptp(side.values)) > 0
         return stats.student_interval(side.values) if varies else None
@@ -156,7 +156,7 @@ def rises_with_fraction(context: Context, check: Check) -> Iterator[Part]:
         )
 
 
-def _trend(sides: list[Side]) -> dict[str, float]:
+def _trend(sides: list[ArmScores]) -> dict[str, float]:
     fractions = np.concatenate([np.full(s.n, s.cell.fraction) for s in sides])
     values = np.concatenate([s.values for s in sides])
     return {"spearman": float(scipy.stats.spearmanr(fractions, values).pvalue)}

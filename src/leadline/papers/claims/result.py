@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from leadline.report.compare.evidence import Evidence
-from leadline.report.compare.setting import Family, Setting
+from leadline.report.compare.setting import ClaimSettings, Family
 from leadline.stats import Flag, Interval
 
 
@@ -90,7 +90,7 @@ class Context:
     """The numbers, and what the claims as a whole declare."""
 
     evidence: Evidence
-    setting: Setting
+    setting: ClaimSettings
     families: Mapping[str, Family]
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal, TypeVar
 
 from leadline.errors import UserError, nearest
-from leadline.report.compare.setting import Family, Pairing, Pairs, Setting
+from leadline.report.compare.setting import ClaimSettings, Family, Pairing, Pairs
 
 Read = TypeVar("Read")
 
@@ -179,7 +179,7 @@ class Claim:
 class ClaimsFile:
     """All of claims.yaml."""
 
-    setting: Setting
+    setting: ClaimSettings
     families: dict[str, Family]
     claims: list[Claim]
 

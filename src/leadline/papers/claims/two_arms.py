@@ -9,7 +9,7 @@ from leadline.errors import UserError
 from leadline.papers.claims.result import Context, Part, Verdict, not_run
 from leadline.papers.claims.schema import Check
 from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Cell, Difference, PValue, Side
+from leadline.report.compare.evidence import ArmScores, Condition, Difference, PValue
 from leadline.report.compare.families import adjusted, cells_of, is_paired
 from leadline.stats import Flag
 from leadline.stats.tests import is_paired as needs_pairs
@@ -31,14 +31,18 @@ def compare_arms(context: Context, check: Check) -> Iterator[Part]:
             yield not_run(label, str(error))
 
 
-def _pair(a: Cell, b: Cell) -> str:
+def _pair(a: Condition, b: Condition) -> str:
     if a.model == b.model:
         return f"{a.arm} - {b.arm}"
     return f"{a.model} - {b.model}"
 
 
 def _judged(
-    context: Context, check: Check, label: str, found: Difference | None, sides: tuple[Side, Side]
+    context: Context,
+    check: Check,
+    label: str,
+    found: Difference | None,
+    sides: tuple[ArmScores, ArmScores],
 ) -> Part:
     numbers = _numbers(sides, found, label)
     if found is None:
@@ -68,7 +72,9 @@ def _judged(
     )
 
 
-def _numbers(sides: tuple[Side, Side], found: Difference | None, label: str) -> dict[str, float]:
+def _numbers(
+    sides: tuple[ArmScores, ArmScores], found: Difference | None, label: str
+) -> dict[str, float]:
     known = {side.cell.label: side.recomputed for side in sides}
     if found is not None and found.basis != "printed means and p":
         known[f"{label}, p"] = found.p.get("student")

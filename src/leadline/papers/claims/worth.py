@@ -11,8 +11,8 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.papers.claims.schema import Discrepancy, Quantity, Worth
 from leadline.report.compare.caveats import SEED, collapsed, reused
-from leadline.report.compare.evidence import Cell, Evidence, Floats, Side
-from leadline.report.compare.setting import Setting
+from leadline.report.compare.evidence import ArmScores, Condition, Evidence, Floats
+from leadline.report.compare.setting import ClaimSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,22 @@ class Points:
     points: float | None
 
 
-def worth_of(evidence: Evidence, discrepancy: Discrepancy, setting: Setting) -> Sequence[Points]:
+def worth_of(
+    evidence: Evidence, discrepancy: Discrepancy, setting: ClaimSettings
+) -> Sequence[Points]:
     """Measure every worth of a discrepancy; empty where it has a reason for having none."""
     return [Points(each.what, _points(evidence, each, setting)) for each in discrepancy.worth]
 
 
-def _points(evidence: Evidence, worth: Worth, setting: Setting) -> float | None:
+def _points(evidence: Evidence, worth: Worth, setting: ClaimSettings) -> float | None:
     a = _number(evidence, worth.a, setting)
     b = worth.constant if worth.b is None else _number(evidence, worth.b, setting)
     return None if a is None or b is None else 100 * (a - b)
 
 
-def _number(evidence: Evidence, wanted: Quantity, setting: Setting) -> float | None:
+def _number(evidence: Evidence, wanted: Quantity, setting: ClaimSettings) -> float | None:
     names = (wanted.dataset, wanted.model, wanted.arm, wanted.fraction)
-    side = evidence.side(Cell(*names, wanted.metric, wanted.artefact))
+    side = evidence.side(Condition(*names, wanted.metric, wanted.artefact))
     if wanted.of == "printed":
         return side.mean
     try:
@@ -53,7 +55,9 @@ def _number(evidence: Evidence, wanted: Quantity, setting: Setting) -> float | N
     return float(values.mean())
 
 
-def _chosen(evidence: Evidence, side: Side, wanted: Quantity, setting: Setting) -> Floats | None:
+def _chosen(
+    evidence: Evidence, side: ArmScores, wanted: Quantity, setting: ClaimSettings
+) -> Floats | None:
     """Pick the runs that are wanted; None where what tells them is not known."""
     values, again = side.values, np.array(reused(side), dtype=bool)
     if wanted.runs in ("reused", "dedicated"):

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.config import registry
-from leadline.report.study import Facts, Study
+from leadline.report.study import Facts, StudyResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class ArmRuns:
     """The runs of one arm in one place, under one metric."""
 
     dataset: str
@@ -47,7 +47,7 @@ class Side:
         return self.values.size > 1 and bool(np.ptp(self.values) == 0)
 
 
-def sides_of(study: Study, metric: str) -> list[Side]:
+def sides_of(study: StudyResults, metric: str) -> list[ArmRuns]:
     """Gather the runs of each arm in each place that have this metric."""
     grouped: dict[tuple[str, float, str, str], list[Facts]] = {}
     for facts in study.records:
@@ -56,7 +56,7 @@ def sides_of(study: Study, metric: str) -> list[Side]:
             grouped.setdefault(key, []).append(facts)
     order = {arm: at for at, arm in enumerate(study.arms)}
     sides = [
-        Side(
+        ArmRuns(
             dataset=dataset,
             fraction=fraction,
             metric=metric,

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from leadline import stats
-from leadline.report.compare.evidence import Difference, Evidence, Floats, Side
+from leadline.report.compare.evidence import ArmScores, Difference, Evidence, Floats
 from leadline.report.compare.printed import stand_in
-from leadline.report.compare.setting import Setting
+from leadline.report.compare.setting import ClaimSettings
 from leadline.report.frame import COLLAPSED, SELECTED
 from leadline.stats import Flag
 
@@ -22,22 +22,22 @@ MARKER = 5e-4
 REUSED = "sampleeff"
 
 
-def name_of(side: Side) -> str:
+def name_of(side: ArmScores) -> str:
     """Name an arm in sentences."""
     return f"{side.cell.model}/{side.cell.arm}"
 
 
-def is_fixed(side: Side, setting: Setting) -> bool:
+def is_fixed(side: ArmScores, setting: ClaimSettings) -> bool:
     """Whether the runs of a side are one: a model without luck on the same training cells."""
     return side.cell.model in setting.deterministic and side.cell.fraction == 1
 
 
-def reused(side: Side) -> list[bool]:
+def reused(side: ArmScores) -> list[bool]:
     """Mark the runs that another experiment of the paper lent to this arm."""
     return [REUSED in note for note in side.notes]
 
 
-def selected_on_reported(side: Side, setting: Setting, own: bool) -> Flag | None:
+def selected_on_reported(side: ArmScores, setting: ClaimSettings, own: bool) -> Flag | None:
     """Flag an arm whose epoch was chosen on the cells that it is reported on."""
     reported = "validation"
     chosen = setting.selected_on.get(side.cell.model)
@@ -46,7 +46,7 @@ def selected_on_reported(side: Side, setting: Setting, own: bool) -> Flag | None
     return stats.selected_on_reported(chosen, reported, name_of(side))
 
 
-def collapsed(evidence: Evidence, side: Side, setting: Setting) -> Floats | None:
+def collapsed(evidence: Evidence, side: ArmScores, setting: ClaimSettings) -> Floats | None:
     """Mark the runs that predict one class with 1; None where none does or nothing can be said."""
     if evidence.own:
         noted = np.array([float(COLLAPSED in note) for note in side.notes])
@@ -68,7 +68,7 @@ def collapsed(evidence: Evidence, side: Side, setting: Setting) -> Floats | None
     return marks
 
 
-def marker_flags(side: Side, marks: Floats | None, setting: Setting) -> list[Flag]:
+def marker_flags(side: ArmScores, marks: Floats | None, setting: ClaimSettings) -> list[Flag]:
     """Flag what markers of a figure show of an arm whose tests come from printed numbers."""
     name, found = name_of(side), []
     if side.complete and side.values.size > 1:
@@ -105,7 +105,7 @@ def printed_flags(found: Difference, row: Mapping[str, object]) -> list[Flag]:
     return flags
 
 
-def rounding_flag(side: Side) -> Flag | None:
+def rounding_flag(side: ArmScores) -> Flag | None:
     """Flag a printed percentage that is not the rounding of the number it stands for."""
     text, mean = side.printed_text, side.recomputed
     if mean is None or not text.endswith("%") or text.startswith("<"):
@@ -120,7 +120,7 @@ def rounding_flag(side: Side) -> Flag | None:
     return Flag("printed_digits_differ", "note", sentence, numbers)
 
 
-def arm_flags(side: Side) -> list[Flag]:
+def arm_flags(side: ArmScores) -> list[Flag]:
     """Flag what is to be said of one arm without another."""
     found = [rounding_flag(side)]
     if side.has_runs and side.n > 1:

@@ -21,15 +21,17 @@ from leadline.report.compare.caveats import (
     reused,
     selected_on_reported,
 )
-from leadline.report.compare.evidence import FINEST_MARKER, Difference, Evidence, Floats, Side
+from leadline.report.compare.evidence import FINEST_MARKER, ArmScores, Difference, Evidence, Floats
 from leadline.report.compare.printed import from_printed_p, from_summaries, stand_in
-from leadline.report.compare.setting import Setting
-from leadline.stats import Arm, Flag, Interval
+from leadline.report.compare.setting import ClaimSettings
+from leadline.stats import ArmValues, Flag, Interval
 
 Marks = tuple[Floats | None, Floats | None]
 
 
-def difference(evidence: Evidence, a: Side, b: Side, setting: Setting) -> Difference | None:
+def difference(
+    evidence: Evidence, a: ArmScores, b: ArmScores, setting: ClaimSettings
+) -> Difference | None:
     """Compare two sides; None where a mean is missing. Computed once for each pair of cells."""
     key = (a.cell, b.cell)
     if key not in evidence.compared:
@@ -38,7 +40,9 @@ def difference(evidence: Evidence, a: Side, b: Side, setting: Setting) -> Differ
     return found
 
 
-def _difference(evidence: Evidence, a: Side, b: Side, setting: Setting) -> Difference | None:
+def _difference(
+    evidence: Evidence, a: ArmScores, b: ArmScores, setting: ClaimSettings
+) -> Difference | None:
     if a.mean is None or b.mean is None:
         return None
     row = evidence.printed_test(a.cell, b.cell)
@@ -63,7 +67,9 @@ def _difference(evidence: Evidence, a: Side, b: Side, setting: Setting) -> Diffe
     return replace(found, flags=(*flags, *printed_flags(found, row)))
 
 
-def _from_runs(a: Side, b: Side, setting: Setting, own: bool, marks: Marks) -> Difference:
+def _from_runs(
+    a: ArmScores, b: ArmScores, setting: ClaimSettings, own: bool, marks: Marks
+) -> Difference:
     arms = (_arm(a, setting, own, marks[0]), _arm(b, setting, own, marks[1]))
     shared = set(a.seeds) & set(b.seeds) - {None}
     compared = stats.compare(
@@ -88,10 +94,10 @@ def _from_runs(a: Side, b: Side, setting: Setting, own: bool, marks: Marks) -> D
     )
 
 
-def _arm(side: Side, setting: Setting, own: bool, marks: Floats | None) -> Arm:
+def _arm(side: ArmScores, setting: ClaimSettings, own: bool, marks: Floats | None) -> ArmValues:
     again = reused(side)
     scripts = ["few-shot script" if other else "fine-tuning script" for other in again]
-    return Arm(
+    return ArmValues(
         values=side.values,
         widths=side.widths,
         name=name_of(side),
@@ -103,12 +109,12 @@ def _arm(side: Side, setting: Setting, own: bool, marks: Floats | None) -> Arm:
     )
 
 
-def _selection_flags(setting: Setting, own: bool, *sides: Side) -> list[Flag]:
+def _selection_flags(setting: ClaimSettings, own: bool, *sides: ArmScores) -> list[Flag]:
     found = (selected_on_reported(side, setting, own) for side in sides)
     return [flag for flag in found if flag is not None]
 
 
-def _from_one_number(a: Side, b: Side, setting: Setting, own: bool) -> Difference:
+def _from_one_number(a: ArmScores, b: ArmScores, setting: ClaimSettings, own: bool) -> Difference:
     """Test the runs of one side against the single number of a deterministic model."""
     assert a.mean is not None and b.mean is not None
     bare = Difference(a=a, b=b, basis="one number", estimate=a.mean - b.mean)
@@ -126,7 +132,7 @@ def _from_one_number(a: Side, b: Side, setting: Setting, own: bool) -> Differenc
     return replace(bare, interval=interval, p={"one_sample": outcome.p}, flags=flags)
 
 
-def _p_of_fixed(found: Difference, setting: Setting) -> dict[str, float]:
+def _p_of_fixed(found: Difference, setting: ClaimSettings) -> dict[str, float]:
     """Add the test against one fixed number where a side is a deterministic model on all labels."""
     p = dict(found.p)
     for side, other in ((found.b, found.a), (found.a, found.b)):

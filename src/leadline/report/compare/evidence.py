@@ -33,7 +33,7 @@ FINEST_MARKER = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Condition:
     """One place of a table: an arm of a model on a share of the labels, under one metric."""
 
     dataset: str
@@ -55,10 +55,10 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class ArmScores:
     """One arm in one cell. `n` counts its runs; `mean` is None where nothing is known."""
 
-    cell: Cell
+    cell: Condition
     values: Floats
     widths: Floats
     seeds: tuple[int | None, ...]
@@ -134,7 +134,7 @@ class Evidence:
         printed = {} if tables is None else _indexed(tables.to_dict("records"))
         return cls(_indexed(rows), printed, own=tables is None)
 
-    def rows(self, cell: Cell, splits: tuple[str, ...] = REPORTED) -> Rows:
+    def rows(self, cell: Condition, splits: tuple[str, ...] = REPORTED) -> Rows:
         """Give the rows of a cell; a row without an artefact belongs to every one."""
         return [
             row
@@ -142,12 +142,12 @@ class Evidence:
             if _text(row["split"]) in splits and _serves(row, cell.artefact)
         ]
 
-    def side(self, cell: Cell) -> Side:
+    def side(self, cell: Condition) -> ArmScores:
         """Gather what is known of a cell; empty where that is nothing."""
         rows = self.rows(cell)
         widths = [0.0 if row["precision"] == "full" else float(row["precision"]) for row in rows]
         printed = self.printed_row(cell)
-        return Side(
+        return ArmScores(
             cell=cell,
             values=np.array([float(row["value"]) for row in rows]),
             widths=np.array(widths),
@@ -159,19 +159,19 @@ class Evidence:
             printed_text=printed.get("printed", ""),
         )
 
-    def printed_row(self, cell: Cell) -> dict[str, Any]:
+    def printed_row(self, cell: Condition) -> dict[str, Any]:
         """Give what the paper printed of a cell, or of a pair of arms; empty if nothing."""
         found = [row for row in self.printed.get(_key_of(cell), []) if _serves(row, cell.artefact)]
         return found[0] if found else {}
 
-    def printed_test(self, a: Cell, b: Cell) -> dict[str, Any]:
+    def printed_test(self, a: Condition, b: Condition) -> dict[str, Any]:
         """Give what was printed of the test of two cells, whichever of them comes first."""
         for first, second in ((a, b), (b, a)):
             models = {first.model, second.model}
             model = first.model if len(models) == 1 else f"{first.model} vs {second.model}"
             arm = f"{first.arm} vs {second.arm}"
             where = (first.dataset, model, arm, first.fraction, first.metric, first.artefact)
-            if row := self.printed_row(Cell(*where)):
+            if row := self.printed_row(Condition(*where)):
                 return row
         return {}
 
@@ -187,7 +187,7 @@ class Evidence:
         return sorted({str(key[2]) for key in self.runs if key[:2] == (dataset, model)})
 
 
-def _key_of(cell: Cell) -> tuple[object, ...]:
+def _key_of(cell: Condition) -> tuple[object, ...]:
     return (cell.dataset, cell.model, cell.arm, cell.fraction, cell.metric)
 
 
@@ -276,8 +276,8 @@ class Difference:
     range. `smallest_p` is the least that a test can ever say with so few runs.
     """
 
-    a: Side
-    b: Side
+    a: ArmScores
+    b: ArmScores
     basis: str
     estimate: float
     interval: Interval | None = None

@@ -8,17 +8,17 @@ from itertools import product
 from leadline import stats
 from leadline.errors import UserError
 from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Cell, Difference, Evidence, PValue
-from leadline.report.compare.setting import Family, Pairing, Pairs, Setting
+from leadline.report.compare.evidence import Condition, Difference, Evidence, PValue
+from leadline.report.compare.setting import ClaimSettings, Family, Pairing, Pairs
 from leadline.stats import Flag
 
-Pair = tuple[Cell, Cell]
+Pair = tuple[Condition, Condition]
 CORRECTED = ("student", "welch", "paired_t")
 # A test that could not be done counts like this: a study half done is not corrected for less.
 NOT_DONE = PValue(1.0, 1.0, 1.0)
 
 
-def cells_of(pairs: Pairs) -> Iterator[tuple[Cell, Cell | None]]:
+def cells_of(pairs: Pairs) -> Iterator[tuple[Condition, Condition | None]]:
     """Give every pair of cells that is listed; the second is None where there is no `b`."""
     for dataset, fraction, metric in product(pairs.datasets, pairs.fractions, pairs.metrics):
         a = _cell(pairs.a, dataset, fraction, metric, pairs.artefact)
@@ -26,12 +26,12 @@ def cells_of(pairs: Pairs) -> Iterator[tuple[Cell, Cell | None]]:
         yield a, b
 
 
-def _cell(name: str, dataset: str, fraction: float, metric: str, artefact: str) -> Cell:
+def _cell(name: str, dataset: str, fraction: float, metric: str, artefact: str) -> Condition:
     model, slash, arm = name.partition("/")
     if not slash:
         remedy = "write for example scbert/reference"
         raise UserError("an arm must be written model/arm", got=repr(name), remedy=remedy)
-    return Cell(dataset, model, arm, fraction, metric, artefact)
+    return Condition(dataset, model, arm, fraction, metric, artefact)
 
 
 def is_paired(pairing: Pairing, evidence: Evidence) -> bool:
@@ -40,7 +40,7 @@ def is_paired(pairing: Pairing, evidence: Evidence) -> bool:
 
 
 def adjusted(
-    evidence: Evidence, name: str, family: Family, setting: Setting
+    evidence: Evidence, name: str, family: Family, setting: ClaimSettings
 ) -> Mapping[Pair, Mapping[str, PValue]]:
     """Give Holm's p of each pair of a family by test: `student_holm`, `welch_holm`, ...
 
@@ -53,7 +53,9 @@ def adjusted(
     return found
 
 
-def members(evidence: Evidence, family: Family, setting: Setting) -> dict[Pair, Difference | None]:
+def members(
+    evidence: Evidence, family: Family, setting: ClaimSettings
+) -> dict[Pair, Difference | None]:
     """Compare every pair of a family; None where that cannot be done."""
     found: dict[Pair, Difference | None] = {}
     for pairs in family.members:
@@ -97,7 +99,7 @@ def _holm(values: Mapping[Pair, PValue]) -> dict[Pair, PValue]:
     return {pair: PValue(exact.get(name), least[name], most[name]) for name, pair in names.items()}
 
 
-def survivors(evidence: Evidence, name: str, family: Family, setting: Setting) -> Flag | None:
+def survivors(evidence: Evidence, name: str, family: Family, setting: ClaimSettings) -> Flag | None:
     """Say how many tests of a family are significant, as they are and corrected."""
     found = members(evidence, family, setting)
     if not any(found.values()):
@@ -116,5 +118,5 @@ def survivors(evidence: Evidence, name: str, family: Family, setting: Setting) -
     return Flag("family", "note", sentence, numbers)
 
 
-def _count(values: list[PValue], setting: Setting) -> float:
+def _count(values: list[PValue], setting: ClaimSettings) -> float:
     return float(sum(value.most < setting.alpha for value in values))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report.compare.arms import Side
+from leadline.report.compare.arms import ArmRuns
 from leadline.runs import record
 from leadline.stats import Equivalence, Flag, Interval
 from leadline.stats.crossed import CrossedComparison, compare_arms
@@ -25,7 +25,7 @@ METHOD = "over fresh runs and fresh cells"
 Labels = npt.NDArray[Any]
 
 
-def compare_sides(a: Side, b: Side, runs_dir: Path, margin: float) -> CrossedComparison:
+def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> CrossedComparison:
     """Compare two arms whose runs report on the same cells.
 
     Raises
@@ -77,12 +77,12 @@ def flags_of_cells(found: CrossedComparison) -> tuple[Flag, ...]:
     return tuple(Flag(warn.name, "warning", warn.sentence, {}) for warn in found.warnings)
 
 
-def without_luck(side: Side) -> bool:
+def without_luck(side: ArmRuns) -> bool:
     """Say whether a model gives the same predictions whenever it is trained on the same cells."""
     return registry.named(side.model).deterministic
 
 
-def _is_paired(a: Side, b: Side) -> bool:
+def _is_paired(a: ArmRuns, b: ArmRuns) -> bool:
     """Say whether each seed drew one labelled subset for both arms, so that their runs are pairs.
 
     Seeds that merely share a number are no pair.
@@ -91,7 +91,7 @@ def _is_paired(a: Side, b: Side) -> bool:
     return subsets_differ and a.values.size > 1 and sorted(a.seeds) == sorted(b.seeds)
 
 
-def _influences(side: Side, runs_dir: Path, paired: bool) -> tuple[Influences, bytes]:
+def _influences(side: ArmRuns, runs_dir: Path, paired: bool) -> tuple[Influences, bytes]:
     records = sorted(side.records, key=lambda facts: int(facts["seed"])) if paired else side.records
     splits = {str(facts.get("split", {}).get("fingerprint")) for facts in records}
     if without_luck(side) and len(splits) == 1:

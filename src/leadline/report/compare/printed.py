@@ -12,7 +12,7 @@ import numpy as np
 import scipy.stats
 
 from leadline import stats
-from leadline.report.compare.evidence import Difference, Floats, Side
+from leadline.report.compare.evidence import ArmScores, Difference, Floats
 from leadline.stats import Bounds, Effect, Flag, Interval, Summary
 
 # Fewer decimals than these are not printed; trailing zeros are lost in a number.
@@ -26,7 +26,7 @@ def stand_in(summary: Summary) -> Floats:
     return runs
 
 
-def from_summaries(a: Side, b: Side, margin: float) -> Difference:
+def from_summaries(a: ArmScores, b: ArmScores, margin: float) -> Difference:
     """Test printed means and intervals; what their last digit leaves open bounds p."""
     summary_a, summary_b = a.summary(), b.summary()
     assert summary_a is not None and summary_b is not None
@@ -44,7 +44,7 @@ def from_summaries(a: Side, b: Side, margin: float) -> Difference:
     )
 
 
-def from_printed_p(a: Side, b: Side, printed_p: float, margin: float) -> Difference:
+def from_printed_p(a: ArmScores, b: ArmScores, printed_p: float, margin: float) -> Difference:
     """Take Student's p as printed and bound Welch's, which has the same t when n is equal.
 
     Student's p gives back |t|, and with the difference the pooled variance; only how that variance
@@ -94,7 +94,7 @@ def _bounds(tests: list[dict[str, float]]) -> dict[str, Bounds]:
     }
 
 
-def _rounded(side: Side, summary: Summary) -> tuple[Summary, Summary]:
+def _rounded(side: ArmScores, summary: Summary) -> tuple[Summary, Summary]:
     """Give the least and the largest spread that round to what was printed."""
     if side.has_runs or side.printed_half_width is None:
         return summary, summary
@@ -107,7 +107,7 @@ def _rounded(side: Side, summary: Summary) -> tuple[Summary, Summary]:
     )
 
 
-def _shares(a: Side, b: Side, pooled: float) -> list[float]:
+def _shares(a: ArmScores, b: ArmScores, pooled: float) -> list[float]:
     """List variances of arm a between which Welch's p takes its extremes."""
     low, high = 0.0, 2 * pooled
     for side, other in ((a, False), (b, True)):

@@ -11,7 +11,7 @@ Pairing = Literal["none", "own", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class ClaimSettings:
     """What the claims as a whole declare: margin, levels, and facts about the models.
 
     `classes` is the number of reported classes of a dataset, by which a constant prediction is

@@ -12,7 +12,7 @@ import numpy as np
 from leadline import stats
 from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report.compare.arms import Side, sides_of
+from leadline.report.compare.arms import ArmRuns, sides_of
 from leadline.report.compare.cells import TEST, by_cell, mcnemar
 from leadline.report.compare.fresh_cells import (
     NAME,
@@ -21,8 +21,8 @@ from leadline.report.compare.fresh_cells import (
     flags_of_cells,
     interval_of,
 )
-from leadline.report.study import Study
-from leadline.stats import Arm, Equivalence, Flag, Interval, metrics, tests
+from leadline.report.study import StudyResults
+from leadline.stats import ArmValues, Equivalence, Flag, Interval, metrics, tests
 from leadline.stats.crossed import variance_shares
 from leadline.stats.difference import Parts
 from leadline.stats.seeds_and_cells import detectable
@@ -48,15 +48,15 @@ VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class ArmComparison:
     """Mean of `a` less mean of `b`. `p` is of `test`, `corrected` by Holm over the family.
 
     `why` says why there is no test; `detectable` is the smallest difference that the design would
     have found with power .8.
     """
 
-    a: Side
-    b: Side
+    a: ArmRuns
+    b: ArmRuns
     test: str = ""
     interval: Interval | None = None
     p: float | None = None
@@ -90,7 +90,7 @@ class Comparison:
         return "open"
 
 
-def comparisons(study: Study) -> list[Comparison]:
+def comparisons(study: StudyResults) -> list[ArmComparison]:
     """Compare every pair of a study everywhere; each metric is a family, corrected for itself."""
     found = [judge(a, b, study) for a, b in _pairs(study)]
     corrected = dict(enumerate(found))
@@ -100,7 +100,7 @@ def comparisons(study: Study) -> list[Comparison]:
     return [corrected[at] for at in range(len(found))]
 
 
-def corrected_family(family: dict[str, Comparison]) -> dict[str, Comparison]:
+def corrected_family(family: dict[str, ArmComparison]) -> dict[str, ArmComparison]:
     """Correct the tests of difference, and those of equivalence, by Holm, each kind for itself."""
     p = stats.holm({at: 1.0 if each.p is None else each.p for at, each in family.items()})
     same = {
@@ -121,7 +121,7 @@ def corrected_family(family: dict[str, Comparison]) -> dict[str, Comparison]:
     return found
 
 
-def _pairs(study: Study) -> Iterator[tuple[Side, Side]]:
+def _pairs(study: StudyResults) -> Iterator[tuple[ArmRuns, ArmRuns]]:
     for metric in study.metrics:
         sides = sides_of(study, metric)
         for name, other in study.pairs:
@@ -140,9 +140,9 @@ def _pairs(study: Study) -> Iterator[tuple[Side, Side]]:
                     yield side, partner
 
 
-def judge(a: Side, b: Side, study: Study) -> Comparison:
+def judge(a: ArmRuns, b: ArmRuns, study: StudyResults) -> ArmComparison:
     """Compare two sides over fresh runs and cells, or say why that cannot be done."""
-    plain = Comparison(a=a, b=b)
+    plain = ArmComparison(a=a, b=b)
     try:
         same_splits = _same_data(a, b)
         found = _same_cells(a, b, study)
@@ -153,7 +153,7 @@ def judge(a: Side, b: Side, study: Study) -> Comparison:
     return found if study.cells == "fixed" else _fresh_cells(found, study)
 
 
-def _fresh_cells(same: Comparison, study: Study) -> Comparison:
+def _fresh_cells(same: ArmComparison, study: StudyResults) -> ArmComparison:
     """Let the comparison over fresh cells decide, where predictions allow it."""
     try:
         found = compare_sides(same.a, same.b, study.runs_dir, study.margin)
@@ -187,7 +187,7 @@ def _fresh_cells(same: Comparison, study: Study) -> Comparison:
     return dataclasses.replace(told, why=NEEDS_RUNS)
 
 
-def _same_cells(a: Side, b: Side, study: Study) -> Comparison:
+def _same_cells(a: ArmRuns, b: ArmRuns, study: StudyResults) -> ArmComparison:
     """Test runs alone, as the study asks: it speaks of these very cells."""
     if a.values.size > 1 and b.values.size > 1 and not (a.fixed or b.fixed):
         return _of_runs(a, b, study)
@@ -198,7 +198,7 @@ def _same_cells(a: Side, b: Side, study: Study) -> Comparison:
     return _cell_by_cell(a, b, study)
 
 
-def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
+def _cell_by_cell(a: ArmRuns, b: ArmRuns, study: StudyResults) -> ArmComparison:
     """Compare one run of each where runs are single or one number; say what that leaves out."""
     for side in (a, b):
         if side.values.size > 1 and not side.fixed:
@@ -218,7 +218,7 @@ def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
         "fresh run would give is not known"
     )
     single = Flag(ONE_RUN_EACH, "warning", sentence, {"cells": float(found.cells)})
-    return Comparison(
+    return ArmComparison(
         a=a,
         b=b,
         test=MCNEMAR if asked else TEST,
@@ -228,7 +228,7 @@ def _cell_by_cell(a: Side, b: Side, study: Study) -> Comparison:
     )
 
 
-def _same_data(a: Side, b: Side) -> tuple[Flag, ...]:
+def _same_data(a: ArmRuns, b: ArmRuns) -> tuple[Flag, ...]:
     """Refuse other cells; flag runs of one model and seed that were split in different ways."""
     data = [{"data": str(side.records[0]["data"]["fingerprint"])} for side in (a, b)]
     stats.require_same_data(data[0], data[1], (a.arm, b.arm))
@@ -250,7 +250,7 @@ def _same_data(a: Side, b: Side) -> tuple[Flag, ...]:
     return (Flag("different_splits", "warning", sentence, {"seeds": float(differ)}),)
 
 
-def _of_runs(a: Side, b: Side, study: Study) -> Comparison:
+def _of_runs(a: ArmRuns, b: ArmRuns, study: StudyResults) -> ArmComparison:
     shared = len(set(a.seeds) & set(b.seeds))
     found = stats.compare(
         _arm(a),
@@ -264,7 +264,7 @@ def _of_runs(a: Side, b: Side, study: Study) -> Comparison:
     asked.sort(key=lambda test: test == "student")
     test = asked[0]
     kind = "paired" if tests.is_paired(test) else "welch"
-    return Comparison(
+    return ArmComparison(
         a=a,
         b=b,
         test=test,
@@ -278,7 +278,9 @@ def _of_runs(a: Side, b: Side, study: Study) -> Comparison:
     )
 
 
-def _against_one(several: Side, single: Side, study: Study, sign: float) -> Comparison:
+def _against_one(
+    several: ArmRuns, single: ArmRuns, study: StudyResults, sign: float
+) -> ArmComparison:
     """Test runs against the one number of a model without luck; anything else is refused."""
     if not single.fixed:
         raise UserError(
@@ -295,7 +297,7 @@ def _against_one(several: Side, single: Side, study: Study, sign: float) -> Comp
     if sign < 0:
         interval = Interval(-interval.high, -interval.low, interval.level, interval.method)
     flags = stats.compare(_arm(several), copies, rng=np.random.default_rng(SEED), margin=None).flags
-    return Comparison(
+    return ArmComparison(
         a=several,
         b=single,
         test="one_sample",
@@ -311,7 +313,7 @@ def _against_one(several: Side, single: Side, study: Study, sign: float) -> Comp
     )
 
 
-def _arm(side: Side) -> Arm:
+def _arm(side: ArmRuns) -> ArmValues:
     crashed = [
         any(str(text).startswith("collapsed") for text in facts.get("warnings", ()))
         for facts in side.records
@@ -319,7 +321,7 @@ def _arm(side: Side) -> Arm:
     reported = any(
         facts.get("selected", {}).get("selection") == "reported" for facts in side.records
     )
-    return Arm(
+    return ArmValues(
         values=side.values,
         name=side.arm,
         deterministic=registry.named(side.model).deterministic,
@@ -332,7 +334,7 @@ def _arm(side: Side) -> Arm:
     )
 
 
-def leading(found: Sequence[Comparison]) -> list[Comparison]:
+def leading(found: Sequence[ArmComparison]) -> list[ArmComparison]:
     """Choose the comparisons that speak for the study: first metric and data set, most labels."""
     if not found:
         return []
@@ -342,7 +344,7 @@ def leading(found: Sequence[Comparison]) -> list[Comparison]:
     return [each for each in here if each.a.fraction == most]
 
 
-def flags_of(found: Sequence[Comparison]) -> list[tuple[str, str, str, str]]:
+def flags_of(found: Sequence[ArmComparison]) -> list[tuple[str, str, str, str]]:
     """List each flag once: severity, id, sentence, and where it was raised."""
     places: dict[tuple[str, str, str], list[str]] = {}
     for each in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from leadline.report.compare.evidence import Cell
+from leadline.report.compare.evidence import Condition
 from leadline.report.figures.groups import Group
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import one_line, word
@@ -57,7 +57,7 @@ def _gaps(groups: Sequence[Group]) -> list[str]:
     return said
 
 
-def describe(panels: Mapping[tuple[str, str], Mapping[Cell, Group]], tests: Tests) -> str:
+def describe(panels: Mapping[tuple[str, str], Mapping[Condition, Group]], tests: Tests) -> str:
     """Say all means, intervals and tests of a figure in sentences."""
     said = []
     for (dataset, metric), groups in panels.items():
@@ -66,5 +66,5 @@ def describe(panels: Mapping[tuple[str, str], Mapping[Cell, Group]], tests: Test
     return " ".join(said)
 
 
-def _tested(cell: Cell, tests: Tests) -> str:
+def _tested(cell: Condition, tests: Tests) -> str:
     return "".join(f", p {tests.of(cell, other).text}" for other in tests.partners(cell))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leadline.report.figures.drawing import Drawing
-from leadline.report.figures.forest import Column, Difference, draw
+from leadline.report.figures.forest import Column, DrawnDifference, draw
 from leadline.report.figures.panels import require
 from leadline.report.figures.style import WIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared(Difference):
+class Compared(DrawnDifference):
     """One comparison, with p as it is to be written."""
 
     p: str

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from leadline.report.compare.evidence import Cell, Evidence
+from leadline.report.compare.evidence import Condition, Evidence
 from leadline.report.figures.drawing import Drawing, blank, settle
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean
-from leadline.report.figures.plan import Plan, plan
+from leadline.report.figures.plan import FigurePlan, plan
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import INK, MUTED, SMALL, TEXT, WIDE, look, percent, styled, word
 from leadline.stats.metrics import HEADLINE
@@ -45,7 +45,7 @@ def few_shot(
     return planned.drawing(name, title, _figure(planned, width))
 
 
-def _figure(planned: Plan, width: float) -> Figure:
+def _figure(planned: FigurePlan, width: float) -> Figure:
     panels, metrics = planned.panels, planned.metrics
     with styled():
         columns = len(planned.datasets) if len(planned.datasets) > 1 else len(metrics)
@@ -68,7 +68,7 @@ def _figure(planned: Plan, width: float) -> Figure:
 
 
 def _panel(
-    axes: Axes, groups: Mapping[Cell, Group], arms: Sequence[str], shares: Sequence[float]
+    axes: Axes, groups: Mapping[Condition, Group], arms: Sequence[str], shares: Sequence[float]
 ) -> None:
     ends = [end for group in groups.values() for end in group.ends]
     span = max(ends) - min(ends) or 1.0
@@ -102,7 +102,7 @@ def _arm(axes: Axes, line: Mapping[int, Group], position: int, arms: int, span: 
         axes.plot(xs, [means[step] for step in steps], color=colour, linewidth=0.7, alpha=0.5)
 
 
-def _marks(axes: Axes, tests: Tests, cells: Sequence[Cell], shares: Sequence[float]) -> None:
+def _marks(axes: Axes, tests: Tests, cells: Sequence[Condition], shares: Sequence[float]) -> None:
     """Write the tests of every share over it, by name; nothing where nothing is tested."""
     texts: dict[int, list[tuple[str, bool]]] = {}
     for cell in cells:

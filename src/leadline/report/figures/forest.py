@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class DrawnDifference:
     """One difference before it is drawn: where, of what, its numbers and its verdict."""
 
     group: str

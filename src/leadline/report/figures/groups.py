@@ -12,9 +12,9 @@ import numpy.typing as npt
 from leadline import stats
 from leadline.errors import UserError
 from leadline.report.compare.caveats import SEED, collapsed
-from leadline.report.compare.evidence import FINEST_MARKER, Cell, Evidence, Side
+from leadline.report.compare.evidence import FINEST_MARKER, ArmScores, Condition, Evidence
 from leadline.report.compare.printed import stand_in
-from leadline.report.compare.setting import Setting
+from leadline.report.compare.setting import ClaimSettings
 from leadline.report.figures.style import PUBLISHED, look, one_line, percent
 from leadline.stats import Flag, Interval
 
@@ -36,7 +36,7 @@ class Group:
     `printed` says that the mean is the paper's own, as not all of its runs are legible.
     """
 
-    cell: Cell
+    cell: Condition
     values: Floats
     digitised: Bools
     collapsed: Bools
@@ -114,24 +114,24 @@ def _share(value: object) -> float:
     return value
 
 
-def cell_of(dataset: str, arm: str, fraction: float, metric: str, artefact: str) -> Cell:
+def cell_of(dataset: str, arm: str, fraction: float, metric: str, artefact: str) -> Condition:
     """Name the place of an arm, written model/arm."""
     model, _, name = arm.partition("/")
-    return Cell(dataset, model, name, fraction, metric, artefact)
+    return Condition(dataset, model, name, fraction, metric, artefact)
 
 
 def gather(
     source: pd.DataFrame | Evidence,
-    cells: Iterable[Cell],
+    cells: Iterable[Condition],
     what: str,
-    setting: Setting | None = None,
+    setting: ClaimSettings | None = None,
     beside: Evidence | None = None,
-) -> dict[Cell, Group]:
+) -> dict[Condition, Group]:
     """Gather what can be drawn of each cell; refuse where there is nothing at all.
 
     Cells whose arm ends in `PUBLISHED` are looked up in `beside`.
     """
-    evidence, facts = as_evidence(source), setting or Setting()
+    evidence, facts = as_evidence(source), setting or ClaimSettings()
     wanted = list(cells)
     found = {cell: _found(evidence, beside, cell, facts) for cell in wanted}
     known = {cell: group for cell, group in found.items() if group is not None}
@@ -147,7 +147,9 @@ def gather(
     return known
 
 
-def _found(evidence: Evidence, beside: Evidence | None, cell: Cell, facts: Setting) -> Group | None:
+def _found(
+    evidence: Evidence, beside: Evidence | None, cell: Condition, facts: ClaimSettings
+) -> Group | None:
     if not cell.arm.endswith(PUBLISHED):
         return _group(evidence, evidence.side(cell), facts)
     if beside is None:
@@ -160,7 +162,7 @@ def _found(evidence: Evidence, beside: Evidence | None, cell: Cell, facts: Setti
     return None
 
 
-def _group(evidence: Evidence, side: Side, setting: Setting) -> Group | None:
+def _group(evidence: Evidence, side: ArmScores, setting: ClaimSettings) -> Group | None:
     finite = np.isfinite(side.values)
     values = side.values[finite]
     if not values.size and side.printed_mean is None:
@@ -182,7 +184,7 @@ def _group(evidence: Evidence, side: Side, setting: Setting) -> Group | None:
     )
 
 
-def _centre(side: Side) -> tuple[float | None, Interval | None, bool]:
+def _centre(side: ArmScores) -> tuple[float | None, Interval | None, bool]:
     """Give mean and interval of all runs, never of those alone that happen to be legible."""
     if side.complete:
         varies = side.values.size > 1 and float(np.ptp(side.values)) > 0
@@ -197,7 +199,7 @@ def _centre(side: Side) -> tuple[float | None, Interval | None, bool]:
     return side.printed_mean, stats.student_interval(stand_in(summary), LEVEL), True
 
 
-def _modes(side: Side) -> Flag | None:
+def _modes(side: ArmScores) -> Flag | None:
     if not side.complete or side.values.size < 2:
         return None
     return stats.two_modes(side.values, np.random.default_rng(SEED), name=side.cell.label)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from leadline.report.compare.evidence import Cell, Evidence
-from leadline.report.compare.setting import Family, Setting
+from leadline.report.compare.evidence import Condition, Evidence
+from leadline.report.compare.setting import ClaimSettings, Family
 from leadline.report.figures.captions import caption, describe
 from leadline.report.figures.drawing import Drawing
 from leadline.report.figures.groups import Group, as_evidence, cell_of, gather, places
@@ -20,11 +20,11 @@ from leadline.stats.metrics import HEADLINE
 if TYPE_CHECKING:
     import pandas as pd
 
-Panels = Mapping[tuple[str, str], Mapping[Cell, Group]]
+Panels = Mapping[tuple[str, str], Mapping[Condition, Group]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class FigurePlan:
     """A panel for each data set and metric, with the arms and shares of the labels it shows."""
 
     panels: Panels
@@ -64,15 +64,15 @@ def plan(
     artefact: str = "",
     families: Mapping[str, Family] | None = None,
     tests: Tests | None = None,
-    setting: Setting | None = None,
+    setting: ClaimSettings | None = None,
     beside: Evidence | None = None,
-) -> Plan:
+) -> FigurePlan:
     """Decide what to draw of a frame: all that is there, or what is asked for.
 
     Tests are those given, else Welch's of every arm against the first, corrected within each of
     the families; `beside` holds the paper's numbers, to be drawn next to ours.
     """
-    evidence, facts = as_evidence(source), setting or Setting()
+    evidence, facts = as_evidence(source), setting or ClaimSettings()
     datasets, arms, shares = places(evidence, datasets, arms, metrics, fractions)
     series = [each for arm in arms for each in ((arm, arm + PUBLISHED) if beside else (arm,))]
     cells = [
@@ -90,7 +90,7 @@ def plan(
             families = pairs_of(name, arms, datasets, shares, metrics, artefact)
         tests = corrected(evidence, families, facts)
     drawn = {group.arm for group in groups.values()}
-    return Plan(
+    return FigurePlan(
         panels=_panels(groups.items()),
         tests=tests,
         datasets=datasets,
@@ -108,8 +108,10 @@ def _told(drawn: Iterable[str]) -> str:
     return "The paper has no runs of these arms on these data to be set beside them."
 
 
-def _panels(groups: Iterable[tuple[Cell, Group]]) -> dict[tuple[str, str], dict[Cell, Group]]:
-    found: dict[tuple[str, str], dict[Cell, Group]] = {}
+def _panels(
+    groups: Iterable[tuple[Condition, Group]],
+) -> dict[tuple[str, str], dict[Condition, Group]]:
+    found: dict[tuple[str, str], dict[Condition, Group]] = {}
     for cell, group in groups:
         found.setdefault((cell.dataset, cell.metric), {})[cell] = group
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from leadline.report.compare.evidence import Cell, Evidence, PValue
+from leadline.report.compare.evidence import Condition, Evidence, PValue
 from leadline.report.compare.families import adjusted, members
-from leadline.report.compare.setting import Family, Pairs, Setting
+from leadline.report.compare.setting import ClaimSettings, Family, Pairs
 
 TEST = "welch_holm"
 
@@ -25,14 +25,14 @@ class Tests:
     """Every test of a figure by its pair of cells, and what it is called."""
 
     name: str
-    by_pair: Mapping[tuple[Cell, Cell], PValue]
+    by_pair: Mapping[tuple[Condition, Condition], PValue]
     alpha: float
 
-    def partners(self, cell: Cell) -> list[Cell]:
+    def partners(self, cell: Condition) -> list[Condition]:
         """List the cells that this one was tested against."""
         return [b for a, b in self.by_pair if a == cell]
 
-    def of(self, a: Cell, b: Cell) -> Shown:
+    def of(self, a: Condition, b: Condition) -> Shown:
         """Give the test of two cells."""
         return shown(self.by_pair[a, b], self.alpha)
 
@@ -60,9 +60,9 @@ def pairs_of(
     return {f"figure {name} of {', '.join(arms)}": Family(why=name, members=members)}
 
 
-def corrected(evidence: Evidence, families: Mapping[str, Family], setting: Setting) -> Tests:
+def corrected(evidence: Evidence, families: Mapping[str, Family], setting: ClaimSettings) -> Tests:
     """Test every pair with Welch's test and correct by Holm's method within each family."""
-    by_pair: dict[tuple[Cell, Cell], PValue] = {}
+    by_pair: dict[tuple[Condition, Condition], PValue] = {}
     sizes = []
     for name, family in families.items():
         found = adjusted(evidence, name, family, setting)

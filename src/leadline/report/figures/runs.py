@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from leadline.report.compare.evidence import Cell, Evidence
+from leadline.report.compare.evidence import Condition, Evidence
 from leadline.report.figures.drawing import Drawing, blank, settle
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean
-from leadline.report.figures.plan import Plan, plan
+from leadline.report.figures.plan import FigurePlan, plan
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import (
     INK,
@@ -55,7 +55,7 @@ def every_run(
     return planned.drawing(name, title, _figure(planned, width))
 
 
-def _figure(planned: Plan, width: float) -> Figure:
+def _figure(planned: FigurePlan, width: float) -> Figure:
     panels, arms = planned.panels, planned.arms
     with styled():
         columns = len(planned.datasets) if len(planned.datasets) > 1 else 2
@@ -75,7 +75,9 @@ def _figure(planned: Plan, width: float) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, groups: Mapping[Cell, Group], arms: Sequence[str], *, named: bool) -> None:
+def _panel(
+    axes: Axes, groups: Mapping[Condition, Group], arms: Sequence[str], *, named: bool
+) -> None:
     ends = [end for group in groups.values() for end in group.ends]
     span = max(ends) - min(ends) or 1.0
     for group in groups.values():
@@ -125,7 +127,7 @@ def label(arm: str) -> str:
 
 
 def _marks(
-    axes: Axes, tests: Tests, cells: Sequence[Cell], arms: Sequence[str], *, named: bool
+    axes: Axes, tests: Tests, cells: Sequence[Condition], arms: Sequence[str], *, named: bool
 ) -> None:
     texts: dict[int, tuple[str, bool]] = {}
     for cell in cells:

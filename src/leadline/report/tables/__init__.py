@@ -2,9 +2,9 @@
 
 from leadline.report.tables.html import html_document, to_html
 from leadline.report.tables.table import (
-    Cell,
     Link,
     Table,
+    Value,
     in_markdown,
     latex_document,
     shown,
@@ -14,7 +14,7 @@ from leadline.report.tables.table import (
 )
 
 __all__ = [
-    "Cell",
+    "Value",
     "Link",
     "Table",
     "html_document",

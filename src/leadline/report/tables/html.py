@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from leadline.report.tables.table import LONG, Cell, Link, Table, shown
+from leadline.report.tables.table import LONG, Link, Table, Value, shown
 
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem; }
@@ -51,7 +51,7 @@ def to_html(table: Table, *, level: int = 2, place: str = "", whose: str = "") -
     )
 
 
-def _is_numeric(column: Sequence[Cell]) -> bool:
+def _is_numeric(column: Sequence[Value]) -> bool:
     known = [cell for cell in column if cell not in (None, "")]
     return bool(known) and all(
         isinstance(cell, float | int) or NUMBER.fullmatch(shown(cell)) for cell in known
@@ -63,7 +63,7 @@ def _kind(*names: str) -> str:
     return f' class="{said}"' if said else ""
 
 
-def _cell(column: str, cell: Cell, numeric: bool) -> str:
+def _cell(column: str, cell: Value, numeric: bool) -> str:
     text = shown(cell)
     inside = escape(text)
     if isinstance(cell, Link):

@@ -64,7 +64,7 @@ class Link(NamedTuple):
     place: str
 
 
-Cell = str | float | int | None | Link
+Value = str | float | int | None | Link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Table:
     name: str
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Value]]
     notes: Sequence[str] = ()
     printed: Sequence[str] = ()
 
@@ -88,7 +88,7 @@ class Table:
         assert set(self.printed) <= set(self.columns), f"{self.name} lacks what it would print"
 
 
-def shown(value: Cell) -> str:
+def shown(value: Value) -> str:
     """Write a cell for a reader: four decimals, small numbers in powers of ten, counts whole."""
     if value is None:
         return NOTHING
@@ -110,7 +110,7 @@ def to_csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _in_csv(cell: Cell) -> Cell:
+def _in_csv(cell: Value) -> Value:
     if isinstance(cell, Link):
         return cell.text
     return "" if cell is None else cell

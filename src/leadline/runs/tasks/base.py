@@ -21,14 +21,14 @@ from leadline.config.tasks import TASKS, TaskRow
 from leadline.data.cells import Cells
 from leadline.data.splits.split import Split, make_split
 from leadline.distributed import World
-from leadline.processes import Notice
+from leadline.processes import StopRequest
 from leadline.runs.identity import NamedRun, learns_by_epochs
-from leadline.runs.record import Predictions, Vault, tell
+from leadline.runs.record import CheckpointFolder, Predictions, tell
 from leadline.runs.tracking import Tracker
 
 if TYPE_CHECKING:
     from leadline.models.gene2vec import GeneEmbedding
-    from leadline.training import Setting
+    from leadline.training import FitSettings
 
 # Not yet fitted; the task knows who fits it.
 Learner: TypeAlias = "models.Model | models.TorchModel | GeneEmbedding"
@@ -94,7 +94,7 @@ class Parts:
 class ComputedRun:
     """What a task gives: its fit, and for each part predictions of labels, or scores, or both."""
 
-    fit: models.Fit
+    fit: models.FitResult
     parts: Mapping[str, Predictions] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -130,7 +130,7 @@ class Task(ABC):
 
     @abstractmethod
     def fit_and_predict(
-        self, job: Job, parts: Parts, world: World, notice: Notice, tracker: Tracker
+        self, job: Job, parts: Parts, world: World, notice: StopRequest, tracker: Tracker
     ) -> ComputedRun:
         """Fit on the training cells, then judge on those held back; every rank does the same."""
 
@@ -158,19 +158,19 @@ def task_of(config: RunConfig) -> Task:
     return task
 
 
-def setting_of(job: Job, world: World, notice: Notice, tracker: Tracker) -> Setting:
+def setting_of(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> FitSettings:
     """Tell the trainer all that it must know of a run."""
     from leadline import training
 
     config = job.config
-    return training.Setting(
+    return training.FitSettings(
         train=config.train,
         seed=config.seed,
         device=distributed.pick_device(config.train.device, world),
         world=world,
         select_by=config.protocol.select_by,
         shuffled=config.protocol.order == "shuffled",
-        vault=Vault(job.folder),
+        vault=CheckpointFolder(job.folder),
         notice=notice,
         tell=lambda text: tell(job.folder, text) if world.leads else None,
         track=tracker.log,

@@ -13,7 +13,7 @@ from leadline.config import RunConfig
 from leadline.data.cells import Cells
 from leadline.distributed import World
 from leadline.errors import UserError
-from leadline.processes import Notice
+from leadline.processes import StopRequest
 from leadline.runs.record import Predictions
 from leadline.runs.tasks.base import ComputedRun, Job, Parts, Task, setting_of
 from leadline.runs.tracking import Tracker
@@ -40,7 +40,7 @@ class Classify(Task):
             )
 
     def fit_and_predict(
-        self, job: Job, parts: Parts, world: World, notice: Notice, tracker: Tracker
+        self, job: Job, parts: Parts, world: World, notice: StopRequest, tracker: Tracker
     ) -> ComputedRun:
         """Fit, then predict; only when all is chosen does the model meet the reported cells."""
         if job.by_epochs:
@@ -86,12 +86,12 @@ class Classify(Task):
         return ", ".join(f"{words} {scores[name]:.4f}" for name, words in SHOWN.items())
 
 
-def learner(job: Job, world: World, notice: Notice, tracker: Tracker) -> models.Model:
+def learner(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> models.Model:
     """Give what is fitted on cells: the trainer around a network, or the model itself."""
     return classifier(job, world, notice, tracker) if job.by_epochs else estimator(job)
 
 
-def classifier(job: Job, world: World, notice: Notice, tracker: Tracker) -> Classifier:
+def classifier(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> Classifier:
     """Give the trainer around the network of a run."""
     from leadline import training
     from leadline.models.network import TorchModel
@@ -125,7 +125,9 @@ def predict(model: models.Model, cells: Cells) -> Predictions:
     )
 
 
-def afterwards(network: Classifier, fit: models.Fit, job: Job, reported: Cells) -> models.Fit:
+def afterwards(
+    network: Classifier, fit: models.FitResult, job: Job, reported: Cells
+) -> models.FitResult:
     """Add what only a fitted network can tell: the effect of batches, positions of all cells."""
     arrays = dict(fit.arrays)
     if job.config.train.save_embeddings:

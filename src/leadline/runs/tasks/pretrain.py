@@ -13,10 +13,10 @@ from leadline.data.cells import Cells
 from leadline.data.splits.split import Split, corpus_split
 from leadline.distributed import World
 from leadline.errors import UserError
-from leadline.models.base import Fit
-from leadline.processes import Notice
+from leadline.models.base import FitResult
+from leadline.processes import StopRequest
 from leadline.runs.identity import learns_by_epochs
-from leadline.runs.record import Vault
+from leadline.runs.record import CheckpointFolder
 from leadline.runs.starting_weights import EMBEDDING
 from leadline.runs.tasks.base import ComputedRun, Job, Learner, Parts, Task, setting_of
 from leadline.runs.tracking import Tracker
@@ -73,7 +73,7 @@ class Pretrain(Task):
         )
 
     def fit_and_predict(
-        self, job: Job, parts: Parts, world: World, notice: Notice, tracker: Tracker
+        self, job: Job, parts: Parts, world: World, notice: StopRequest, tracker: Tracker
     ) -> ComputedRun:
         """Learn genes from genes, then judge on the cells that were held back."""
         model = pretrainer(job, world, notice, tracker)
@@ -93,7 +93,7 @@ class Pretrain(Task):
 class Pretraining(Protocol):
     """What learns genes from genes, and is judged on cells that it has not seen."""
 
-    def fit(self, corpus: Cells, selection: Cells | None) -> Fit:
+    def fit(self, corpus: Cells, selection: Cells | None) -> FitResult:
         """Learn from the corpus, choose by the selection cells, keep the result for others."""
 
     def measure(self, cells: Cells) -> Measured:
@@ -103,10 +103,10 @@ class Pretraining(Protocol):
 class Embedder:
     """Builds an embedding of genes, judges it, and keeps it for others."""
 
-    def __init__(self, model: GeneEmbedding, vault: Vault) -> None:
+    def __init__(self, model: GeneEmbedding, vault: CheckpointFolder) -> None:
         self.model, self.vault = model, vault
 
-    def fit(self, corpus: Cells, selection: Cells | None) -> Fit:
+    def fit(self, corpus: Cells, selection: Cells | None) -> FitResult:
         """Build it; there is nothing to select."""
         from leadline.models.gene2vec import GENES_FILE
         from leadline.training.pretrainer import digest, seen_by
@@ -117,7 +117,9 @@ class Embedder:
         self.vault.write(EMBEDDING, lambda file: np.save(file, built.table_GW.astype(np.float64)))
         self.vault.write(GENES_FILE, self._write_genes)
         kept = {name: digest(self.vault, name) for name in (EMBEDDING, GENES_FILE)}
-        return Fit(facts=self.model.facts(built) | {"checkpoints": kept}, arrays=seen_by(corpus))
+        return FitResult(
+            facts=self.model.facts(built) | {"checkpoints": kept}, arrays=seen_by(corpus)
+        )
 
     def _write_genes(self, file: BinaryIO) -> None:
         file.write("".join(f"{gene}\n" for gene in self.model.genes.tolist()).encode())
@@ -129,13 +131,13 @@ class Embedder:
         return Measured(scores=self.model.agreement(self.table_GW, cells), tables={})
 
 
-def pretrainer(job: Job, world: World, notice: Notice, tracker: Tracker) -> Pretraining:
+def pretrainer(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> Pretraining:
     """Give the model in the hands of what pretrains it."""
     if isinstance(job.config.model, Gene2vecConfig):
         from leadline.models.gene2vec import GeneEmbedding
 
         assert isinstance(job.model, GeneEmbedding)
-        return Embedder(job.model, Vault(job.folder))
+        return Embedder(job.model, CheckpointFolder(job.folder))
     from leadline.models.network import Pretrainable
     from leadline.training.pretrainer import Pretrainer
 

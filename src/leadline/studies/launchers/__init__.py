@@ -8,7 +8,7 @@ A sweeper asks `choose` what the user wants, `build`s it, and hands it tasks:
             ...
 """
 
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
+from leadline.studies.launchers.base import Launcher, Task, TaskResult, TaskState
 from leadline.studies.launchers.choose import build, choose
 
-__all__ = ["Ending", "Launcher", "Outcome", "Task", "build", "choose"]
+__all__ = ["TaskState", "Launcher", "TaskResult", "Task", "build", "choose"]

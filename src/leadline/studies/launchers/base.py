@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 
-class Ending(StrEnum):
+class TaskState(StrEnum):
     """How a task ended."""
 
     DONE = "done"
@@ -57,7 +57,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TaskResult:
     """What became of a task.
 
     Attributes
@@ -72,7 +72,7 @@ class Outcome:
     """
 
     run_id: str
-    state: Ending
+    state: TaskState
     message: str = ""
     transient: bool = False
     memory: bool = False
@@ -88,7 +88,7 @@ class Launcher(AbstractContextManager["Launcher"]):
         """Let go of what is held: nothing, where work is done here or outlives the sweeper."""
 
     @abstractmethod
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks in any order; give an outcome for each, as they end.
 
         Once `stop` is set nothing new begins, what runs writes a checkpoint and ends as
@@ -114,12 +114,12 @@ def read_task(line: bytes) -> Task:
     return Task(**{**told, "words": tuple(told["words"])})
 
 
-def outcome_line(outcome: Outcome) -> bytes:
+def outcome_line(outcome: TaskResult) -> bytes:
     """Write an outcome."""
     return json.dumps(asdict(outcome)).encode() + b"\n"
 
 
-def read_outcome(line: bytes) -> Outcome:
+def read_outcome(line: bytes) -> TaskResult:
     """Read an outcome."""
     told = json.loads(line)
-    return Outcome(**{**told, "state": Ending(told["state"])})
+    return TaskResult(**{**told, "state": TaskState(told["state"])})

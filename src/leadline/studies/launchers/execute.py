@@ -9,14 +9,14 @@ from leadline.errors import UserError
 from leadline.locks import Busy, LockLost
 from leadline.processes import Preempted
 from leadline.runs import record
-from leadline.studies.launchers.base import Ending, Outcome, Task
+from leadline.studies.launchers.base import Task, TaskResult, TaskState
 
 # What torch, numpy, the kernel and our own messages say when memory has run out.
 MEMORY_WORDS = ("out of memory", "outofmemory", "memoryerror", "not enough memory", "sigkill")
 LONGEST_MESSAGE = 1000
 
 
-def execute(task: Task) -> Outcome:
+def execute(task: Task) -> TaskResult:
     """Compute one run unless it is done; never raises but for KeyboardInterrupt."""
     # The worker is started before it is known whether it will need any of this.
     from leadline.config.compose import compose_many
@@ -25,9 +25,9 @@ def execute(task: Task) -> Outcome:
     try:
         run(compose_many([task.words])[0])
     except Preempted:
-        return Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
+        return TaskResult(run_id=task.run_id, state=TaskState.PREEMPTED)
     except Busy as error:
-        return Outcome(run_id=task.run_id, state=Ending.BUSY, message=str(error))
+        return TaskResult(run_id=task.run_id, state=TaskState.BUSY, message=str(error))
     except UserError as error:
         return failed(task, str(error))
     except RunFailed as error:
@@ -38,25 +38,25 @@ def execute(task: Task) -> Outcome:
         return failed(task, f"{task.run_id} failed: {error!r}")
     finally:
         tidy_memory()
-    return Outcome(run_id=task.run_id, state=Ending.DONE)
+    return TaskResult(run_id=task.run_id, state=TaskState.DONE)
 
 
-def failed(task: Task, message: str, *, transient: bool = False) -> Outcome:
+def failed(task: Task, message: str, *, transient: bool = False) -> TaskResult:
     """Make the outcome of a failure; one for want of memory may pass."""
     memory = any(word in message.lower() for word in MEMORY_WORDS)
-    return Outcome(
+    return TaskResult(
         run_id=task.run_id,
-        state=Ending.FAILED,
+        state=TaskState.FAILED,
         message=(message.strip().splitlines() or ["unknown"])[0][:LONGEST_MESSAGE],
         transient=transient or memory,
         memory=memory,
     )
 
 
-def lost(task: Task, reason: str) -> Outcome:
+def lost(task: Task, reason: str) -> TaskResult:
     """Judge a task whose worker is gone without a word: its record tells."""
     if record.state(task.folder) is record.State.DONE:
-        return Outcome(run_id=task.run_id, state=Ending.DONE)
+        return TaskResult(run_id=task.run_id, state=TaskState.DONE)
     return failed(task, f"{task.run_id}: {reason}", transient=True)
 
 

@@ -9,21 +9,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task
+from leadline.studies.launchers.base import Launcher, Task, TaskResult, TaskState
 from leadline.studies.launchers.execute import execute
 
 
 class Basic(Launcher):
     """Computes here; stays warm because the process does."""
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks in order; see `base.Launcher`."""
         for task in tasks:
             if stop.is_set():
                 return
             with stoppable(stop) as signals:
                 outcome = execute(task)
-            if signals.came or (outcome.state is Ending.PREEMPTED and not signals.sent):
+            if signals.came or (outcome.state is TaskState.PREEMPTED and not signals.sent):
                 # Whoever sent SIGTERM means the sweep, not this one run of it.
                 stop.set()
                 pass_on()

@@ -22,7 +22,14 @@ from typing import IO
 from leadline import processes
 from leadline.config import LocalLauncher
 from leadline.errors import UserError
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task, read_outcome, task_line
+from leadline.studies.launchers.base import (
+    Launcher,
+    Task,
+    TaskResult,
+    TaskState,
+    read_outcome,
+    task_line,
+)
 from leadline.studies.launchers.execute import lost
 
 LAST_WORDS = 2000
@@ -60,7 +67,7 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(task_line(task))
 
-    def collect(self) -> Outcome:
+    def collect(self) -> TaskResult:
         """Wait for the outcome of the task in hand."""
         assert self.task is not None
         task, self.task = self.task, None
@@ -149,7 +156,7 @@ class Processes(Launcher):
             worker.close()
         self.workers.clear()
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks, as many at once as there are places; see `base.Launcher`."""
         waiting = iter(tasks)
         upcoming = next(waiting, None)
@@ -190,17 +197,17 @@ class Processes(Launcher):
             idle = [place]
         self.workers[idle[0]].give(task)
 
-    def after(self, place: int, outcome: Outcome, *, stopping: bool) -> Outcome:
+    def after(self, place: int, outcome: TaskResult, *, stopping: bool) -> TaskResult:
         """Judge an outcome, and free the place of a worker that is at its end."""
-        preempted = outcome.state is Ending.PREEMPTED
+        preempted = outcome.state is TaskState.PREEMPTED
         if preempted or not self.workers[place].alive:
             self.dismiss(place)
         if preempted and not stopping:
             # Somebody meant this worker alone; the run goes on from its checkpoint.
             message = f"{outcome.run_id}: its worker was told to stop (SIGTERM)"
             return replace(outcome, message=message, transient=True)
-        if stopping and outcome.state is Ending.FAILED and outcome.transient:
-            return replace(outcome, state=Ending.PREEMPTED)
+        if stopping and outcome.state is TaskState.FAILED and outcome.transient:
+            return replace(outcome, state=TaskState.PREEMPTED)
         return outcome
 
     def dismiss(self, place: int) -> None:

@@ -24,10 +24,10 @@ from leadline.config import RayLauncher
 from leadline.errors import UserError
 from leadline.runs import record
 from leadline.studies.launchers.base import (
-    Ending,
     Launcher,
-    Outcome,
     Task,
+    TaskResult,
+    TaskState,
     outcome_line,
     read_outcome,
     read_task,
@@ -96,7 +96,7 @@ class RayCluster(Launcher):
         self.release()
         self.ray.shutdown()
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks, those of one shape after those of another; see `base.Launcher`."""
         for group in reversed(groups(list(tasks))):
             if stop.is_set():
@@ -105,7 +105,7 @@ class RayCluster(Launcher):
             # Its resources may be what the next shape waits for.
             self.release()
 
-    def run_group(self, tasks: list[Task], stop: threading.Event) -> Iterator[Outcome]:
+    def run_group(self, tasks: list[Task], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks that need the same resources."""
         devices, waiting = tasks[0].devices, list(tasks)
         places = min(len(tasks), self.room(devices))
@@ -130,7 +130,7 @@ class RayCluster(Launcher):
                 idle.append(actor if alive else self.replaced(actor, devices))
                 yield judged(outcome, stopping=stop.is_set())
 
-    def outcome(self, answer: Any, task: Task) -> tuple[Outcome, bool]:
+    def outcome(self, answer: Any, task: Task) -> tuple[TaskResult, bool]:
         """Fetch an outcome; say whether the actor is still there."""
         try:
             return read_outcome(self.ray.get(answer)), True
@@ -229,13 +229,13 @@ def no_ray(address: str | None, reason: str) -> UserError:
     )
 
 
-def judged(outcome: Outcome, *, stopping: bool) -> Outcome:
+def judged(outcome: TaskResult, *, stopping: bool) -> TaskResult:
     """Tell a worker that was stopped by somebody else from one that the sweeper stopped."""
-    if outcome.state is Ending.PREEMPTED and not stopping:
+    if outcome.state is TaskState.PREEMPTED and not stopping:
         message = f"{outcome.run_id}: its worker was told to stop (SIGTERM)"
         return replace(outcome, message=message, transient=True)
-    if stopping and outcome.state is Ending.FAILED and outcome.transient:
-        return replace(outcome, state=Ending.PREEMPTED)
+    if stopping and outcome.state is TaskState.FAILED and outcome.transient:
+        return replace(outcome, state=TaskState.PREEMPTED)
     return outcome
 
 

@@ -24,7 +24,14 @@ from leadline.config import SubmititSlurmLauncher
 from leadline.errors import UserError
 from leadline.progress import say
 from leadline.runs import record
-from leadline.studies.launchers.base import Ending, Launcher, Outcome, Task, packed, read_outcome
+from leadline.studies.launchers.base import (
+    Launcher,
+    Task,
+    TaskResult,
+    TaskState,
+    packed,
+    read_outcome,
+)
 from leadline.studies.launchers.execute import lost
 from leadline.studies.launchers.submitit_job import perform
 
@@ -117,7 +124,7 @@ class Slurm(Launcher):
             )
         self.config = config
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks in jobs; see `base.Launcher`."""
         wanted = list(tasks)
         if not wanted or stop.is_set():
@@ -198,7 +205,7 @@ class Slurm(Launcher):
 
     def watch(
         self, jobs: dict[str, list[Task]], folder: Path, stop: threading.Event
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[TaskResult]:
         """Give outcomes as jobs leave the queue, or as their records are done."""
         missed: dict[str, int] = dict.fromkeys(jobs, 0)
         begun: set[str] = set()
@@ -217,7 +224,7 @@ class Slurm(Launcher):
             for job in list(jobs):
                 done = [task for task in jobs[job] if is_done(task)]
                 for task in done:
-                    yield Outcome(run_id=task.run_id, state=Ending.DONE)
+                    yield TaskResult(run_id=task.run_id, state=TaskState.DONE)
                 jobs[job] = [task for task in jobs[job] if task not in done]
                 missed[job] = 0 if job in queued else missed[job] + 1
                 if jobs[job] and missed[job] < SETTLING_LOOKS:
@@ -227,9 +234,9 @@ class Slurm(Launcher):
                     if not stopping:
                         yield outcome
                     elif job in begun and task.folder.exists():
-                        yield Outcome(run_id=task.run_id, state=Ending.PREEMPTED)
+                        yield TaskResult(run_id=task.run_id, state=TaskState.PREEMPTED)
 
-    def judge(self, task: Task, job: str, folder: Path) -> Outcome:
+    def judge(self, task: Task, job: str, folder: Path) -> TaskResult:
         """Say what became of a run whose job is gone."""
         for line in answers(folder, job):
             outcome = read_outcome(line)

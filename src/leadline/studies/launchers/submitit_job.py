@@ -18,7 +18,7 @@ from types import FrameType
 from leadline import distributed, locks
 from leadline.errors import REQUEUE
 from leadline.processes import Preempted
-from leadline.studies.launchers.base import Ending, Outcome, Task, outcome_line, read_task
+from leadline.studies.launchers.base import Task, TaskResult, TaskState, outcome_line, read_task
 from leadline.studies.launchers.execute import execute
 
 # How often a requeued job looks whether its own earlier life has let go of the run.
@@ -32,17 +32,17 @@ def perform(lines: tuple[bytes, ...]) -> list[bytes]:
         for line in lines:
             outcome = patient(read_task(line))
             outcomes.append(outcome_line(outcome))
-            if outcome.state is Ending.PREEMPTED:
+            if outcome.state is TaskState.PREEMPTED:
                 raise SystemExit(leave(warned=bool(warned)))
     return outcomes
 
 
-def patient(task: Task, environment: Mapping[str, str] = os.environ) -> Outcome:
+def patient(task: Task, environment: Mapping[str, str] = os.environ) -> TaskResult:
     """Compute one run; after a lost machine its lock has to fall silent first."""
     outcome = execute(task)
     requeued = int(environment.get("SLURM_RESTART_COUNT", "0")) > 0
     deadline = time.monotonic() + locks.STALE_SECONDS + 60 if requeued else 0.0
-    while outcome.state is Ending.BUSY and time.monotonic() < deadline:
+    while outcome.state is TaskState.BUSY and time.monotonic() < deadline:
         time.sleep(GLANCE_SECONDS)
         outcome = execute(task)
     return outcome

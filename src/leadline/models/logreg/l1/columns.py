@@ -17,7 +17,7 @@ from leadline.models.jit import compiled
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnMatrix:
     """The cells of one fold as columns: float32 values, int32 row numbers, the constant 1 last."""
 
     data: NDArray[np.float32]
@@ -55,7 +55,7 @@ def compressed(matrix_CG: Any) -> Any:
     return matrix_CG
 
 
-def columns_of(matrix_CG: Any, rows_C: NDArray[np.int64]) -> Columns:
+def columns_of(matrix_CG: Any, rows_C: NDArray[np.int64]) -> ColumnMatrix:
     """Lay the chosen rows of a CSR or CSC matrix out as columns; the only copy that is made."""
     cells, genes = matrix_CG.shape
     count_G = np.zeros(genes, np.int64)
@@ -80,7 +80,7 @@ def columns_of(matrix_CG: Any, rows_C: NDArray[np.int64]) -> Columns:
             got="NaN or an infinite value",
             remedy="remove or impute those entries",
         )
-    return Columns(data, indices, np.append(indptr, data.size))
+    return ColumnMatrix(data, indices, np.append(indptr, data.size))
 
 
 @compiled

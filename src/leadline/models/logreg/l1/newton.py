@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from leadline.models.logreg.l1 import kernels
-from leadline.models.logreg.l1.columns import Columns
+from leadline.models.logreg.l1.columns import ColumnMatrix
 from leadline.models.logreg.l1.objective import (
     Certificate,
     Floats,
@@ -42,7 +42,7 @@ class Path:
 
     def __init__(
         self,
-        columns: Columns,
+        columns: ColumnMatrix,
         sign_JC: Floats,
         share_C: Floats,
         settings: Settings,

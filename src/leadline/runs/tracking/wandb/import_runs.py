@@ -115,7 +115,7 @@ OUTCOMES = ("imported", "imported before", "not finished", "without the metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class FieldMapping:
     """Which of wandb's names is taken for what."""
 
     metrics: Mapping[str, str]
@@ -124,7 +124,7 @@ class Choice:
 
 
 def import_runs(
-    source: str, runs_dir: Path, choice: Choice, *, replace: bool = False
+    source: str, runs_dir: Path, choice: FieldMapping, *, replace: bool = False
 ) -> Counter[str]:
     """Make a record of each finished run of a project (entity/project) or of offline folders.
 
@@ -151,7 +151,7 @@ def import_runs(
     return counted
 
 
-def import_run(run: WandbRun, runs_dir: Path, choice: Choice, *, replace: bool) -> str:
+def import_run(run: WandbRun, runs_dir: Path, choice: FieldMapping, *, replace: bool) -> str:
     """Make the record of one run; say what came of it."""
     if not run.finished:
         return "not finished"
@@ -200,7 +200,9 @@ def scores_of(run: WandbRun, wanted: Mapping[str, str]) -> dict[str, dict[str, f
     return parts
 
 
-def facts_of(run: WandbRun, scores: dict[str, dict[str, float]], choice: Choice) -> dict[str, Any]:
+def facts_of(
+    run: WandbRun, scores: dict[str, dict[str, float]], choice: FieldMapping
+) -> dict[str, Any]:
     """Fill a record in, as far as wandb knows."""
     fields = {name: field_of(run, name, choice.fields) for name in FIELDS}
     where = {"entity": run.entity, "project": run.project, "run": run.run_id}

@@ -108,7 +108,7 @@ OUTCOMES = ("uploaded", "written", "to do", "already there", "imported from wand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class SyncRequest:
     """What is to be told to whom; None leaves it to the settings that a run was made with."""
 
     runs_dir: Path
@@ -128,7 +128,7 @@ class Wish:
         return config if self.entity is None else replace(config, entity=self.entity)
 
 
-def sync(wish: Wish) -> Counter[str]:
+def sync(wish: SyncRequest) -> Counter[str]:
     """Mirror every finished record that is not there yet; count what came of each.
 
     One that fails is told and does not keep the others.
@@ -153,7 +153,7 @@ def sync(wish: Wish) -> Counter[str]:
     return counted
 
 
-def require_key(wish: Wish) -> None:
+def require_key(wish: SyncRequest) -> None:
     """Refuse to go on when wandb would not know who we are."""
     if not (wish.offline or wish.dry_run or sdk.has_key()):
         raise UserError(
@@ -163,7 +163,7 @@ def require_key(wish: Wish) -> None:
         )
 
 
-def sync_one(wish: Wish, folder: Path, facts: dict[str, Any]) -> str:
+def sync_one(wish: SyncRequest, folder: Path, facts: dict[str, Any]) -> str:
     """Mirror one record; say what came of it."""
     if "imported" in facts:
         return "imported from wandb"
@@ -205,7 +205,7 @@ def identity(
     )
 
 
-def sync_study(wish: Wish, write: Callable[[Path], object]) -> str:
+def sync_study(wish: SyncRequest, write: Callable[[Path], object]) -> str:
     """Mirror a study's report as one more run of its group; say what came of it.
 
     `write` writes the report into a folder; it stays there, beside the study's manifest.
