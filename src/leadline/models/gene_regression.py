@@ -136,9 +136,7 @@ def lasso_path(
     spread_G = np.sqrt(np.einsum("ng,ng->g", centred_NG, centred_NG) / rows)
     order = np.argsort(alphas)[::-1]
     descending = np.asarray(alphas, dtype=float)[order]
-    coef_AGD, sweeps_AG = coordinate_descent(
-        gram_DD, product_GD, spread_G, descending, tol, sweeps
-    )
+    coef_AGD, sweeps_AG = coordinate_descent(gram_DD, product_GD, spread_G, descending, tol, sweeps)
     if (sweeps_AG > sweeps).any():
         raise UserError(
             "The Lasso of every gene converges",
@@ -224,7 +222,7 @@ def cross_predict(
     """
     vectors_PD, y_PG, fold_P = _checked(vectors, responses, fold)
     grid = grid if grid is not None else (KS if head == "knn" else ALPHAS)
-    has_P = np.isfinite(vectors_PD).all(axis=1)
+    has_P = np.asarray(np.isfinite(vectors_PD).all(axis=1))
     fit = _Knn(y_PG, grid) if head == "knn" else _Lasso(y_PG, grid)
     folds_F = np.unique(fold_P)
     predictions_PG = np.empty_like(y_PG)
@@ -244,6 +242,12 @@ def cross_predict(
 
         parts = shuffled_folds(len(train), inner_folds, inner_seed)
         usable = fit.usable(len(train) - max(map(len, parts)))
+        if not usable:
+            raise UserError(
+                "Some k is at most the number of inner training genes",
+                got=f"k = {', '.join(map(str, grid))} in fold {held} of {len(train)} genes",
+                remedy="add a smaller k to the grid",
+            )
         inner_l2_FK = np.empty((inner_folds, len(usable)))
         for at, part in enumerate(parts):
             rows, others = np.delete(train, part), train[part]
@@ -256,7 +260,7 @@ def cross_predict(
         chosen.append(float(best))
         widths.append(x_NK.shape[1])
         padded_K = np.full(len(grid), np.nan)
-        padded_K[[list(grid).index(value) for value in usable]] = mean_K
+        padded_K[[value in usable for value in grid]] = mean_K
         errors.append(padded_K)
         if len(usable) < len(grid):
             messages.append(f"fold {held}: k above the {len(train)} training genes left out")
@@ -286,15 +290,15 @@ class _Knn:
     """
 
     def __init__(self, y_PG: Array, grid: Sequence[float]) -> None:
-        self.y_PG, self.grid = y_PG, [int(k) for k in grid]
+        self.y_PG, self.grid = y_PG, [float(k) for k in grid]
         centred_PG = y_PG - y_PG.mean(axis=0)
         self.gram_PP = centred_PG @ centred_PG.T
 
-    def usable(self, rows: int) -> list[int]:
-        return [k for k in self.grid if k <= rows] or [rows]
+    def usable(self, rows: int) -> list[float]:
+        return [k for k in self.grid if k <= rows]
 
-    def errors(self, x_NK: Array, rows: Any, x_TK: Array, others: Any, grid: list[int]) -> Array:
-        ks = np.array(grid)
+    def errors(self, x_NK: Array, rows: Any, x_TK: Array, others: Any, grid: list[float]) -> Array:
+        ks = np.array(grid, dtype=np.int64)
         neighbours_TK = rows[nearest_rows(x_NK, x_TK, int(ks.max()))]
         return np.asarray(neighbour_errors(self.gram_PP, neighbours_TK, others, ks))
 
