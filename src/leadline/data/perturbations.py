@@ -1,7 +1,8 @@
 """From the cells of a knock-out screen to one response per perturbation, and its tests.
 
 Expression is a matrix of cells by genes, dense or scipy sparse, log-normalised unless said
-otherwise. C cells, G genes, P perturbations, B batches (gem groups), L labels (perturbations and control).
+otherwise. C cells, G genes, P perturbations, B batches (gem groups), L labels: perturbations and
+control.
 """
 
 from __future__ import annotations
