@@ -57,7 +57,10 @@ METRICS = (
     ),
     PerturbationMetric(name="wmse", title="weighted MSE", higher_is_better=False, headline=True),
     PerturbationMetric(
-        name="r2w_mean", title="weighted R², against the training mean", higher_is_better=True
+        name="r2w_mean",
+        title="weighted R², against the training mean",
+        higher_is_better=True,
+        no_skill=0.0,
     ),
     PerturbationMetric(
         name="discrimination_l1", title="discrimination", higher_is_better=True, headline=True
