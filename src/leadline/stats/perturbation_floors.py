@@ -248,15 +248,17 @@ def _redrawn(
 ) -> Array:
     """Return the weight of each cell in a mean of batch means, drawn again or (None) as it is."""
     number = len(batches)
-    times_B = np.ones(number)
+    times_B: Array = np.ones(number)
     if generator is not None and batches_too:
-        times_B = np.bincount(generator.integers(number, size=number), minlength=number) * 1.0
+        times_B = np.bincount(generator.integers(number, size=number), minlength=number).astype(
+            np.float64
+        )
     parts = []
     for times, cells in zip(times_B, batches, strict=True):
-        count_C = np.ones(len(cells))
+        count_C: Array = np.ones(len(cells))
         if generator is not None:
             drawn = generator.integers(len(cells), size=len(cells))
-            count_C = np.bincount(drawn, minlength=len(cells)) * 1.0
+            count_C = np.bincount(drawn, minlength=len(cells)).astype(np.float64)
         parts.append(count_C * times / (len(cells) * number))
     return np.concatenate(parts)
 
