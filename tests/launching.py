@@ -4,7 +4,7 @@ import hashlib
 
 from leadline.config.compose import compose
 from leadline.runs import identity, prepare, record
-from leadline.studies.launchers import Task
+from leadline.studies.launchers import QueuedRun
 
 
 def task(runs_dir, *words, **changes):
@@ -12,7 +12,7 @@ def task(runs_dir, *words, **changes):
     config = compose(words)
     devices = config.train.devices if identity.learns_by_epochs(config) else 1
     run_id = prepare.identify_run(config).run_id
-    return Task(run_id=run_id, words=words, runs_dir=str(runs_dir), devices=devices, **changes)
+    return QueuedRun(run_id=run_id, words=words, runs_dir=str(runs_dir), devices=devices, **changes)
 
 
 def tasks(runs_dir, model="majority", seeds=(1, 2, 3), *words):

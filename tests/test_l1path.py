@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from leadline.errors import UserError
-from leadline.models import jit
 from leadline.models.logreg.l1 import kernels
 from leadline.models.logreg.l1.objective import duality_gap, gradient, objective
 from leadline.models.logreg.l1.path import decision, fit_path, predict_proba
+from leadline.stats import jit
 
 GRID = [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 1e3, 1e4]
 TIGHT = 1e-15  # out of reach: the path goes on until rounding stops it

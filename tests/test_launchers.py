@@ -20,7 +20,7 @@ from leadline.cli import main
 from leadline.config.compose import shipped
 from leadline.errors import UserError
 from leadline.runs import run
-from leadline.studies.launchers import Task, TaskResult, TaskState, build, choose
+from leadline.studies.launchers import QueuedRun, TaskResult, TaskState, build, choose
 from leadline.studies.launchers import execute as executing
 from leadline.studies.launchers.base import outcome_line, read_outcome, read_task, task_line
 from leadline.studies.launchers.processes import Processes, Worker, shares_of_gpus
@@ -32,7 +32,7 @@ def local(*words):
 
 
 def a_task(run_id="x", runs_dir="/nowhere", words=()):
-    return Task(run_id=run_id, words=tuple(words), runs_dir=str(runs_dir))
+    return QueuedRun(run_id=run_id, words=tuple(words), runs_dir=str(runs_dir))
 
 
 # Which launcher ----------------------------------------------------------------------------------
@@ -330,10 +330,10 @@ def test_ranks_take_the_places_that_they_need():
 
     class Busy:
         def __init__(self, devices):
-            self.task = Task(run_id="x", words=(), runs_dir="", devices=devices)
+            self.task = QueuedRun(run_id="x", words=(), runs_dir="", devices=devices)
 
-    two = Task(run_id="y", words=(), runs_dir="", devices=2)
-    assert launcher.room_for(Task(run_id="z", words=(), runs_dir="", devices=8))
+    two = QueuedRun(run_id="y", words=(), runs_dir="", devices=2)
+    assert launcher.room_for(QueuedRun(run_id="z", words=(), runs_dir="", devices=8))
     launcher.workers[0] = Busy(1)
     assert launcher.room_for(two)
     launcher.workers[0] = Busy(2)
@@ -367,7 +367,9 @@ texts = st.text(max_size=30)
 
 @given(st.lists(texts, max_size=4), texts, st.integers(1, 9), st.integers(1, 9))
 def test_tasks_survive_the_wire(words, name, attempt, devices):
-    told = Task(run_id=name, words=tuple(words), runs_dir=name, attempt=attempt, devices=devices)
+    told = QueuedRun(
+        run_id=name, words=tuple(words), runs_dir=name, attempt=attempt, devices=devices
+    )
     line = task_line(told)
     assert line.count(b"\n") == 1 and read_task(line) == told
 

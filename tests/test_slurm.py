@@ -17,7 +17,7 @@ from launching import tasks
 from leadline import errors, locks, processes
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies.launchers import Task, TaskResult, TaskState, submitit_job
+from leadline.studies.launchers import QueuedRun, TaskResult, TaskState, submitit_job
 from leadline.studies.launchers import slurm as queue
 from leadline.studies.launchers import slurm as slurm_launcher
 from leadline.studies.launchers.base import read_outcome, task_line
@@ -28,7 +28,7 @@ WORDS = ("hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=0.5")
 
 
 def a_task(run_id="x", devices=1):
-    return Task(run_id=run_id, words=(), runs_dir="/nowhere", devices=devices)
+    return QueuedRun(run_id=run_id, words=(), runs_dir="/nowhere", devices=devices)
 
 
 # Without a cluster -------------------------------------------------------------------------------

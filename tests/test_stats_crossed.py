@@ -1,6 +1,7 @@
 """The crossed test: golden numbers, laws, special cases, messages."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from leadline.stats.crossed import (
     SpeaksFor,
     compare_arms,
     family_verdicts,
-    holm_adjust,
     judge,
     largest_hidden_collapse_rate,
     speaks_for,
@@ -202,9 +202,14 @@ def test_warnings():
     assert said.name == "rare_classes" and "1 (4)" in said.sentence
 
 
-def test_family():
-    assert holm_adjust([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm_adjust([]) == []
+def test_a_family_is_corrected():
+    truth, a, b = study(10)
+    arms = influences(truth, a), influences(truth, b)
+    one = replace(compare_arms(*arms), p=0.02)
+    assert family_verdicts({"alone": one})["alone"] in ("better", "worse")
+    # Three of p = .02: Holm makes .06 of each, and equal ones share their fate.
+    assert not {"better", "worse"} & set(family_verdicts(dict.fromkeys("abc", one)).values())
+    assert family_verdicts({}) == {}
 
 
 def test_shares_and_collapse():
@@ -289,7 +294,6 @@ MISTAKES = {
     "cells of each class": lambda: macro_f1_bounds([0.5], [0.5], [0]),
     "declared": lambda: p_over_looks({4: 0.1}),
     "add up": lambda: p_over_looks({4: 0.1}, {4: 0.1}),
-    "p lies": lambda: holm_adjust([1.5]),
     "rate needs runs": lambda: largest_hidden_collapse_rate(0),
     "plan needs": lambda: planned_detectable(seeds=1, cells=10, run_sd=0.1),
     "claim and a margin": lambda: planned_cells(0.01, claim="x"),

@@ -224,37 +224,6 @@ def labelled(cells=400, runs=6, right=0.8, seed=0):
     return y_true, np.where(hits, y_true, (y_true + 1) % 3)
 
 
-def test_hierarchical_interval_sees_runs_and_cells():
-    y_true, predictions = labelled()
-    interval = stats.hierarchical_interval(y_true, predictions, accuracy, rng())
-    assert interval.contains(np.mean(predictions == y_true))
-    named = np.array(["a", "b", "c"])
-    same = stats.hierarchical_interval(
-        named[y_true], [named[run] for run in predictions], accuracy, rng()
-    )
-    assert same == interval
-    # Runs that agree leave the error of sampling cells alone, which is binomial.
-    copies = [predictions[0]] * 6
-    cells_only = stats.hierarchical_interval(y_true, copies, accuracy, rng(), resamples=4000)
-    p = accuracy(y_true, predictions[0])
-    assert cells_only.half_width == pytest.approx(1.96 * np.sqrt(p * (1 - p) / 400), rel=0.06)
-    # Cells that agree leave the spread over runs alone.
-    flat = np.tile(y_true[:1], 50), np.array([y_true[:1].repeat(50), y_true[:1].repeat(50) + 1])
-    assert stats.hierarchical_interval(*flat, accuracy, rng()).half_width == 0.5
-
-
-def test_hierarchical_difference_pairs_cells():
-    y_true, a = labelled(seed=1)
-    b = a.copy()
-    b[:, :20] = (y_true[:20] + 2) % 3
-    shared = stats.hierarchical_difference_interval(y_true, a, b, accuracy, rng(), paired_runs=True)
-    assert shared.contains(np.mean(a == y_true) - np.mean(b == y_true)) and shared.low > 0
-    apart = stats.hierarchical_difference_interval(y_true, a, b, accuracy, rng())
-    assert apart.half_width > shared.half_width
-    with pytest.raises(UserError, match="paired runs"):
-        stats.hierarchical_difference_interval(y_true, a, b[:3], accuracy, rng(), paired_runs=True)
-
-
 def test_cell_bootstrap_agrees_with_the_normal_theory_of_paired_cells():
     y_true, (a, b, *_) = labelled(cells=1000, seed=2)
     outcome = stats.cell_bootstrap(y_true, a, b, accuracy, rng(), resamples=4000)
@@ -279,16 +248,19 @@ def test_predictions_are_checked():
             "must differ",
         ),
         (
-            lambda: stats.hierarchical_interval(y_true, predictions[:1], accuracy, rng()),
-            "at least 2 runs",
-        ),
-        (
-            lambda: stats.hierarchical_interval(y_true * np.nan, predictions, accuracy, rng()),
+            lambda: stats.cell_bootstrap(
+                y_true * np.nan, predictions[0], predictions[1], accuracy, rng()
+            ),
             "must not be missing",
         ),
         (
-            lambda: stats.hierarchical_interval(
-                y_true, predictions, lambda t, p: float("nan"), rng(), resamples=5
+            lambda: stats.cell_bootstrap(
+                y_true,
+                predictions[0],
+                predictions[1],
+                lambda t, p: float("nan"),
+                rng(),
+                resamples=5,
             ),
             "defined on every resample",
         ),

@@ -171,24 +171,3 @@ def test_power_is_what_simulation_gives(draws):
         for _ in range(draws)
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=allowed_error(0.8, draws))
-
-
-@pytest.mark.slow
-def test_coverage_of_the_hierarchical_bootstrap():
-    """Runs of unequal skill, cells of unequal difficulty; the truth is the mean over both."""
-    random = np.random.default_rng(12)
-    covered, draws = 0, 400
-    for _ in range(draws):
-        skill = random.normal(0.0, 0.3, size=(10, 1))
-        difficulty = random.normal(0.0, 1.0, size=(1, 300))
-        right = random.random((10, 300)) < scipy.stats.norm.cdf(0.8 + skill - difficulty)
-        truth = scipy.stats.norm.cdf(0.8 / np.sqrt(1 + 1 + 0.3**2))
-        interval = stats.hierarchical_interval(
-            np.ones(300, dtype=int),
-            right.astype(int),
-            lambda t, p: float(np.mean(t == p)),
-            random,
-            resamples=300,
-        )
-        covered += interval.contains(truth)
-    assert 0.90 <= covered / draws <= 0.99

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from leadline.studies.launchers import Task, build, choose
+from leadline.studies.launchers import QueuedRun, build, choose
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -25,7 +25,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def tasks(folder, count, model="majority"):
     for seed in range(1, count + 1):
         words = (f"model={model}", f"seed={seed}", f"runs_dir={folder}")
-        yield Task(run_id=f"seed {seed}", words=words, runs_dir=str(folder))
+        yield QueuedRun(run_id=f"seed {seed}", words=words, runs_dir=str(folder))
 
 
 def cpu_of(pid):

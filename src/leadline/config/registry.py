@@ -19,7 +19,7 @@ GROUP = "leadline.models"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ModelRow:
     """One model.
 
     `schema` and `model` are written module:Class. Of the kinds, a `network` is fitted by the
@@ -38,8 +38,8 @@ class Row:
     deterministic: bool = False
 
 
-ROWS: dict[str, Row] = {
-    "logreg": Row(
+ROWS: dict[str, ModelRow] = {
+    "logreg": ModelRow(
         schema="leadline.config.models:LogregConfig",
         model="leadline.models.logreg.model:LogisticRegression",
         kind="estimator",
@@ -47,7 +47,7 @@ ROWS: dict[str, Row] = {
         family="simple",
         deterministic=True,
     ),
-    "majority": Row(
+    "majority": ModelRow(
         schema="leadline.config.models:MajorityConfig",
         model="leadline.models.controls:Majority",
         kind="estimator",
@@ -55,14 +55,14 @@ ROWS: dict[str, Row] = {
         family="control",
         deterministic=True,
     ),
-    "stratified": Row(
+    "stratified": ModelRow(
         schema="leadline.config.models:StratifiedConfig",
         model="leadline.models.controls:Stratified",
         kind="estimator",
         title="stratified guesses",
         family="control",
     ),
-    "nearest_centroid": Row(
+    "nearest_centroid": ModelRow(
         schema="leadline.config.models:NearestCentroidConfig",
         model="leadline.models.controls:NearestCentroid",
         kind="estimator",
@@ -70,7 +70,7 @@ ROWS: dict[str, Row] = {
         family="simple",
         deterministic=True,
     ),
-    "knn_pca": Row(
+    "knn_pca": ModelRow(
         schema="leadline.config.models:KnnPcaConfig",
         model="leadline.models.controls:KnnPca",
         kind="estimator",
@@ -78,40 +78,40 @@ ROWS: dict[str, Row] = {
         family="simple",
         deterministic=True,
     ),
-    "mlp": Row(
+    "mlp": ModelRow(
         schema="leadline.config.models:MlpConfig",
         model="leadline.models.mlp:Mlp",
         kind="network",
         title="mlp",
         family="simple",
     ),
-    "scgpt": Row(
+    "scgpt": ModelRow(
         schema="leadline.config.scgpt:ScgptConfig",
         model="leadline.models.scgpt.model:Scgpt",
         kind="network",
         title="scGPT",
         family="transformer",
     ),
-    "scbert": Row(
+    "scbert": ModelRow(
         schema="leadline.config.scbert:ScbertConfig",
         model="leadline.models.scbert.model:Scbert",
         kind="network",
         title="scBERT",
         family="transformer",
     ),
-    "gene2vec": Row(
+    "gene2vec": ModelRow(
         schema="leadline.config.scbert:Gene2vecConfig",
         model="leadline.models.gene2vec:GeneEmbedding",
         kind="embedding",
         title="gene2vec",
     ),
-    "python": Row(
+    "python": ModelRow(
         schema="leadline.config.external:PythonConfig",
         model="leadline.models.external.python_class:OwnModel",
         kind="external",
         title="a class of your own",
     ),
-    "embedding": Row(
+    "embedding": ModelRow(
         schema="leadline.config.external:EmbeddingConfig",
         model="leadline.models.external.embedding:Probe",
         kind="external",
@@ -120,12 +120,12 @@ ROWS: dict[str, Row] = {
 }
 
 
-def named(name: str) -> Row:
+def named(name: str) -> ModelRow:
     """Give the row of a model by the name in its record; any other is a class of somebody's."""
     return ROWS.get(name, ROWS["python"])
 
 
-def of(chosen: ModelConfig) -> Row:
+def of(chosen: ModelConfig) -> ModelRow:
     """Give the row that a configuration belongs to."""
     for kind in type(chosen).__mro__:
         written = f"{kind.__module__}:{kind.__qualname__}"
@@ -135,11 +135,13 @@ def of(chosen: ModelConfig) -> Row:
     raise AssertionError(f"no row in leadline.config.registry has {type(chosen).__name__}")
 
 
-def installed() -> dict[str, Row]:
+def installed() -> dict[str, ModelRow]:
     """Give the rows of the models that installed packages offer, by name."""
     own = ROWS["python"]
     return {
-        point.name: Row(schema=own.schema, model=point.value, kind="external", title=point.name)
+        point.name: ModelRow(
+            schema=own.schema, model=point.value, kind="external", title=point.name
+        )
         for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)
     }
 

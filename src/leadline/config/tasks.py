@@ -23,8 +23,6 @@ class TaskRow:
         What its record is kept for: `predictions`, `weights` or `arrays`.
     main_score
         The score of the reported cells that a table shows when it has room for one.
-    split_unit
-        What is never divided between the parts of the split: a cell, a donor, a perturbation.
     reads_labels
         Whether it learns from the labels of cells.
     trains_on_unlabelled
@@ -41,7 +39,6 @@ class TaskRow:
     implementation: str
     product: str
     main_score: str
-    split_unit: str = "cell"
     reads_labels: bool = True
     trains_on_unlabelled: bool = False
     run_id_word: str = ""

@@ -116,7 +116,8 @@ def responses(
     used_PB = present_PB & control_B if matched else present_PB
     delta_PG = _mean_of_batch_means(expression, label_C, code_C, cells_LB[:-1], used_PB)
     reference_PB = used_PB if matched else np.broadcast_to(control_B, used_PB.shape)
-    control_BG = _group_sums(expression, np.where(label_C == len(names_P), code_C, -1), None)
+    control_code_C = np.where(label_C == len(names_P), code_C, -1)
+    control_BG = _group_sums(expression, control_code_C, cells_LB.shape[1])
     control_BG /= np.maximum(cells_LB[-1], 1)[:, None]
     delta_PG -= (reference_PB / np.maximum(reference_PB.sum(axis=1), 1)[:, None]) @ control_BG
     delta_PG[~used_PB.any(axis=1)] = np.nan
@@ -191,12 +192,11 @@ def _cells_by_batch(label_C: Any, batch_C: Any, labels: int) -> Array:
     return counts_LB
 
 
-def _group_sums(expression: Any, group_C: Any, groups: int | None, weight_C: Any = None) -> Array:
+def _group_sums(expression: Any, group_C: Any, groups: int, weight_C: Any = None) -> Array:
     """Sum the cells of each group, weighted or not; cells with a negative group are in none."""
     cells = np.flatnonzero(group_C >= 0)
     weights = np.ones(len(cells)) if weight_C is None else weight_C[cells]
-    height = int(group_C.max(initial=-1)) + 1 if groups is None else groups
-    shape = (height, len(group_C))
+    shape = (groups, len(group_C))
     indicator = sparse.csr_matrix((weights, (group_C[cells], cells)), shape=shape)
     product = indicator @ (expression if sparse.issparse(expression) else np.asarray(expression))
     return np.asarray(product.toarray() if sparse.issparse(product) else product, dtype=float)

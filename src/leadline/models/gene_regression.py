@@ -36,7 +36,7 @@ INNER_SEED = 42
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+class VectorFeatures:
     """Centre, scale and rotation of one training set; `transform` applies them to any vectors."""
 
     mean_D: Array
@@ -50,7 +50,7 @@ class Features:
         return np.asarray(scaled_PD @ self.rotation_DK)
 
 
-def fit_features(vectors_ND: Array, components: int, *, scaled: bool = True) -> Features:
+def fit_features(vectors_ND: Array, components: int, *, scaled: bool = True) -> VectorFeatures:
     """Fit StandardScaler and an exact PCA with at most min(components, N − 1, D) components.
 
     A column without variance keeps its scale, as in scikit-learn. The largest entry of each
@@ -72,7 +72,9 @@ def fit_features(vectors_ND: Array, components: int, *, scaled: bool = True) -> 
     largest_K = np.abs(directions_KD).argmax(axis=1)
     sign_K = np.sign(directions_KD[np.arange(kept), largest_K])
     rotation_DK = np.ascontiguousarray((directions_KD * sign_K[:, None]).T)
-    return Features(mean_D=mean_D, scale_D=scale_D, centre_D=centre_D, rotation_DK=rotation_DK)
+    return VectorFeatures(
+        mean_D=mean_D, scale_D=scale_D, centre_D=centre_D, rotation_DK=rotation_DK
+    )
 
 
 def nearest_rows(train_NK: Array, test_TK: Array, most: int) -> NDArray[np.int64]:

@@ -85,8 +85,8 @@ def places(study: StudyResults, found: Sequence[ArmComparison]) -> list[list[Arm
 
 def judge(study: StudyResults, here: Sequence[ArmComparison]) -> BaselineVerdict:
     """Decide what the comparisons with the baseline show."""
-    family = corrected_family({str(at): each for at, each in enumerate(here)})
-    found = tuple(family[str(at)] for at in range(len(here)))
+    corrected = corrected_family({str(at): each for at, each in enumerate(here)})
+    found = tuple(corrected[str(at)] for at in range(len(here)))
     winners = [each for each in found if each.verdict == "better" and not shown_small(each)]
     baseline = here[0].b
     outcome = OPEN

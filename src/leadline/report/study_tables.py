@@ -52,6 +52,8 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             each.b.values.size,
             each.a.mean,
             each.b.mean,
+            each.speaks_for,
+            each.shares.get("cells", each.shares.get("donors")),
             ", ".join(dict.fromkeys(flag.id for flag in each.flags)) or each.why,
             "; ".join(f"{test} {p:.2g}" for test, p in each.others.items()),
         ]
@@ -80,6 +82,8 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "n against",
             "mean",
             "mean against",
+            "speaks for",
+            "share of cells",
             "flags",
             "other tests",
         ],
@@ -89,8 +93,10 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             f"corrected over the rows of its metric, a family of “{study.family}”; better and "
             "worse need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
             f"±{study.margin:g}. detectable: the smallest true difference that so many runs of "
-            "such spread would have shown with power .8. one_sample: the other arm has no luck of "
-            "its own, its runs are one number."
+            "such spread, on so many cells, would have shown with power .8. share of cells: of the "
+            "variance of the difference, what comes from which cells were held out; the rest is "
+            "luck of training. one_sample: the other arm has no luck of its own, its runs are one "
+            "number."
         ],
         printed=PRINTED_VERDICTS,
     )

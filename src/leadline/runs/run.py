@@ -24,7 +24,7 @@ from leadline.runs.identity import arm_of
 from leadline.runs.prepare import prepare
 from leadline.runs.provenance import Stopwatch, provenance
 from leadline.runs.record import FAILED, Record, State, append_log, open_record, state, tell, tidy
-from leadline.runs.tasks.base import ComputedRun, Job, Parts
+from leadline.runs.tasks.base import ComputedRun, Job, SplitCells
 from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
 
@@ -208,7 +208,7 @@ def compute(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> Co
     selection = cells.take(split.val) if len(split.val) else None
     if selection is not None and job.config.protocol.selection != "reported":
         held_back["val"] = selection
-    parts = Parts(train=train, selection=selection, held_back=held_back)
+    parts = SplitCells(train=train, selection=selection, held_back=held_back)
     return job.task.fit_and_predict(job, parts, world, notice, tracker)
 
 

@@ -26,7 +26,6 @@ from leadline.stats.flags import (
     selected_on_reported,
     two_modes,
 )
-from leadline.stats.hierarchical import hierarchical_difference_interval, hierarchical_interval
 from leadline.stats.inputs import pair_by_seed
 from leadline.stats.intervals import (
     Interval,
@@ -93,8 +92,6 @@ __all__ = [
     "few_runs",
     "find_modes",
     "hedges_g",
-    "hierarchical_difference_interval",
-    "hierarchical_interval",
     "hinges_on_one_run",
     "holm",
     "interval_with_precision",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from leadline.errors import UserError
 from leadline.stats.difference import (
-    Parts,
+    VarianceParts,
     equivalence_interval,
     interval,
     p_above_lower,
@@ -21,6 +19,7 @@ from leadline.stats.difference import (
     parts,
 )
 from leadline.stats.influence import Influences, average_subsets, influences
+from leadline.stats.multiplicity import holm
 
 FEW_DONORS, HOPELESS_DONORS, LEAST_DONOR_DF = 5, 3, 4.0
 RARE_CELLS, VERY_RARE_CELLS = 10, 5
@@ -68,7 +67,7 @@ class CrossedComparison:
     these trained models, over cells alone.
     """
 
-    parts: Parts
+    parts: VarianceParts
     low: float
     high: float
     p: float
@@ -143,40 +142,28 @@ def compare_arms(
     )
 
 
-def holm_adjust(p_values: Sequence[float]) -> list[float]:
-    """Adjust the p of a family by Holm's step-down method."""
-    p = np.asarray(p_values, dtype=np.float64)
-    if p.size and not ((p >= 0) & (p <= 1)).all():
-        raise UserError(
-            "p lies between 0 and 1", got=f"{p}", remedy="leave untested comparisons out"
-        )
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(p.size)
-    adjusted[order] = np.maximum.accumulate(p[order] * (p.size - np.arange(p.size)))
-    return np.minimum(adjusted, 1.0).tolist()
-
-
 def family_verdicts(family: Mapping[str, CrossedComparison], alpha: float = 0.05) -> dict[str, str]:
     """Give each comparison of a declared family its verdict.
 
     better, worse: p after Holm below alpha. equivalent: p of the equivalence tests, Holm over the
     family's, below alpha and no difference shown. untested: an arm's luck is unknown. Else open.
     """
-    names = [name for name, one in family.items() if one.tested]
-    differences = holm_adjust([family[name].p for name in names])
-    equivalences = holm_adjust([family[name].p_equivalent for name in names])
+    tested = {name: one for name, one in family.items() if one.tested}
+    if not tested:
+        return dict.fromkeys(family, "untested")
+    differences = holm({name: one.p for name, one in tested.items()})
+    equivalences = holm({name: one.p_equivalent for name, one in tested.items()})
     said = dict.fromkeys(family, "untested")
-    for name, p, p_same in zip(names, differences, equivalences, strict=True):
-        one = family[name]
+    for name, one in tested.items():
         ahead = (one.parts.estimate > 0) == one.higher_is_better
-        if p < alpha:
+        if differences[name] < alpha:
             said[name] = "better" if ahead else "worse"
         else:
-            said[name] = "equivalent" if p_same < alpha else "open"
+            said[name] = "equivalent" if equivalences[name] < alpha else "open"
     return said
 
 
-def variance_shares(found: Parts) -> dict[str, float]:
+def variance_shares(found: VarianceParts) -> dict[str, float]:
     """Share of the variance by source: runs of a and b (or of pairs), cells or donors, noise."""
     by_source = {}
     if found.paired:
@@ -242,7 +229,9 @@ def _mean_row(arm: Influences) -> Influences:
     )
 
 
-def _warnings(a: Influences, b: Influences, found: Parts, luck_a: bool, luck_b: bool) -> list[Warn]:
+def _warnings(
+    a: Influences, b: Influences, found: VarianceParts, luck_a: bool, luck_b: bool
+) -> list[Warn]:
     said = []
     if a.donors >= 2:
         if a.donors <= HOPELESS_DONORS:

@@ -31,7 +31,7 @@ LEAST_CELL_DF, LEAST_DONOR_DF = 2.0, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class VarianceParts:
     """An estimated difference a - b, its variances and their degrees of freedom.
 
     A variance of 0 has df inf: there is no such part. `v_runs_a`, `v_runs_b` and the interactions
@@ -68,7 +68,7 @@ class Parts:
         return self.v_runs == 0 and self.v_competence == 0 and self.v_donors == 0
 
 
-def parts(a: Influences, b: Influences, *, paired: bool = False) -> Parts:
+def parts(a: Influences, b: Influences, *, paired: bool = False) -> VarianceParts:
     """Estimate the difference of two arms on the same cells, and the variances of the estimate.
 
     Parameters
@@ -94,7 +94,7 @@ def parts(a: Influences, b: Influences, *, paired: bool = False) -> Parts:
         runs = _separate_runs(a, b)
     v_cells, df_cells = _over_cells(a, b)
     v_donors, df_donors = _over_donors(a, b)
-    return Parts(
+    return VarianceParts(
         estimate=float(a.scores_R.mean() - b.scores_R.mean()),
         v_cells=v_cells,
         df_cells=df_cells,
@@ -110,7 +110,7 @@ def parts(a: Influences, b: Influences, *, paired: bool = False) -> Parts:
     )
 
 
-def margin_squared(found: Parts, alpha: float, floor: float | None = None) -> float:
+def margin_squared(found: VarianceParts, alpha: float, floor: float | None = None) -> float:
     """Squared half-width of the interval at level 1 - alpha.
 
     Parameters
@@ -130,12 +130,12 @@ def margin_squared(found: Parts, alpha: float, floor: float | None = None) -> fl
     return _squared_t(alpha, found.df_runs) * found.v_runs + unit
 
 
-def run_margin_squared(found: Parts, alpha: float) -> float:
+def run_margin_squared(found: VarianceParts, alpha: float) -> float:
     """Part of the squared half-width that is over runs."""
     return _squared_t(alpha, found.df_runs) * found.v_runs
 
 
-def unit_margin_squared(found: Parts, alpha: float) -> float:
+def unit_margin_squared(found: VarianceParts, alpha: float) -> float:
     """Part of the squared half-width that is over cells, or donors where that is larger."""
     return max(
         _squared_t(alpha, found.df_cells) * found.v_competence,
@@ -143,39 +143,41 @@ def unit_margin_squared(found: Parts, alpha: float) -> float:
     )
 
 
-def interval(found: Parts, alpha: float = 0.05) -> tuple[float, float]:
+def interval(found: VarianceParts, alpha: float = 0.05) -> tuple[float, float]:
     """Interval of a - b at level 1 - alpha."""
     half = math.sqrt(margin_squared(found, alpha))
     return found.estimate - half, found.estimate + half
 
 
-def p_difference(found: Parts) -> float:
+def p_difference(found: VarianceParts) -> float:
     """Two-sided p of "equal expected metric": the level at which the interval ends at 0."""
     return _level(found, abs(found.estimate), None)
 
 
-def p_below_upper(found: Parts, margin: float) -> float:
+def p_below_upper(found: VarianceParts, margin: float) -> float:
     """One-sided p of "a leads by the margin or more": small where a is not above it."""
     return _one_sided(found, margin - found.estimate, _checked_margin(margin))
 
 
-def p_above_lower(found: Parts, margin: float) -> float:
+def p_above_lower(found: VarianceParts, margin: float) -> float:
     """One-sided p of "a lags by the margin or more": small where a is not below minus it."""
     return _one_sided(found, margin + found.estimate, _checked_margin(margin))
 
 
-def p_equivalent(found: Parts, margin: float) -> float:
+def p_equivalent(found: VarianceParts, margin: float) -> float:
     """P of two one-sided tests: small where the difference is within the margin."""
     return max(p_above_lower(found, margin), p_below_upper(found, margin))
 
 
-def equivalence_interval(found: Parts, margin: float, alpha: float = 0.10) -> tuple[float, float]:
+def equivalence_interval(
+    found: VarianceParts, margin: float, alpha: float = 0.10
+) -> tuple[float, float]:
     """Interval that belongs to the equivalence test (90 %), with its floor."""
     half = math.sqrt(margin_squared(found, alpha, _checked_margin(margin)))
     return found.estimate - half, found.estimate + half
 
 
-def one_sided_bound(found: Parts, margin: float, alpha: float = 0.05) -> float:
+def one_sided_bound(found: VarianceParts, margin: float, alpha: float = 0.05) -> float:
     """Upper one-sided bound of a - b, with the floor of the margin: "at most this much better"."""
     return found.estimate + math.sqrt(margin_squared(found, 2 * alpha, _checked_margin(margin)))
 
@@ -186,7 +188,7 @@ def resplit_parts(
     *,
     test_cells: float,
     training_cells: float,
-) -> Parts:
+) -> VarianceParts:
     """Parts of Nadeau and Bengio's corrected resampled t, for runs that each have their own split.
 
     Runs on different cells are not crossed with them. Paired by split; the variance of the
@@ -207,7 +209,7 @@ def resplit_parts(
         )
     difference = a - b
     v_runs = variance(difference, a) * (1 / a.size + test_cells / training_cells)
-    return Parts(
+    return VarianceParts(
         estimate=float(difference.mean()),
         v_runs=v_runs,
         df_runs=a.size - 1.0,
@@ -291,7 +293,7 @@ def _squared_t(alpha: float, df: float) -> float:
     return float(quantile) ** 2
 
 
-def _level(found: Parts, distance: float, floor: float | None) -> float:
+def _level(found: VarianceParts, distance: float, floor: float | None) -> float:
     """Two-sided level at which the half-width is the distance; a root in log alpha."""
     if distance == 0:
         return 1.0
@@ -307,7 +309,7 @@ def _level(found: Parts, distance: float, floor: float | None) -> float:
     return math.exp(brentq(excess, lowest, 0.0, xtol=1e-12, rtol=1e-14))
 
 
-def _one_sided(found: Parts, distance: float, floor: float) -> float:
+def _one_sided(found: VarianceParts, distance: float, floor: float) -> float:
     """One-sided p against a border that the estimate keeps the distance from."""
     p = _level(found, abs(distance), floor)
     return p / 2 if distance > 0 else 1 - p / 2

@@ -5,27 +5,14 @@ Shapes: C cells, D dimensions, K principal components. Nothing here writes to th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
-from numba import njit
 
 from leadline.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile without the interpreter lock, cached on disk where the disk allows it."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # a read-only install without a home: compile anew in each process
-        return njit(**options)(function)
 
 
 def checked_vectors(vectors_CD: npt.ArrayLike, minimum: int = 2) -> Floats:

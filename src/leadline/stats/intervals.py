@@ -1,7 +1,7 @@
 """Intervals of the mean over runs, and of the difference of two such means.
 
 The estimand everywhere is the expected score of a run with a fresh seed on the same data and the
-same split. None of these intervals speaks of fresh cells: for that see `hierarchical`.
+same split. None of these intervals speaks of fresh cells: for that see `crossed`.
 """
 
 from __future__ import annotations

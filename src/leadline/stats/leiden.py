@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from leadline.stats.embedding_inputs import Codes, compiled
+from leadline.stats.embedding_inputs import Codes
+from leadline.stats.jit import compiled
 
 MAX_ROUNDS = 50
 # As in igraph: a merge that gains g edges is drawn with weight exp(g / RANDOMNESS).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from leadline.errors import UserError
-from leadline.stats.difference import Parts, run_margin_squared, unit_margin_squared
+from leadline.stats.difference import VarianceParts, run_margin_squared, unit_margin_squared
 
 LOOKS: dict[int, float] = {3: 0.005, 5: 0.01, 10: 0.015, 20: 0.02}
 MOST_RUNS = 20
@@ -35,7 +35,7 @@ def p_over_looks(
     return min(1.0, *(p * alpha / looks[runs] for runs, p in p_by_runs.items()))
 
 
-def precise_enough(found: Parts, alpha: float = 0.05) -> bool:
+def precise_enough(found: VarianceParts, alpha: float = 0.05) -> bool:
     """Whether to stop adding seeds, by precision and not by the answer: then test once at alpha."""
     runs = run_margin_squared(found, alpha)
     enough = runs <= PRECISE_SHARE * unit_margin_squared(found, alpha)

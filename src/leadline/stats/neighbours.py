@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.embedding_inputs import Codes, Floats, checked_codes, checked_vectors, compiled
+from leadline.stats.embedding_inputs import Codes, Floats, checked_codes, checked_vectors
+from leadline.stats.jit import compiled
 
 BLOCK_NUMBERS = 5_000_000  # distances held at once: 40 MB
 

@@ -6,6 +6,7 @@ here may be one lucky run. Letters: C cells.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 import scipy.stats
 
 from leadline.errors import UserError
-from leadline.stats.hierarchical import Metric, percentiles, prediction_arrays
+from leadline.stats.inputs import Array, Floats, probability
 from leadline.stats.intervals import Interval
 
+Metric = Callable[[Array, Array], float]
 EXACT_DISCORDANT = 25
 
 
@@ -51,7 +53,7 @@ def mcnemar(
     Exact binomial below 25 cells on which exactly one is right, else chi-square with continuity
     correction. Refuses models that are right on the same cells: there is nothing to test.
     """
-    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C], minimum_runs=2)
+    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C])
     right_a, right_b = a_C == truth_C, b_C == truth_C
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     discordant = only_a + only_b
@@ -88,7 +90,7 @@ def cell_bootstrap(
     p is the share of resampled differences, centred on the observed one, that lie as far from it
     as it lies from zero (the observed counts as one of them). Refuses identical predictions.
     """
-    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C], minimum_runs=2)
+    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C])
     if np.array_equal(a_C, b_C):
         raise UserError(
             "two models must differ in some prediction",
@@ -105,3 +107,45 @@ def cell_bootstrap(
     extreme = int((np.abs(draws - estimate) >= abs(estimate) * (1 - 1e-12)).sum())
     p = (extreme + 1) / (resamples + 1)
     return CellBootstrap(estimate, interval, p, truth_C.size, resamples)
+
+
+def prediction_arrays(
+    y_true_C: npt.ArrayLike, y_pred_RC: Sequence[npt.ArrayLike] | Array
+) -> tuple[Array, list[Array]]:
+    """Check that every run predicts every cell; labels may be codes or names."""
+    truth_C = np.asarray(y_true_C)
+    runs_RC = [np.asarray(run) for run in y_pred_RC]
+    if truth_C.ndim != 1 or truth_C.size == 0:
+        raise UserError(
+            "y_true must hold one label per cell",
+            got=f"shape {truth_C.shape}",
+            remedy="pass the labels of one split",
+        )
+    for run_C in runs_RC:
+        if run_C.shape != truth_C.shape:
+            raise UserError(
+                "predictions must match cells",
+                got=f"predictions of shape {run_C.shape} for {truth_C.size:,} cells",
+                remedy="read both from the same split of the same record",
+            )
+    for labels in (truth_C, *runs_RC):
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise UserError(
+                "labels must not be missing",
+                got=f"{int((~np.isfinite(labels)).sum())} NaN",
+                remedy="drop unlabelled cells before the comparison",
+            )
+    return truth_C, runs_RC
+
+
+def percentiles(draws: Floats, level: float, method: str) -> Interval:
+    """Percentile interval of bootstrap draws; refuses a metric that was undefined in some."""
+    if not np.isfinite(draws).all():
+        raise UserError(
+            "the metric must be defined on every resample",
+            got=f"{int((~np.isfinite(draws)).sum())} NaN among {draws.size} resamples",
+            remedy="use a metric that copes with a class that is absent",
+        )
+    tail = (1 - probability(level, "level")) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Interval(float(low), float(high), level, method)

@@ -293,7 +293,7 @@ def skill(floor: float, model: float, ceiling: float, standard_error: float = 0.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class MeanDifference:
     """A mean difference with its 95 % interval and two-sided p."""
 
     estimate: float
@@ -303,7 +303,9 @@ class Difference:
     standard_error: float
 
 
-def nadeau_bengio(difference_F: ArrayLike, *, test_to_training: float | None = None) -> Difference:
+def nadeau_bengio(
+    difference_F: ArrayLike, *, test_to_training: float | None = None
+) -> MeanDifference:
     """Test a difference over folds whose training sets overlap.
 
     The variance of the folds is multiplied by 1/F + test/training (1/(F − 1) in a
@@ -322,10 +324,12 @@ def nadeau_bengio(difference_F: ArrayLike, *, test_to_training: float | None = N
         p = 1.0 if mean == 0 else 0.0
     else:
         p = float(2 * special.stdtr(folds - 1, -abs(mean) / error))
-    return Difference(estimate=mean, low=mean - reach, high=mean + reach, p=p, standard_error=error)
+    return MeanDifference(
+        estimate=mean, low=mean - reach, high=mean + reach, p=p, standard_error=error
+    )
 
 
-def paired_bootstrap(difference_P: ArrayLike, *, seed: int, draws: int = 10_000) -> Difference:
+def paired_bootstrap(difference_P: ArrayLike, *, seed: int, draws: int = 10_000) -> MeanDifference:
     """Bootstrap the mean of paired differences over test perturbations.
 
     Percentile interval; p is twice the smaller share of draws on the other side of zero, ties
@@ -348,7 +352,7 @@ def paired_bootstrap(difference_P: ArrayLike, *, seed: int, draws: int = 10_000)
     low, high = np.quantile(means, [0.025, 0.975])
     below, equal = int((means < 0).sum()), int((means == 0).sum())
     share = (min(below, draws - below - equal) + 0.5 * equal + 1) / (draws + 1)
-    return Difference(
+    return MeanDifference(
         estimate=float(values.mean()),
         low=float(low),
         high=float(high),

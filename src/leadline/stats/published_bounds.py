@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.difference import Parts, checked_scores, p_difference, variance
+from leadline.stats.difference import VarianceParts, checked_scores, p_difference, variance
 
 LARGEST_F1_FACTOR = 0.385  # of F(1 - F)(2 - F)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class PublishedBounds:
     """The least and the most that p can be, and the most that cells can vary."""
 
     estimate: float
@@ -33,7 +33,9 @@ class Bounds:
         return "open"
 
 
-def accuracy_bounds(scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, cells: int) -> Bounds:
+def accuracy_bounds(
+    scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, cells: int
+) -> PublishedBounds:
     """Bound p of a difference in accuracy; one number on a side has no run variance."""
     if cells < 1:
         raise UserError(
@@ -57,7 +59,7 @@ def macro_f1_bounds(
     class_sizes_K: npt.ArrayLike,
     f1_a_K: npt.ArrayLike | None = None,
     f1_b_K: npt.ArrayLike | None = None,
-) -> Bounds:
+) -> PublishedBounds:
     """Bound p of a difference in macro-F1; without class sizes it cannot be told."""
     sizes = np.asarray(class_sizes_K, dtype=np.float64)
     if sizes.ndim != 1 or not sizes.size or (sizes < 1).any():
@@ -80,7 +82,7 @@ def _macro_f1_variance(sizes_K: npt.NDArray[np.float64], f1_K: npt.ArrayLike | N
 
 def _bounds(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], most: float, cells: int
-) -> Bounds:
+) -> PublishedBounds:
     estimate = float(a.mean() - b.mean())
     terms = [(variance(x, x) / x.size, x.size - 1) for x in (a, b) if x.size > 1]
     v_runs = sum(v for v, _ in terms)
@@ -88,9 +90,9 @@ def _bounds(
     least = abs(estimate) * (1 - abs(estimate)) / cells if v_runs == 0 else 0.0
 
     def p(v_cells: float) -> float:
-        return p_difference(Parts(
+        return p_difference(VarianceParts(
             estimate=estimate, v_runs=v_runs, df_runs=df, v_cells=v_cells, df_cells=math.inf,
             v_interaction=0.0, step=1 / cells, cells=cells, rows_a=a.size, rows_b=b.size,
         ))  # fmt: skip
 
-    return Bounds(estimate=estimate, p_least=p(least), p_most=p(most), v_cells_most=most)
+    return PublishedBounds(estimate=estimate, p_least=p(least), p_most=p(most), v_cells_most=most)

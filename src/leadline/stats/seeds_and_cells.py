@@ -11,7 +11,7 @@ from leadline.errors import UserError
 from leadline.stats.difference import (
     LEAST_CELL_DF,
     LEAST_DONOR_DF,
-    Parts,
+    VarianceParts,
     margin_squared,
     run_margin_squared,
     unit_margin_squared,
@@ -38,7 +38,9 @@ class WouldBuy:
     with_seeds: int | None
 
 
-def projected(found: Parts, *, seeds: int | None = None, units: float = 1.0) -> Parts:
+def projected(
+    found: VarianceParts, *, seeds: int | None = None, units: float = 1.0
+) -> VarianceParts:
     """Parts with other numbers of seeds an arm, and of cells (and donors) times `units`."""
     rows = {"a": found.rows_a, "b": found.rows_b}
     new = {arm: seeds if seeds and n > 1 else n for arm, n in rows.items()}
@@ -68,7 +70,7 @@ def projected(found: Parts, *, seeds: int | None = None, units: float = 1.0) -> 
 
 
 def what_would_buy(
-    found: Parts, *, distance: float | None = None, one_sided: bool = False
+    found: VarianceParts, *, distance: float | None = None, one_sided: bool = False
 ) -> WouldBuy:
     """Say what more seeds or cells would bring.
 
@@ -103,7 +105,7 @@ def what_would_buy(
     )
 
 
-def detectable(found: Parts, *, one_sided: bool = False) -> float:
+def detectable(found: VarianceParts, *, one_sided: bool = False) -> float:
     """Least difference that this comparison would have found with chance .8."""
     return math.sqrt(_needed(found, one_sided))
 
@@ -160,7 +162,7 @@ def planned_cells(margin: float, *, competence: float = 0.05, claim: str = "diff
     return math.ceil(factors[claim] * competence / margin**2)
 
 
-def _df(found: Parts, seeds: int) -> float:
+def _df(found: VarianceParts, seeds: int) -> float:
     if math.isinf(found.df_runs):
         return math.inf
     alone = found.paired or found.rows_a == 1 or found.rows_b == 1
@@ -177,18 +179,18 @@ def _z_factor(alpha: float) -> float:
     return float(ndtri(1 - alpha) + ndtri(CHANCE)) ** 2
 
 
-def _needed(found: Parts, one_sided: bool) -> float:
+def _needed(found: VarianceParts, one_sided: bool) -> float:
     """Squared distance that is decided with chance .8."""
     alpha = 0.05 if one_sided else 0.025
     unit = max(found.v_competence, found.v_donors)
     return _t_factor(found.df_runs, alpha) * found.v_runs + _z_factor(alpha) * unit
 
 
-def _decides(found: Parts, far: float, seeds: int, one_sided: bool) -> bool:
+def _decides(found: VarianceParts, far: float, seeds: int, one_sided: bool) -> bool:
     return far > 0 and far**2 >= _needed(projected(found, seeds=seeds), one_sided)
 
 
-def _units_needed(found: Parts, far: float, seeds: int, one_sided: bool) -> float | None:
+def _units_needed(found: VarianceParts, far: float, seeds: int, one_sided: bool) -> float | None:
     """How many times the cells (and donors) decide with these seeds."""
     now = projected(found, seeds=max(seeds, 2))
     unlimited = projected(found, seeds=max(seeds, 2), units=1e12)

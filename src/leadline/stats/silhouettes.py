@@ -17,9 +17,9 @@ from leadline.stats.embedding_inputs import (
     Floats,
     checked_codes,
     checked_vectors,
-    compiled,
     require_groups,
 )
+from leadline.stats.jit import compiled
 
 BLOCK_NUMBERS = 5_000_000
 Metric = Literal["euclidean", "cosine"]

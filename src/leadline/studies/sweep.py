@@ -15,7 +15,7 @@ from enum import StrEnum
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Run
-from leadline.studies.launchers import Launcher, Task, TaskResult, TaskState
+from leadline.studies.launchers import Launcher, QueuedRun, TaskResult, TaskState
 from leadline.studies.overrides import written
 
 # How long to wait before looking again at runs that another sweeper makes.
@@ -60,7 +60,7 @@ class SweepState:
             elif state is State.RUNNING:
                 self.elsewhere.add(run_id)
 
-    def ready(self) -> list[Task]:
+    def ready(self) -> list[QueuedRun]:
         """List the runs that can begin now; those whose pretraining failed end here."""
         tasks = []
         for run_id, run in self.runs.items():
@@ -76,7 +76,7 @@ class SweepState:
                 tasks.append(self.task(run))
         return tasks
 
-    def task(self, run: Run) -> Task:
+    def task(self, run: Run) -> QueuedRun:
         """Describe the next attempt at a run: with fewer cells at a time if memory ran out."""
         words = run.words
         times = self.short_of_memory.get(run.run_id, 0)
@@ -85,7 +85,7 @@ class SweepState:
             kept = [word for word in words if not word.startswith("train.micro_batch=")]
             words = (*kept, f"train.micro_batch={micro_batch}")
         attempt = self.attempts.get(run.run_id, 0) + 1
-        return Task(
+        return QueuedRun(
             run_id=run.run_id,
             words=words,
             runs_dir=run.config.runs_dir,
@@ -188,7 +188,7 @@ def sweep(
     return ledger.close()
 
 
-def forget_unheard(ledger: SweepState, tasks: Iterable[Task], stop: threading.Event) -> None:
+def forget_unheard(ledger: SweepState, tasks: Iterable[QueuedRun], stop: threading.Event) -> None:
     """Count an attempt of which a launcher said nothing: else it would be made for ever."""
     for task in tasks:
         known = task.run_id in ledger.ends or task.run_id in ledger.elsewhere

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from leadline.models.jit import compiled
+from leadline.stats.jit import compiled
 
 # The draw at which a cell's choice ends is looked for among those with the same leading bits.
 LEADING_BITS = 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from leadline.models.jit import compiled
+from leadline.stats.jit import compiled
 
 # Where a value's bin is looked up first: by the leading bits of its distance to the least value.
 BUCKETS = 512

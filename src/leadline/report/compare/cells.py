@@ -5,6 +5,7 @@ Such a test speaks of these two trained models on fresh cells, not of fresh runs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,10 @@ def mcnemar(a: Facts, b: Facts, runs_dir: Path) -> McNemar:
 
 def _both(a: Facts, b: Facts, runs_dir: Path) -> tuple[Labels, Labels, Labels, Labels]:
     """Read the truth and both runs' calls as codes of names, and the names."""
-    (ids_a, truth_a, said_a), (ids_b, truth_b, said_b) = (
-        _read(runs_dir / facts["run_id"]) for facts in (a, b)
-    )
-    if not (np.array_equal(ids_a, ids_b) and np.array_equal(truth_a, truth_b)):
+    one, other = (read_reported(runs_dir / facts["run_id"]) for facts in (a, b))
+    truth_a, said_a = one.classes[one.truth_C], one.classes[one.called_C]
+    truth_b, said_b = other.classes[other.truth_C], other.classes[other.called_C]
+    if not (np.array_equal(one.ids, other.ids) and np.array_equal(truth_a, truth_b)):
         raise UserError(
             "runs must have predicted the same cells to be compared cell by cell",
             got=f"{len(truth_a):,} and {len(truth_b):,} cells, or others of them",
@@ -71,19 +72,40 @@ def _both(a: Facts, b: Facts, runs_dir: Path) -> tuple[Labels, Labels, Labels, L
     return truth_C, a_C, b_C, names
 
 
-def _read(folder: Path) -> tuple[Labels, Labels, Labels]:
-    """Read ids, truth and calls as names, cells in the order of their ids."""
+@dataclass(frozen=True, slots=True)
+class ReportedCalls:
+    """Truth and calls of the reported cells of a run as codes of `classes`, in the order of ids."""
+
+    ids: Labels
+    truth_C: Labels
+    called_C: Labels
+    classes: Labels
+
+
+def read_reported(folder: Path) -> ReportedCalls:
+    """Read what a run called its reported cells.
+
+    Raises
+    ------
+    UserError
+        When the record holds no predictions.
+    """
     try:
         parts, classes = record.read_predictions(folder)
     except FileNotFoundError as error:
         raise UserError(
-            "a comparison cell by cell needs the predictions of both runs",
+            "a comparison over cells needs the predictions of both runs",
             got=f"no {record.PREDICTIONS} in {folder}",
             remedy="run it again",
         ) from error
-    said, names = parts["test"], np.array(classes)
-    order = np.argsort(said.ids, kind="stable")
-    return said.ids[order], names[said.truth_C][order], names[said.predicted_C][order]
+    reported = parts["test"]
+    order = np.argsort(reported.ids, kind="stable")
+    return ReportedCalls(
+        reported.ids[order],
+        reported.truth_C[order],
+        reported.predicted_C[order],
+        np.array(classes),
+    )
 
 
 def _accuracy(truth_C: Labels, called_C: Labels) -> float:

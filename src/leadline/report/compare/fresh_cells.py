@@ -15,6 +15,7 @@ import numpy.typing as npt
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns
+from leadline.report.compare.cells import read_reported
 from leadline.runs import record
 from leadline.stats import Equivalence, Flag, Interval
 from leadline.stats.crossed import CrossedComparison, compare_arms
@@ -122,20 +123,10 @@ def _influences_of(
 
 @lru_cache(maxsize=256)
 def _read(folder: Path, stamp: int) -> tuple[Labels, Labels, bytes]:
-    """Read truth and calls as codes, in the order of the cells' ids, and a digest of the cells."""
-    try:
-        parts, classes = record.read_predictions(folder)
-    except FileNotFoundError as error:
-        raise UserError(
-            "a comparison over fresh cells needs the predictions of every run",
-            got=f"no {record.PREDICTIONS} in {folder}",
-            remedy="run it again",
-        ) from error
-    reported = parts["test"]
-    order = np.argsort(reported.ids, kind="stable")
-    truth_N = reported.truth_C[order]
-    named = "\x1f".join([*map(str, classes), "\x1e", *map(str, reported.ids[order])])
-    return truth_N, reported.predicted_C[order], named.encode() + truth_N.tobytes()
+    """Read truth and calls as codes, and what tells these cells from others."""
+    reported = read_reported(folder)
+    named = "\x1f".join([*map(str, reported.classes), "\x1e", *map(str, reported.ids)])
+    return reported.truth_C, reported.called_C, named.encode() + reported.truth_C.tobytes()
 
 
 def _other_cells() -> UserError:

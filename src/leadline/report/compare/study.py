@@ -24,7 +24,7 @@ from leadline.report.compare.fresh_cells import (
 from leadline.report.study import StudyResults
 from leadline.stats import ArmValues, Equivalence, Flag, Interval, metrics, tests
 from leadline.stats.crossed import variance_shares
-from leadline.stats.difference import Parts
+from leadline.stats.difference import VarianceParts
 from leadline.stats.seeds_and_cells import detectable
 
 # One stream for each comparison, so that no result depends on what was computed before it.
@@ -32,8 +32,6 @@ SEED = 20231019
 ALPHA = 0.05
 # The one test that a study may ask for that is about two runs, not two arms.
 MCNEMAR = "mcnemar"
-# What is said of the two copies that stand for a number without a spread.
-OF_COPIES = ("arm b ", "the 2 runs of arm b ")
 ONE_RUN_EACH = "one_run_each"
 NEEDS_RUNS = "a test over runs needs two runs of each arm, or one model without luck"
 # What a test over runs alone speaks for.
@@ -70,7 +68,7 @@ class ArmComparison:
     why: str = ""
     speaks_for: str = SAME_CELLS
     shares: dict[str, float] = dataclasses.field(default_factory=dict)
-    parts: Parts | None = None
+    parts: VarianceParts | None = None
 
     @property
     def estimate(self) -> float:

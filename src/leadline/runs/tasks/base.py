@@ -78,7 +78,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class SplitCells:
     """The cells of a run, by what they are for.
 
     `held_back` holds the reported cells as `test`, and as `val` the selection cells, unless these
@@ -118,7 +118,7 @@ class Task(ABC):
         """Refuse a model, made but not fitted, that cannot do what the task needs of it."""
 
     def split(self, cells: Cells, config: RunConfig) -> Split:
-        """Draw the rows of each part; whole units (`row.split_unit`) go to one part."""
+        """Draw the rows of each part, cell by cell; a task with another unit overrides this."""
         return make_split(
             cells,
             config.protocol,
@@ -130,7 +130,7 @@ class Task(ABC):
 
     @abstractmethod
     def fit_and_predict(
-        self, job: Job, parts: Parts, world: World, notice: StopRequest, tracker: Tracker
+        self, job: Job, parts: SplitCells, world: World, notice: StopRequest, tracker: Tracker
     ) -> ComputedRun:
         """Fit on the training cells, then judge on those held back; every rank does the same."""
 

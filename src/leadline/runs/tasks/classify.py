@@ -15,7 +15,7 @@ from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.processes import StopRequest
 from leadline.runs.record import Predictions
-from leadline.runs.tasks.base import ComputedRun, Job, Parts, Task, setting_of
+from leadline.runs.tasks.base import ComputedRun, Job, SplitCells, Task, setting_of
 from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
 
@@ -40,7 +40,7 @@ class Classify(Task):
             )
 
     def fit_and_predict(
-        self, job: Job, parts: Parts, world: World, notice: StopRequest, tracker: Tracker
+        self, job: Job, parts: SplitCells, world: World, notice: StopRequest, tracker: Tracker
     ) -> ComputedRun:
         """Fit, then predict; only when all is chosen does the model meet the reported cells."""
         if job.by_epochs:

@@ -18,7 +18,7 @@ from leadline.processes import StopRequest
 from leadline.runs.identity import learns_by_epochs
 from leadline.runs.record import CheckpointFolder
 from leadline.runs.starting_weights import EMBEDDING
-from leadline.runs.tasks.base import ComputedRun, Job, Learner, Parts, Task, setting_of
+from leadline.runs.tasks.base import ComputedRun, Job, Learner, SplitCells, Task, setting_of
 from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
 
@@ -73,7 +73,7 @@ class Pretrain(Task):
         )
 
     def fit_and_predict(
-        self, job: Job, parts: Parts, world: World, notice: StopRequest, tracker: Tracker
+        self, job: Job, parts: SplitCells, world: World, notice: StopRequest, tracker: Tracker
     ) -> ComputedRun:
         """Learn genes from genes, then judge on the cells that were held back."""
         model = pretrainer(job, world, notice, tracker)

@@ -8,7 +8,7 @@ A sweeper asks `choose` what the user wants, `build`s it, and hands it tasks:
             ...
 """
 
-from leadline.studies.launchers.base import Launcher, Task, TaskResult, TaskState
+from leadline.studies.launchers.base import Launcher, QueuedRun, TaskResult, TaskState
 from leadline.studies.launchers.choose import build, choose
 
-__all__ = ["TaskState", "Launcher", "TaskResult", "Task", "build", "choose"]
+__all__ = ["TaskState", "Launcher", "TaskResult", "QueuedRun", "build", "choose"]

@@ -26,7 +26,7 @@ class TaskState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class QueuedRun:
     """One run to be computed, described so that any process on any machine can do it.
 
     Attributes
@@ -88,7 +88,7 @@ class Launcher(AbstractContextManager["Launcher"]):
         """Let go of what is held: nothing, where work is done here or outlives the sweeper."""
 
     @abstractmethod
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
+    def run(self, tasks: Iterable[QueuedRun], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks in any order; give an outcome for each, as they end.
 
         Once `stop` is set nothing new begins, what runs writes a checkpoint and ends as
@@ -98,20 +98,20 @@ class Launcher(AbstractContextManager["Launcher"]):
         """
 
 
-def task_line(task: Task) -> bytes:
+def task_line(task: QueuedRun) -> bytes:
     """Write a task."""
     return json.dumps(asdict(task)).encode() + b"\n"
 
 
-def packed(tasks: list[Task]) -> tuple[bytes, ...]:
+def packed(tasks: list[QueuedRun]) -> tuple[bytes, ...]:
     """Write the tasks of one job."""
     return tuple(task_line(task) for task in tasks)
 
 
-def read_task(line: bytes) -> Task:
+def read_task(line: bytes) -> QueuedRun:
     """Read a task."""
     told = json.loads(line)
-    return Task(**{**told, "words": tuple(told["words"])})
+    return QueuedRun(**{**told, "words": tuple(told["words"])})
 
 
 def outcome_line(outcome: TaskResult) -> bytes:

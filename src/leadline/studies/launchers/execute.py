@@ -9,14 +9,14 @@ from leadline.errors import UserError
 from leadline.locks import Busy, LockLost
 from leadline.processes import Preempted
 from leadline.runs import record
-from leadline.studies.launchers.base import Task, TaskResult, TaskState
+from leadline.studies.launchers.base import QueuedRun, TaskResult, TaskState
 
 # What torch, numpy, the kernel and our own messages say when memory has run out.
 MEMORY_WORDS = ("out of memory", "outofmemory", "memoryerror", "not enough memory", "sigkill")
 LONGEST_MESSAGE = 1000
 
 
-def execute(task: Task) -> TaskResult:
+def execute(task: QueuedRun) -> TaskResult:
     """Compute one run unless it is done; never raises but for KeyboardInterrupt."""
     # The worker is started before it is known whether it will need any of this.
     from leadline.config.compose import compose_many
@@ -41,7 +41,7 @@ def execute(task: Task) -> TaskResult:
     return TaskResult(run_id=task.run_id, state=TaskState.DONE)
 
 
-def failed(task: Task, message: str, *, transient: bool = False) -> TaskResult:
+def failed(task: QueuedRun, message: str, *, transient: bool = False) -> TaskResult:
     """Make the outcome of a failure; one for want of memory may pass."""
     memory = any(word in message.lower() for word in MEMORY_WORDS)
     return TaskResult(
@@ -53,7 +53,7 @@ def failed(task: Task, message: str, *, transient: bool = False) -> TaskResult:
     )
 
 
-def lost(task: Task, reason: str) -> TaskResult:
+def lost(task: QueuedRun, reason: str) -> TaskResult:
     """Judge a task whose worker is gone without a word: its record tells."""
     if record.state(task.folder) is record.State.DONE:
         return TaskResult(run_id=task.run_id, state=TaskState.DONE)

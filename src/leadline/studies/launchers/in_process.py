@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from leadline.studies.launchers.base import Launcher, Task, TaskResult, TaskState
+from leadline.studies.launchers.base import Launcher, QueuedRun, TaskResult, TaskState
 from leadline.studies.launchers.execute import execute
 
 
 class Basic(Launcher):
     """Computes here; stays warm because the process does."""
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
+    def run(self, tasks: Iterable[QueuedRun], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks in order; see `base.Launcher`."""
         for task in tasks:
             if stop.is_set():

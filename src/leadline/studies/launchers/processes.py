@@ -24,7 +24,7 @@ from leadline.config import LocalLauncher
 from leadline.errors import UserError
 from leadline.studies.launchers.base import (
     Launcher,
-    Task,
+    QueuedRun,
     TaskResult,
     TaskState,
     read_outcome,
@@ -39,7 +39,7 @@ class Worker:
     """A process that does one task at a time; starting it costs a second, a task nothing."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.task: Task | None = None
+        self.task: QueuedRun | None = None
         # A worker's progress is nobody's; its last words are kept for when it dies.
         self._said = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
@@ -59,7 +59,7 @@ class Worker:
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def give(self, task: Task) -> None:
+    def give(self, task: QueuedRun) -> None:
         """Hand over a task; if the worker is dead, `collect` will say so."""
         assert self.task is None and self.process.stdin is not None
         self.task = task
@@ -156,7 +156,7 @@ class Processes(Launcher):
             worker.close()
         self.workers.clear()
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
+    def run(self, tasks: Iterable[QueuedRun], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks, as many at once as there are places; see `base.Launcher`."""
         waiting = iter(tasks)
         upcoming = next(waiting, None)
@@ -179,13 +179,13 @@ class Processes(Launcher):
                 outcome = busy[place].collect()
                 yield self.after(place, outcome, stopping=stop.is_set())
 
-    def room_for(self, task: Task) -> bool:
+    def room_for(self, task: QueuedRun) -> bool:
         """Say whether a task's ranks find a core each, or nobody else is at work."""
         taken = sum(worker.task.devices for worker in self.workers.values() if worker.task)
         free = len(self.workers) < self.n_jobs or any(not w.task for w in self.workers.values())
         return free and (not taken or taken + task.devices <= self.n_jobs)
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: QueuedRun) -> None:
         """Give a task to an idle worker, warm if there is one."""
         for place, worker in list(self.workers.items()):
             if not worker.task and not worker.alive:

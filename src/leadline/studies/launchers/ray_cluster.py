@@ -25,7 +25,7 @@ from leadline.errors import UserError
 from leadline.runs import record
 from leadline.studies.launchers.base import (
     Launcher,
-    Task,
+    QueuedRun,
     TaskResult,
     TaskState,
     outcome_line,
@@ -96,7 +96,7 @@ class RayCluster(Launcher):
         self.release()
         self.ray.shutdown()
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
+    def run(self, tasks: Iterable[QueuedRun], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks, those of one shape after those of another; see `base.Launcher`."""
         for group in reversed(groups(list(tasks))):
             if stop.is_set():
@@ -105,12 +105,12 @@ class RayCluster(Launcher):
             # Its resources may be what the next shape waits for.
             self.release()
 
-    def run_group(self, tasks: list[Task], stop: threading.Event) -> Iterator[TaskResult]:
+    def run_group(self, tasks: list[QueuedRun], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks that need the same resources."""
         devices, waiting = tasks[0].devices, list(tasks)
         places = min(len(tasks), self.room(devices))
         idle = [self.actor(devices) for _ in range(places)]
-        running: dict[Any, tuple[Any, Task]] = {}
+        running: dict[Any, tuple[Any, QueuedRun]] = {}
         deadline = float("inf")
         while running or (waiting and not stop.is_set()):
             while waiting and idle and not stop.is_set():
@@ -130,7 +130,7 @@ class RayCluster(Launcher):
                 idle.append(actor if alive else self.replaced(actor, devices))
                 yield judged(outcome, stopping=stop.is_set())
 
-    def outcome(self, answer: Any, task: Task) -> tuple[TaskResult, bool]:
+    def outcome(self, answer: Any, task: QueuedRun) -> tuple[TaskResult, bool]:
         """Fetch an outcome; say whether the actor is still there."""
         try:
             return read_outcome(self.ray.get(answer)), True
@@ -239,7 +239,7 @@ def judged(outcome: TaskResult, *, stopping: bool) -> TaskResult:
     return outcome
 
 
-def wait_for_release(task: Task) -> None:
+def wait_for_release(task: QueuedRun) -> None:
     """Wait until the worker of a killed actor has checkpointed and let go."""
     deadline = time.monotonic() + RELEASE_SECONDS
     while time.monotonic() < deadline and record.state(task.folder) is record.State.RUNNING:

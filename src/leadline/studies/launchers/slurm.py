@@ -26,7 +26,7 @@ from leadline.progress import say
 from leadline.runs import record
 from leadline.studies.launchers.base import (
     Launcher,
-    Task,
+    QueuedRun,
     TaskResult,
     TaskState,
     packed,
@@ -124,7 +124,7 @@ class Slurm(Launcher):
             )
         self.config = config
 
-    def run(self, tasks: Iterable[Task], stop: threading.Event) -> Iterator[TaskResult]:
+    def run(self, tasks: Iterable[QueuedRun], stop: threading.Event) -> Iterator[TaskResult]:
         """Compute tasks in jobs; see `base.Launcher`."""
         wanted = list(tasks)
         if not wanted or stop.is_set():
@@ -140,8 +140,8 @@ class Slurm(Launcher):
         yield from self.watch(jobs, folder, stop)
 
     def adopt(
-        self, wanted: list[Task], folder: Path, stop: threading.Event
-    ) -> dict[str, list[Task]]:
+        self, wanted: list[QueuedRun], folder: Path, stop: threading.Event
+    ) -> dict[str, list[QueuedRun]]:
         """Find the jobs of an earlier sweeper that still are to compute some of these runs."""
         by_id = {task.run_id: task for task in wanted}
         jobs = {}
@@ -153,7 +153,7 @@ class Slurm(Launcher):
             say(f"{sum(map(len, jobs.values()))} runs are in SLURM's queue already")
         return jobs
 
-    def submit(self, tasks: list[Task], folder: Path) -> dict[str, list[Task]]:
+    def submit(self, tasks: list[QueuedRun], folder: Path) -> dict[str, list[QueuedRun]]:
         """Submit tasks of one shape as one array; give the tasks of each job."""
         import submitit
 
@@ -204,7 +204,7 @@ class Slurm(Launcher):
         }
 
     def watch(
-        self, jobs: dict[str, list[Task]], folder: Path, stop: threading.Event
+        self, jobs: dict[str, list[QueuedRun]], folder: Path, stop: threading.Event
     ) -> Iterator[TaskResult]:
         """Give outcomes as jobs leave the queue, or as their records are done."""
         missed: dict[str, int] = dict.fromkeys(jobs, 0)
@@ -236,7 +236,7 @@ class Slurm(Launcher):
                     elif job in begun and task.folder.exists():
                         yield TaskResult(run_id=task.run_id, state=TaskState.PREEMPTED)
 
-    def judge(self, task: Task, job: str, folder: Path) -> TaskResult:
+    def judge(self, task: QueuedRun, job: str, folder: Path) -> TaskResult:
         """Say what became of a run whose job is gone."""
         for line in answers(folder, job):
             outcome = read_outcome(line)
@@ -275,12 +275,12 @@ def shape(devices: int, tasks_per_node: int) -> tuple[int, int]:
     return here, devices // here
 
 
-def groups(tasks: list[Task]) -> list[list[Task]]:
+def groups(tasks: list[QueuedRun]) -> list[list[QueuedRun]]:
     """Put tasks of one shape together: an array has one."""
     return [[t for t in tasks if t.devices == n] for n in sorted({t.devices for t in tasks})]
 
 
-def is_done(task: Task) -> bool:
+def is_done(task: QueuedRun) -> bool:
     """Say whether a task's record is complete."""
     return record.state(task.folder) is record.State.DONE
 
@@ -323,7 +323,7 @@ def wait(seconds: float, stop: threading.Event, stopping: bool) -> None:
         time.sleep(min(GLANCE_SECONDS, seconds))
 
 
-def complain(jobs: dict[str, list[Task]], queued: dict[str, Entry], before: str) -> str:
+def complain(jobs: dict[str, list[QueuedRun]], queued: dict[str, Entry], before: str) -> str:
     """Say once why jobs wait, when it is not for their turn."""
     reasons = {queued[job].reason for job in jobs if job in queued}
     odd = ", ".join(sorted(reason for reason in reasons if reason not in PATIENT_REASONS))

@@ -18,7 +18,13 @@ from types import FrameType
 from leadline import distributed, locks
 from leadline.errors import REQUEUE
 from leadline.processes import Preempted
-from leadline.studies.launchers.base import Task, TaskResult, TaskState, outcome_line, read_task
+from leadline.studies.launchers.base import (
+    QueuedRun,
+    TaskResult,
+    TaskState,
+    outcome_line,
+    read_task,
+)
 from leadline.studies.launchers.execute import execute
 
 # How often a requeued job looks whether its own earlier life has let go of the run.
@@ -37,7 +43,7 @@ def perform(lines: tuple[bytes, ...]) -> list[bytes]:
     return outcomes
 
 
-def patient(task: Task, environment: Mapping[str, str] = os.environ) -> TaskResult:
+def patient(task: QueuedRun, environment: Mapping[str, str] = os.environ) -> TaskResult:
     """Compute one run; after a lost machine its lock has to fall silent first."""
     outcome = execute(task)
     requeued = int(environment.get("SLURM_RESTART_COUNT", "0")) > 0

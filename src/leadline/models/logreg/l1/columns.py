@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.errors import UserError
-from leadline.models.jit import compiled
+from leadline.stats.jit import compiled
 
 
 @dataclass(frozen=True, slots=True)

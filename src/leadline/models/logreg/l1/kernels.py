@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from leadline.models.jit import compiled
+from leadline.stats.jit import compiled
 
 MIN_STEP = 1e-10  # a line search that gets here has met the rounding of the objective
 FINE = 1e-12  # relative change of an objective that its rounding may hide

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from leadline import locks
 from leadline.config import WandbTrackerConfig
 from leadline.errors import UserError
@@ -167,7 +165,7 @@ def sync_one(wish: SyncRequest, folder: Path, facts: dict[str, Any]) -> str:
     """Mirror one record; say what came of it."""
     if "imported" in facts:
         return "imported from wandb"
-    config_made = settings_of(folder)
+    config_made = records.read_settings(folder)
     config = wish.config(config_made.get("tracker") or {})
     if wandb_run.is_told(config, folder):
         return "already there"
@@ -182,13 +180,6 @@ def sync_one(wish: SyncRequest, folder: Path, facts: dict[str, Any]) -> str:
     if not wandb_run.is_told(config, folder):
         raise locks.Busy(f"another process works on {folder}")
     return "written" if wish.offline else "uploaded"
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    """Read the configuration that a run was made with."""
-    plain = yaml.safe_load((folder / record.CONFIG).read_text(encoding="utf-8"))
-    assert isinstance(plain, dict)
-    return plain
 
 
 def identity(
@@ -215,7 +206,7 @@ def sync_study(wish: SyncRequest, write: Callable[[Path], object]) -> str:
     folders = [wish.runs_dir / run["run_id"] for run in manifest["runs"]]
     done = [folder for folder in folders if record.state(folder) is State.DONE]
     # The summary goes to where the runs are.
-    trackers = [settings_of(folder).get("tracker") or {} for folder in done]
+    trackers = [records.read_settings(folder).get("tracker") or {} for folder in done]
     config = wish.config(next((one for one in trackers if one.get("name") == "wandb"), {}))
     folder = wish.runs_dir / records.STUDIES / wish.study
     pages = folder / "report"
