@@ -8,7 +8,7 @@ from leadline.config.shipped import studies
 from leadline.errors import UserError
 from leadline.studies import expand, name_runs, read
 from leadline.studies.expand import placed
-from leadline.studies.overrides import words_of
+from leadline.studies.overrides import to_overrides
 
 # What the spec says of the number of runs: arms x fractions x seeds x datasets.
 RUNS = {
@@ -51,7 +51,7 @@ def test_every_run_is_a_valid_configuration(name, own_words):
     assert len(plan.runs) == RUNS[name]
     ids = dict.fromkeys(plan.pretraining, "scbert-pretrain-x-f1-s1-0123456789ab")
     wishes = [placed(wish, ids) for wish in [*plan.pretraining.values(), *plan.runs]]
-    configs = compose_many([words_of(wish.settings) for wish in wishes])
+    configs = compose_many([to_overrides(wish.settings) for wish in wishes])
     assert len(configs) == RUNS[name] + len(plan.pretraining)
 
 
@@ -67,7 +67,7 @@ def test_the_paper_s_studies_are_those_of_the_protocol():
     for plan in (table1, expand(read("table2_scbert")), expand(read("fig5_seeds"))):
         for arm in set(plan.study.arms) - {"logreg"}:
             assert {run.settings["seed"] for run in plan.runs if run.arm == arm} == TEN_SEEDS
-    (config,) = compose_many([words_of(table1.runs[0].settings)])
+    (config,) = compose_many([to_overrides(table1.runs[0].settings)])
     train, model = config.train, config.model
     assert (train.epochs, train.batch_size, train.lr, train.clip) == (10, 32, 1e-4, 1e6)
     assert (train.schedule, train.freeze, train.optimiser) == (
@@ -81,7 +81,7 @@ def test_the_paper_s_studies_are_those_of_the_protocol():
         "paper_code",
     )
     fig3 = expand(read("fig3_fewshot_scgpt"))
-    (config,) = compose_many([words_of(fig3.runs[0].settings)])
+    (config,) = compose_many([to_overrides(fig3.runs[0].settings)])
     assert (config.train.epochs, config.train.amp, config.train.eps) == (20, "fp16", 1e-4)
     s5 = expand(read("s5_scgpt_no_pretraining"))
     assert {run.arm: run.settings.get("train.epochs") for run in s5.runs} == {
@@ -94,7 +94,7 @@ def test_the_paper_s_studies_are_those_of_the_protocol():
 def test_full_labels_of_figure_3_are_the_runs_of_supplementary_table_4():
     def at_full(name):
         runs = [run for run in expand(read(name)).runs if run.settings["seed"] in (1, 2)]
-        configs = compose_many([words_of(run.settings) for run in runs])
+        configs = compose_many([to_overrides(run.settings) for run in runs])
         return [config for config in configs if config.data.fraction == 1.0]
 
     figure = at_full("fig3_fewshot_scgpt")

@@ -58,7 +58,7 @@ def fit_all(world, notice):
     """Fit every model on one rank of several; all ranks must predict the same."""
     found = {name: fit_and_predict(world, notice, **words) for name, words in MODELS.items()}
     for _, proba, _ in found.values():
-        for other in distributed.collect(proba, world):
+        for other in distributed.all_gather_objects(proba, world):
             np.testing.assert_array_equal(other, proba)
     return found
 
@@ -218,7 +218,7 @@ def fails_on_rank_one(world, notice, kind):
         if kind == "stop":
             raise Preempted
         raise ValueError("the second rank is broken")
-    return distributed.add(torch.ones(1))
+    return distributed.all_reduce(torch.ones(1))
 
 
 def test_a_rank_that_raises_is_quoted():
@@ -235,8 +235,8 @@ def test_a_rank_killed_before_it_could_speak_keeps_nobody_waiting(monkeypatch):
     store = torch.distributed.HashStore()
     store.set_timeout(timedelta(seconds=60))
     store.add(distributed.FAILURES, 1)  # It took its place, and was killed.
-    distributed.confess(store, 3, "what the other says")
-    (said,) = distributed.confessions(store)
+    distributed.report_failure(store, 3, "what the other says")
+    (said,) = distributed.failures(store)
     assert said.startswith("rank 3 on ") and said.endswith("what the other says")
 
 

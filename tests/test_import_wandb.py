@@ -227,7 +227,7 @@ def test_a_summary_without_the_metrics_is_explained(theirs, tmp_path, capsys):
 
 
 def test_a_torn_file_gives_what_is_whole(theirs):
-    path = next(path for path in offline.find(theirs) if "big1" in path.name)
+    path = next(path for path in offline.find_offline_runs(theirs) if "big1" in path.name)
     whole = list(offline.messages(path))
     content = path.read_bytes()
     for cut in range(len(content) - 1, offline.HEADER.size - 1, -41):

@@ -140,7 +140,7 @@ def patiently(stopping):
     """A run that begins, has the sweep stopped, and works on until it is told to end."""
 
     def compute(config):
-        with processes.heeded() as notice, notice.deferring():
+        with processes.sigterm_as_stop() as notice, notice.finish_step_first():
             stopping()
             while not notice.requested:
                 signal.sigtimedwait([], 0.01)

@@ -42,7 +42,7 @@ def module(tmp_path, monkeypatch):
     """Write a module into the current folder, under a name that no other test uses."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    python_class.find.cache_clear()
+    python_class.import_class.cache_clear()
     written = []
 
     def write(text, name="my_model"):
@@ -52,7 +52,7 @@ def module(tmp_path, monkeypatch):
         return unique
 
     yield write
-    python_class.find.cache_clear()
+    python_class.import_class.cache_clear()
     for name in written:
         sys.modules.pop(name, None)
 
@@ -88,7 +88,7 @@ def test_other_options_and_another_source_make_another_run(module):
     ids = {run(name, *words)[0].name for words in ([], ["model.pretrained=false"], ["seed=2"])}
     assert len(ids) == 3
     Path(f"{name}.py").write_text(GOOD + "\n# changed\n")
-    python_class.find.cache_clear()
+    python_class.import_class.cache_clear()
     assert run(name)[0].name not in ids
 
 
@@ -247,7 +247,7 @@ def test_a_finished_run_names_new_cells(module, capsys):
     words = ["predict", "--run", folder.name, "--cells", "cells.h5ad", "--out", "labels.csv"]
     assert cli.main(words) == cli.GOOD
     Path(f"{name}.py").write_text(GOOD + "\n# changed\n")
-    python_class.find.cache_clear()
+    python_class.import_class.cache_clear()
     assert cli.main(words) == cli.MISTAKE
     assert "belongs to one version of its file" in capsys.readouterr().err
 
@@ -268,8 +268,8 @@ def test_a_class_takes_part_in_a_study(module, tmp_path, capsys):
 
 def test_quoted_words_mean_the_same(module):
     name = module(GOOD)
-    plain = python_class.translated([f"model=python:{name}.Mine"], [])
-    assert python_class.translated([f"model='python:{name}.Mine'"], []) == plain
+    plain = python_class.expand_model_words([f"model=python:{name}.Mine"], [])
+    assert python_class.expand_model_words([f"model='python:{name}.Mine'"], []) == plain
     assert plain[0] == "model=python" and f"model.target='{name}:Mine'" in plain
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from leadline.cli import MISTAKE, main
 from leadline.cli.plan import duration
-from leadline.studies.estimate import Basis, Estimator, Past, learn, probe, shape, work_of
+from leadline.studies.estimate import Basis, Estimator, Past, fit_estimator, probe, shape, work_of
 from leadline.studies.naming import Run, name_runs
 
 STUDY = {
@@ -117,7 +117,7 @@ def test_records_that_tell_nothing_are_passed_over(runs, tmp_path):
     folder.mkdir(parents=True)
     (folder / "record.json").write_text('{"model": "mlp"}')
     (folder / "DONE").write_text("{}")
-    assert learn(tmp_path / "runs", runs).past == []
+    assert fit_estimator(tmp_path / "runs", runs).past == []
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def test_likeness_leaves_each_training_cell_out_of_its_own_mean():
         seen = [nearest_without(i, dense, cells.labels_C, centre) for i in range(len(dense))]
         naive.append(np.quantile(seen, novelty.TAIL / 2))
     for matrix in (dense, cells.lognorm()):
-        found = novelty.learn(matrix, cells.labels_C)
+        found = novelty.fit_novelty(matrix, cells.labels_C)
         assert [found.floor, found.centred_floor] == pytest.approx(naive, abs=1e-5)
     back = novelty.Novelty.of(found.arrays())
     np.testing.assert_allclose(back.means_HD, found.means_HD, rtol=1e-3)
@@ -221,15 +221,15 @@ def nearest_without(i, dense, labels, centre):
 def test_cells_of_an_unknown_type_are_unlike():
     cells = small_cells((200, 200, 200), n_genes=100)
     known, new = np.flatnonzero(cells.labels_C < 2), np.flatnonzero(cells.labels_C == 2)
-    found = novelty.learn(cells.lognorm()[known], cells.labels_C[known])
-    assert found.unlike(cells.lognorm()[new]).mean() > 0.5
+    found = novelty.fit_novelty(cells.lognorm()[known], cells.labels_C[known])
+    assert found.is_novel(cells.lognorm()[new]).mean() > 0.5
 
 
 def test_likeness_holds_its_promise_on_fresh_cells():
     whole = small_cells((1500, 1500), n_genes=60)
     half = np.arange(len(whole)) % 2 == 0
     train, fresh = whole.take(np.flatnonzero(half)), whole.take(np.flatnonzero(~half))
-    unlike = novelty.learn(train.lognorm(), train.labels_C).unlike(fresh.lognorm())
+    unlike = novelty.fit_novelty(train.lognorm(), train.labels_C).is_novel(fresh.lognorm())
     assert 0.002 < unlike.mean() < 0.03
     assert not novelty.is_suspicious(unlike)
 

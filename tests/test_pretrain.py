@@ -429,7 +429,7 @@ class WithStart:
 
 
 def origin_of(word, folder, *more):
-    return starting_weights.origins(started(word, folder, *more)).get("pretrained")
+    return starting_weights.weights_sources(started(word, folder, *more)).get("pretrained")
 
 
 @pytest.mark.parametrize("word", ["false", "False", " FALSE "])
@@ -503,7 +503,7 @@ def test_published_weights_that_are_not_there_say_where_to_get_them(tmp_path):
     config = started("published", tmp_path, f"data_dir={tmp_path}")
     config.model.name = "scbert"
     with pytest.raises(UserError, match="panglao_pretrain.pth: got nothing there; get https"):
-        starting_weights.origins(config)
+        starting_weights.weights_sources(config)
 
 
 def test_a_published_list_of_genes_serves_gene2vec_too(tmp_path):

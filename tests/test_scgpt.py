@@ -19,7 +19,7 @@ from leadline.config import SCGPT_SIZES, ScgptConfig, TrainConfig
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.models import parity
-from leadline.models.dropout import aim
+from leadline.models.dropout import set_cells
 from leadline.models.network import DrawKey, Start
 from leadline.models.scgpt import attention, vocabulary
 from leadline.models.scgpt import attention as dropped
@@ -294,7 +294,7 @@ def test_a_cell_is_trained_alike_whatever_cells_it_comes_with(dropout, pre_norm)
     source, rows = model.encode(cells), np.array([3, 44, 20, 9])
 
     def logits(rows):
-        aim(network, seed=1, epoch=2, rows=rows)
+        set_cells(network, seed=1, epoch=2, rows=rows)
         return model.logits(network, source.batch(rows, NOW)).detach()
 
     together = logits(rows)
@@ -477,7 +477,9 @@ def test_a_vocabulary_by_path_enters_a_runs_name_by_its_content(tmp_path):
         (tmp_path / name).write_text('{"A": 0}')
         config = compose(["model=scgpt", f"model.vocabulary={tmp_path / name}"])
         found.append(
-            starting_weights.identities(config, starting_weights.origins(config))["vocabulary"]
+            starting_weights.identities(config, starting_weights.weights_sources(config))[
+                "vocabulary"
+            ]
         )
     assert found[0] == found[1] and found[0].startswith("sha256:")
 

@@ -89,7 +89,7 @@ def asked(tmp_path, monkeypatch):
 
 def interrupted_by(number):
     def execute(task):
-        with contextlib.suppress(processes.Preempted), processes.heeded():
+        with contextlib.suppress(processes.Preempted), processes.sigterm_as_stop():
             signal.raise_signal(number)
         return TaskResult(run_id=task.run_id, state=TaskState.PREEMPTED)
 
@@ -100,7 +100,7 @@ def interrupted_by(number):
 def test_a_preempted_job_asks_to_be_queued_again(number, asked, monkeypatch):
     monkeypatch.setattr(submitit_job, "execute", interrupted_by(number))
     with pytest.raises(SystemExit) as ended:
-        submitit_job.perform((task_line(a_task()), task_line(a_task("y"))))
+        submitit_job.run_tasks((task_line(a_task()), task_line(a_task("y"))))
     assert ended.value.code == errors.REQUEUE and asked().endswith("requeue 41\n")
 
 
@@ -110,7 +110,7 @@ def test_a_signal_between_two_runs_is_heard_too(asked, monkeypatch):
 
     monkeypatch.setattr(submitit_job, "execute", execute)
     with pytest.raises(SystemExit) as ended:
-        submitit_job.perform((task_line(a_task()),))
+        submitit_job.run_tasks((task_line(a_task()),))
     assert ended.value.code == errors.REQUEUE and asked() == "requeue 41\n"
 
 
@@ -118,7 +118,7 @@ def test_a_cancelled_job_stays_cancelled(asked, tmp_path, monkeypatch):
     (tmp_path / "state").write_text("JobId=41 JobState=COMPLETING Reason=None")
     monkeypatch.setattr(submitit_job, "execute", interrupted_by(signal.SIGTERM))
     with pytest.raises(SystemExit):
-        submitit_job.perform((task_line(a_task()),))
+        submitit_job.run_tasks((task_line(a_task()),))
     assert "requeue" not in asked()
 
 
@@ -129,16 +129,19 @@ def test_only_the_first_rank_asks(asked, monkeypatch):
         "SLURM_LOCALID": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    assert submitit_job.leave(warned=True) == errors.REQUEUE and asked() == ""
+    assert submitit_job.requeue_code(warned=True) == errors.REQUEUE and asked() == ""
 
 
 def test_a_requeued_job_waits_for_the_lock_of_its_earlier_life(monkeypatch):
     busy, done = (TaskResult(run_id="x", state=state) for state in (TaskState.BUSY, TaskState.DONE))
     told = iter([busy, busy, done])
     monkeypatch.setattr(submitit_job, "execute", lambda task: next(told))
-    monkeypatch.setattr(submitit_job, "GLANCE_SECONDS", 0.0)
-    assert submitit_job.patient(a_task(), {}).state is TaskState.BUSY
-    assert submitit_job.patient(a_task(), {"SLURM_RESTART_COUNT": "1"}).state is TaskState.DONE
+    monkeypatch.setattr(submitit_job, "POLL_SECONDS", 0.0)
+    assert submitit_job.execute_when_unlocked(a_task(), {}).state is TaskState.BUSY
+    assert (
+        submitit_job.execute_when_unlocked(a_task(), {"SLURM_RESTART_COUNT": "1"}).state
+        is TaskState.DONE
+    )
 
 
 # The real one ------------------------------------------------------------------------------------

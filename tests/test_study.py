@@ -15,7 +15,7 @@ from leadline.errors import UserError
 from leadline.runs import records
 from leadline.runs.record import State
 from leadline.studies import expand, manifest, name_runs, read
-from leadline.studies.overrides import words_of, written
+from leadline.studies.overrides import to_override, to_overrides
 
 SMALL = {
     "question": "Is it better than guessing?",
@@ -398,7 +398,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 @given(plain | numbers | st.lists(plain | numbers, max_size=4))
 def test_values_survive_being_written_as_words(value):
     try:
-        (override,) = parse([f"key={written(value)}"])
+        (override,) = parse([f"key={to_override(value)}"])
     except UserError:
         # Hydra's grammar has no way to write control characters.
         assert not str(value).isprintable()
@@ -408,7 +408,7 @@ def test_values_survive_being_written_as_words(value):
 
 def test_composing_many_gives_what_composing_each_gives():
     batches = [
-        words_of({"model": model, "seed": seed, "data.fraction": 0.5, "train.threads": 1})
+        to_overrides({"model": model, "seed": seed, "data.fraction": 0.5, "train.threads": 1})
         for model in ("mlp", "logreg")
         for seed in (1, 2)
     ]

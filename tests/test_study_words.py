@@ -12,7 +12,7 @@ from leadline.config import SCHEMAS, RunConfig
 from leadline.config.compose import compose, compose_many, options, parse, values_of
 from leadline.errors import UserError
 from leadline.studies import expand, read
-from leadline.studies.overrides import words_of, written
+from leadline.studies.overrides import to_override, to_overrides
 from leadline.studies.schema import NOT_IN_A_FILE, Strict
 
 MODULE = """
@@ -47,7 +47,7 @@ def by_study(tmp_path, lines):
     (tmp_path / "s.yaml").write_text(STUDY % ("\n    ".join(lines), grid))
     try:
         (wish,) = (wish for wish in expand(read("s.yaml")).runs if wish.arm == "ours")
-        return repr(compose_many([words_of(wish.settings)])[0])
+        return repr(compose_many([to_overrides(wish.settings)])[0])
     except UserError as error:
         return error
 
@@ -284,7 +284,7 @@ grid: {{{grid}}}
 def test_a_class_of_ones_own_may_be_chosen_for_a_whole_study(tmp_path):
     (tmp_path / "s.yaml").write_text("question: x\narms: {reference: {}}")
     (one,) = expand(read("s.yaml"), ["model=python:their_model.Mine", "data.label=@x"]).runs
-    assert compose(words_of(one.settings)).model.target == "their_model:Mine"
+    assert compose(to_overrides(one.settings)).model.target == "their_model:Mine"
     assert one.starts_from == [] and one.settings["data.label"] == "@x"
 
 
@@ -318,7 +318,7 @@ nested = st.recursive(
 @given(nested)
 def test_any_value_is_read_back_from_its_word(value):
     try:
-        word = written(value)
+        word = to_override(value)
     except UserError:
         return
     (override,) = parse([f"a={word}"])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from leadline.cli import main
-from leadline.cli.ablate import StopSignal, ablate, understand
+from leadline.cli.ablate import StopSignal, ablate, parse_words
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.locks import NAME, hold
@@ -299,11 +299,11 @@ def test_an_arm_that_always_fails(study, tmp_path, capsys):
 )
 def test_mistakes_about_the_sweep(words, message):
     with pytest.raises(UserError, match=message):
-        understand(words)
+        parse_words(words)
 
 
 def test_words_about_the_sweep_are_no_settings():
-    asked = understand(["seed=1", "retries=4", "hydra/launcher=local", "hydra.launcher.n_jobs=2"])
+    asked = parse_words(["seed=1", "retries=4", "hydra/launcher=local", "hydra.launcher.n_jobs=2"])
     assert asked.retries == 4 and asked.overrides == ("seed=1",)
     assert asked.launcher.n_jobs == 2
 
@@ -316,10 +316,10 @@ def test_runs_dir_that_cannot_be_made(study, tmp_path):
 
 def test_the_first_signal_asks_the_second_insists():
     stop = StopSignal()
-    stop.answer(signal.SIGINT, None)
+    stop.on_signal(signal.SIGINT, None)
     assert stop.event.is_set()
     with pytest.raises(KeyboardInterrupt):
-        stop.answer(signal.SIGINT, None)
+        stop.on_signal(signal.SIGINT, None)
 
 
 # What follows kills and races real sweepers, in processes of their own.

@@ -37,7 +37,7 @@ def configured(tmp_path, *words):
 
 
 def read_back(folder):
-    (path,) = offline.find(folder / "wandb")
+    (path,) = offline.find_offline_runs(folder / "wandb")
     assert path.parent.name.startswith("offline-run-")
     return offline.read(path)
 
@@ -93,7 +93,7 @@ def test_killed_while_the_folder_was_written_it_is_written_again(at_home, tmp_pa
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(upload, "summary", dying)
+        patched.setattr(upload, "wandb_summary", dying)
         with pytest.raises(Killed):
             run(config)
     folder = run(config)

@@ -17,7 +17,7 @@ from leadline.config import MlpConfig, TrainConfig, resolve
 from leadline.config.compose import compose, shipped
 from leadline.distributed import World
 from leadline.errors import UserError
-from leadline.models.dropout import CellDropout, aim, keep, words_of
+from leadline.models.dropout import CellDropout, keep, random_words, set_cells
 from leadline.models.mlp import Mlp
 from leadline.models.network import DrawKey
 from leadline.runs import identity, prepare, record
@@ -140,7 +140,7 @@ def test_no_activation_of_a_frozen_prefix_is_kept():
     model = Partly()
     network = model.build(train).train()
     batch = model.encode(train).batch(np.arange(7), DrawKey(seed=1, epoch=1))
-    aim(network, seed=1, epoch=1, rows=np.arange(7))
+    set_cells(network, seed=1, epoch=1, rows=np.arange(7))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
         model.logits(network, batch)
@@ -163,7 +163,7 @@ def test_activations_can_be_computed_again_instead_of_kept():
 def test_a_cells_mask_depends_on_seed_epoch_cell_and_layer_and_on_nothing_else():
     def masks(rows, seed=1, epoch=1):
         network = nn.Sequential(CellDropout(0.3), CellDropout(0.3)).train()
-        aim(network, seed=seed, epoch=epoch, rows=np.array(rows))
+        set_cells(network, seed=seed, epoch=epoch, rows=np.array(rows))
         return [layer(torch.ones(len(rows), 5, 40)) for layer in network]
 
     first, second = masks([4, 9, 2])
@@ -177,7 +177,7 @@ def test_a_cells_mask_depends_on_seed_epoch_cell_and_layer_and_on_nothing_else()
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_masks_look_like_independent_draws(share):
     network = nn.Sequential(CellDropout(share)).train()
-    aim(network, seed=7, epoch=3, rows=np.arange(400))
+    set_cells(network, seed=7, epoch=3, rows=np.arange(400))
     kept = keep(network[0].key_2B, 1000, share).double() - (1 - share)
     variance = share * (1 - share)
     # Each sum of 400,000 independent draws, whether of one element or of products of two.
@@ -501,7 +501,7 @@ class MaskedCells:
         return self.matrix_CG.shape[0]
 
     def batch(self, rows, moment):
-        words = words_of(seed=moment.seed, epoch=moment.epoch, rows=rows)
+        words = random_words(seed=moment.seed, epoch=moment.epoch, rows=rows)
         masked = [
             np.random.default_rng(word).random(self.matrix_CG.shape[1]) < 0.2 for word in words
         ]

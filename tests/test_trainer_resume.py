@@ -116,9 +116,9 @@ def test_a_vault_keeps_whole_files_and_settles_on_the_best(tmp_path):
         vault.write("last.pt", broken)
     with vault.open("last.pt") as file:
         assert file.read() == b"last.pt"
-    vault.settle()
+    vault.keep_final()
     assert [path.name for path in vault.folder.iterdir()] == ["best.pt"]
-    vault.settle(keep_best=False)
+    vault.keep_final(keep_best=False)
     assert not vault.folder.exists()
 
 
@@ -191,9 +191,9 @@ def test_sigterm_ends_with_the_code_that_schedulers_requeue_on(tmp_path, capsys)
 
 
 def test_sigterm_outside_training_stops_at_once():
-    with pytest.raises(Preempted), processes.heeded():
+    with pytest.raises(Preempted), processes.sigterm_as_stop():
         os.kill(os.getpid(), signal.SIGTERM)
-    with processes.heeded() as notice, notice.deferring():
+    with processes.sigterm_as_stop() as notice, notice.finish_step_first():
         os.kill(os.getpid(), signal.SIGTERM)
     assert notice.requested
 

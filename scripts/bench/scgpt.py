@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from leadline.config import ScgptConfig
 from leadline.data.cells import Cells, Scale
-from leadline.models.dropout import aim
+from leadline.models.dropout import set_cells
 from leadline.models.network import DrawKey
 from leadline.models.scgpt import tokens
 from leadline.models.scgpt.model import Scgpt
@@ -274,7 +274,7 @@ def network(options, n_cells, batch_size, turns):
     def train_ours():
         ours.train()
         ours.zero_grad()
-        aim(ours, seed=1, epoch=1, rows=rows[0])
+        set_cells(ours, seed=1, epoch=1, rows=rows[0])
         cross_entropy(model.logits(ours, source.batch(rows[0], NOW)), labels).backward()
 
     # Ours names no class that the few cells here do not have.

@@ -24,7 +24,7 @@ from torch.nn.utils import clip_grad_norm_
 from leadline import training
 from leadline.config import MlpConfig, TrainConfig
 from leadline.data.cells import Cells, Scale
-from leadline.models.dropout import CellDropout, aim, keep
+from leadline.models.dropout import CellDropout, keep, set_cells
 from leadline.models.mlp import Mlp
 from leadline.models.network import DrawKey
 from leadline.runs.record import CheckpointFolder
@@ -57,7 +57,7 @@ def bare(model, cells, config, epochs):
         order = order_of(len(cells), seed=1, epoch=epoch, shuffled=True)
         for step in range(steps_of(len(cells), config.batch_size)):
             rows = batch_of(order, step, config.batch_size)
-            aim(network, seed=1, epoch=epoch, rows=rows)
+            set_cells(network, seed=1, epoch=epoch, rows=rows)
             batch = source.batch(rows, DrawKey(seed=1, epoch=epoch))
             loss = cross_entropy(model.logits(network, batch), batch["labels"])
             optimiser.zero_grad(set_to_none=True)
@@ -120,7 +120,7 @@ def dropout_ratio(n_cells=32, elements=4096, repeats=200):
     """Set drawing a mask for each cell against torch's own draw."""
     torch.set_num_threads(1)
     network = torch.nn.Sequential(CellDropout(0.5))
-    aim(network, seed=1, epoch=1, rows=np.arange(n_cells))
+    set_cells(network, seed=1, epoch=1, rows=np.arange(n_cells))
     x = torch.ones(n_cells, elements)
     draws = {
         "cell_dropout": lambda: keep(network[0].key_2B, elements, 0.5),

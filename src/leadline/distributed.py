@@ -108,10 +108,10 @@ def meeting_point(environment: Mapping[str, str] = os.environ) -> tuple[str, int
 
 
 @contextmanager
-def joined(
+def process_group(
     world: World, device: str = "auto", address: tuple[str, int] | None = None
 ) -> Iterator[Any]:
-    """Belong to the process group for as long as this lasts; gives the ranks' common store."""
+    """Open torch's process group and close it again; gives the ranks' common store."""
     if world.size == 1:
         yield None
         return
@@ -169,7 +169,7 @@ def grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def add(values: Tensor) -> Tensor:
+def all_reduce(values: Tensor) -> Tensor:
     """Sum a tensor over all ranks, in place."""
     if grouped():
         import torch.distributed as dist
@@ -178,7 +178,7 @@ def add(values: Tensor) -> Tensor:
     return values
 
 
-def add_all(tensors: Sequence[Tensor]) -> None:
+def all_reduce_many(tensors: Sequence[Tensor]) -> None:
     """Sum many tensors over all ranks, in place, a bucket of them at a time."""
     if not grouped():
         return
@@ -189,7 +189,7 @@ def add_all(tensors: Sequence[Tensor]) -> None:
         bucket.append(tensor)
         full = sum(member.numel() for member in bucket) >= BUCKET
         if full or index == len(tensors) - 1:
-            flat = add(torch.cat([member.reshape(-1) for member in bucket]))
+            flat = all_reduce(torch.cat([member.reshape(-1) for member in bucket]))
             parts = flat.split([member.numel() for member in bucket])
             torch._foreach_copy_(
                 bucket, [part.view_as(member) for part, member in zip(parts, bucket, strict=True)]
@@ -197,12 +197,14 @@ def add_all(tensors: Sequence[Tensor]) -> None:
             bucket = []
 
 
-def add_arrays(arrays: Mapping[str, NDArray[np.float64]], on: torch.device) -> dict[str, Any]:
+def all_reduce_arrays(
+    arrays: Mapping[str, NDArray[np.float64]], on: torch.device
+) -> dict[str, Any]:
     """Sum named arrays over all ranks."""
     import torch
 
     flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays.values()])).to(on)
-    whole = add(flat).cpu().numpy()
+    whole = all_reduce(flat).cpu().numpy()
     ends = np.cumsum([array.size for array in arrays.values()])[:-1]
     parts = np.split(whole, ends)
     return {
@@ -232,7 +234,7 @@ def share_of(rows: NDArray[np.int64], rank: int, size: int) -> NDArray[np.int64]
     return np.array_split(rows, size)[rank]
 
 
-def same_everywhere(tensors: Sequence[Tensor]) -> None:
+def broadcast(tensors: Sequence[Tensor]) -> None:
     """Give every rank the tensors of rank 0."""
     if grouped():
         import torch.distributed as dist
@@ -241,7 +243,7 @@ def same_everywhere(tensors: Sequence[Tensor]) -> None:
             dist.broadcast(tensor, 0)
 
 
-def told_by_leader(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """Give every rank the small value that rank 0 has."""
     if not grouped():
         return value
@@ -252,7 +254,7 @@ def told_by_leader(value: Any) -> Any:
     return box[0]
 
 
-def collect(value: Any, world: World) -> list[Any]:
+def all_gather_objects(value: Any, world: World) -> list[Any]:
     """Give every rank the small values of all ranks."""
     if not grouped():
         return [value]
@@ -263,46 +265,47 @@ def collect(value: Any, world: World) -> list[Any]:
     return box
 
 
-Call = Callable[[], bool]
+StartSignal = Callable[[], bool]
 
 
 @contextmanager
-def following(world: World) -> Iterator[Call]:
-    """Let rank 0 decide whether there is work, and the others wait for its word.
+def wait_for_leader(world: World) -> Iterator[StartSignal]:
+    """Let the other ranks wait until rank 0 says whether there is work.
 
-    Rank 0 calls what this gives once the others are to begin; if it never does, they are sent
-    home in the end. On the others the call waits, and gives the answer.
+    Rank 0 calls the function that this yields once the others are to begin; leaving the block
+    without a call tells them that there is nothing to do. On the other ranks the same function
+    waits for that decision and returns it.
     """
-    called = False
+    started = False
 
-    def call() -> bool:
-        nonlocal called
-        called = True
-        return bool(told_by_leader(True))
+    def start() -> bool:
+        nonlocal started
+        started = True
+        return bool(broadcast_object(True))
 
     try:
-        yield call
+        yield start
     finally:
-        if world.leads and not called:
-            told_by_leader(False)
+        if world.leads and not started:
+            broadcast_object(False)
 
 
-def confess(store: Any, rank: int, trace: str) -> None:
-    """Leave word of a failure for whoever writes the record."""
+def report_failure(store: Any, rank: int, trace: str) -> None:
+    """Store this rank's traceback where rank 0 reads it."""
     if store is not None:
         place = store.add(FAILURES, 1)
         store.set(f"{FAILURES}/{place}", f"rank {rank} on {socket.gethostname()}:\n{trace}")
 
 
-def confessions(store: Any) -> list[str]:
-    """Give what failed ranks said, in the order in which they failed."""
+def failures(store: Any) -> list[str]:
+    """Read the tracebacks of failed ranks, in the order in which they failed."""
     count = store.add(FAILURES, 0) if store is not None else 0
-    said = [word_of(store, f"{FAILURES}/{place}") for place in range(1, count + 1)]
-    return [word for word in said if word is not None]
+    tracebacks = [failure_at(store, f"{FAILURES}/{place}") for place in range(1, count + 1)]
+    return [trace for trace in tracebacks if trace is not None]
 
 
-def word_of(store: Any, place: str) -> str | None:
-    """Give what was left at a place; None if whoever took the place was killed before speaking."""
+def failure_at(store: Any, place: str) -> str | None:
+    """Read one traceback; None if its rank was killed before it could store it."""
     latest = time.monotonic() + LAST_WORD_SECONDS
     while not store.check([place]):
         if time.monotonic() > latest:

@@ -9,45 +9,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# sysexits.h calls it EX_TEMPFAIL; SLURM's --requeue scripts and most schedulers can test for it.
-
 
 class Preempted(BaseException):
-    """The machine is wanted back; like KeyboardInterrupt, it is nobody's mistake."""
+    """SIGTERM ended the work; like KeyboardInterrupt, it is no error."""
 
 
 class StopRequest:
-    """Whether the machine is wanted back, and whether somebody will look in time."""
+    """SIGTERM arrived: `requested`, which the training loop checks after each step."""
 
     def __init__(self) -> None:
         self.requested = self.deferred = False
 
     @contextmanager
-    def deferring(self) -> Iterator[None]:
-        """Let the work in hand come to a good place; it must look at `requested` often."""
+    def finish_step_first(self) -> Iterator[None]:
+        """Let the current step finish first: SIGTERM only sets `requested`, to be checked often."""
         self.deferred = True
         try:
             yield
         finally:
             self.deferred = False
 
-    def answer(self, number: int, frame: FrameType | None) -> None:
-        """Take note of a signal, and stop unless somebody will look."""
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; raise Preempted unless a step is to be finished first."""
         self.requested = True
         if not self.deferred:
             raise Preempted
 
 
 @contextmanager
-def heeded() -> Iterator[StopRequest]:
+def sigterm_as_stop() -> Iterator[StopRequest]:
     """Answer SIGTERM with Preempted for as long as this lasts (main thread only)."""
-    notice = StopRequest()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield notice
+        yield request
         return
-    previous = signal.signal(signal.SIGTERM, notice.answer)
+    previous = signal.signal(signal.SIGTERM, request.on_signal)
     try:
-        yield notice
+        yield request
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 

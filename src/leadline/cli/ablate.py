@@ -14,14 +14,14 @@ from pathlib import Path
 from types import FrameType
 
 from leadline.cli.live_table import live
-from leadline.cli.sweep_summary import conclude
+from leadline.cli.sweep_summary import print_summary
 from leadline.config import LauncherConfig, compose
 from leadline.errors import REQUEUE, UserError, nearest
 from leadline.progress import say
 from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
 from leadline.studies.launchers.choose import build, choose
-from leadline.studies.overrides import words_of
+from leadline.studies.overrides import to_overrides
 from leadline.studies.sweep import RunOutcome, sweep
 
 GOOD, FAILED = 0, 1
@@ -44,8 +44,8 @@ class StopSignal:
         self.event = threading.Event()
         self.signal: int | None = None
 
-    def answer(self, number: int, frame: FrameType | None) -> None:
-        """Take note of the first signal; a second Ctrl-C stops at once."""
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; a second Ctrl-C stops at once."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
@@ -54,7 +54,7 @@ class StopSignal:
 
 def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
     """Make what is missing of a study, whatever the launcher; give the exit code."""
-    asked = understand(words)
+    asked = parse_words(words)
     plan, runs = planned(name, asked.overrides)
     manifest.write(plan, runs, Path(runs[0].config.runs_dir))
     again = shlex.join(["leadline", "ablate", name, *words])
@@ -66,13 +66,13 @@ def multirun(words: Sequence[str]) -> int:
     _, others = choose(words)
     settings = [word for word in others if word.partition("=")[0] != "retries"]
     # Hydra's own words for a mistake fill a screen: find it before.
-    compose.compose_many([words_of(wish.settings) for wish in varied(settings).runs])
+    compose.compose_many([to_overrides(wish.settings) for wish in varied(settings).runs])
     return compose.multirun(settings, [word for word in words if word not in settings])
 
 
 def vary(words: Sequence[str]) -> int:
     """Make every run of the product of values that words give; Hydra's multirun."""
-    asked = understand(words)
+    asked = parse_words(words)
     plan = varied(asked.overrides)
     again = shlex.join(["leadline", "run", "--multirun", *words])
     return make(plan, name_runs(plan), asked, again)
@@ -84,7 +84,7 @@ def make(
     """Sweep over named runs and tell how it ended; give the exit code."""
     # Lines would tear the table.
     silent = watched and sys.stderr.isatty()
-    with heeding() as stop:
+    with signals_as_stop() as stop:
         with live(plan, runs) if watched else nullcontext():
             ends = sweep(
                 runs,
@@ -93,7 +93,7 @@ def make(
                 retries=asked.retries,
                 tell=(lambda text: None) if silent else say,
             )
-        conclude(plan, ends, stopped=stop.event.is_set(), again=again)
+        print_summary(plan, ends, stopped=stop.event.is_set(), again=again)
         if plan.study.report and not stop.event.is_set():
             show_page(plan, Path(runs[0].config.runs_dir))
     if stop.signal == signal.SIGTERM:
@@ -139,8 +139,8 @@ def require_published(study: Study) -> None:
         )
 
 
-def understand(words: Sequence[str]) -> SweepOptions:
-    """Tell words about the sweep from words about its runs."""
+def parse_words(words: Sequence[str]) -> SweepOptions:
+    """Separate the words about the sweep (retries, launcher, …) from the runs' overrides."""
     launcher, others = choose(words)
     said = [word for word in others if word.partition("=")[0] == "retries"]
     overrides = tuple(word for word in others if word not in said)
@@ -157,15 +157,15 @@ def understand(words: Sequence[str]) -> SweepOptions:
 
 
 @contextmanager
-def heeding() -> Iterator[StopSignal]:
-    """Answer Ctrl-C and SIGTERM by starting nothing new, for as long as this lasts."""
+def signals_as_stop() -> Iterator[StopSignal]:
+    """On Ctrl-C or SIGTERM start no further run, inside this block."""
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, stop.answer)
+        signal.signal(number, stop.on_signal)
     try:
         yield stop
     finally:

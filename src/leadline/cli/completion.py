@@ -33,7 +33,7 @@ class Words:
     runs: bool
 
     def said(self) -> list[str]:
-        """Give them all."""
+        """Return all words."""
         return [*self.flags, *self.others]
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from leadline.cli.plan import duration, learned
-from leadline.cli.sweep_summary import paper, score_of
+from leadline.cli.sweep_summary import open_console, score_of
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Plan, Run
@@ -76,7 +76,7 @@ def last_line(run: Run) -> str:
 def watch(plan: Plan, runs: Sequence[Run]) -> None:
     """Show the table until nothing is left to do, or until Ctrl-C."""
     estimator = learned(runs)
-    console = paper()
+    console = open_console()
     if not console.is_terminal:
         console.print(picture(plan, runs, estimator))
         return

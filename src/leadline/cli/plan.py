@@ -16,12 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from leadline import config as schemas
-from leadline.cli.sweep_summary import paper
+from leadline.cli.sweep_summary import open_console
 from leadline.progress import say
 from leadline.runs.record import State
 from leadline.studies import Plan, Run
-from leadline.studies.estimate import Basis, Estimate, Estimator, learn, probe
-from leadline.studies.launchers.choose import settle
+from leadline.studies.estimate import Basis, Estimate, Estimator, fit_estimator, probe
+from leadline.studies.launchers.choose import launcher_settings
 
 # Above this many runs the table shows arms; --json always shows runs.
 MOST_ROWS = 80
@@ -59,7 +59,7 @@ def look(runs: Sequence[Run], *, probed: bool = False) -> list[Planned]:
 
 def learned(runs: Sequence[Run]) -> Estimator:
     """Learn from the records of the folder that the runs go to."""
-    return learn(Path(runs[0].config.runs_dir), runs)
+    return fit_estimator(Path(runs[0].config.runs_dir), runs)
 
 
 def show(
@@ -67,7 +67,7 @@ def show(
 ) -> None:
     """Print the plan of a study."""
     planned = look(runs, probed=probed)
-    console = paper()
+    console = open_console()
     console.print(run_table(plan, planned) if len(planned) <= MOST_ROWS else arm_table(planned))
     for name, factors in plan.factors.items():
         arm = plan.study.arms[name]
@@ -155,7 +155,7 @@ def workers_of(chosen: schemas.LauncherConfig) -> dict[str, int]:
     cores = os.cpu_count() or 1
     found = {}
     for name in schemas.LAUNCHERS:
-        launcher = chosen if name == chosen.name else settle(name, [])
+        launcher = chosen if name == chosen.name else launcher_settings(name, [])
         number = getattr(launcher, "array_parallelism", getattr(launcher, "n_jobs", 1))
         found[name] = cores if number == -1 else int(number)
     return found
@@ -264,12 +264,12 @@ def duration(seconds: float) -> str:
 
 def call(chosen: argparse.Namespace) -> int:
     """Print the plan."""
-    from leadline.cli.ablate import planned, understand
+    from leadline.cli.ablate import parse_words, planned
     from leadline.errors import UserError
 
     if not 0 <= chosen.price < float("inf"):
         raise UserError("--price must be 0 or more", got=f"{chosen.price:g}", remedy="leave it out")
-    asked = understand(chosen.overrides)
+    asked = parse_words(chosen.overrides)
     plan, runs = planned(chosen.name, asked.overrides)
     if chosen.watch:
         from leadline.cli.live_table import watch

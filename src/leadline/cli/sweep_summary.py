@@ -22,9 +22,9 @@ MOST_REASONS = 12
 WIDTH_OF_A_FILE = 160
 
 
-def conclude(plan: Plan, ends: Sequence[RunEnd], *, stopped: bool, again: str) -> None:
+def print_summary(plan: Plan, ends: Sequence[RunEnd], *, stopped: bool, again: str) -> None:
     """Print the table of a sweep, the reasons of failures, and what is to be done next."""
-    console = paper()
+    console = open_console()
     console.print(table(plan, ends))
     failed = [end for end in ends if end.fate is RunOutcome.FAILED]
     for line in reasons(failed):
@@ -41,7 +41,7 @@ def conclude(plan: Plan, ends: Sequence[RunEnd], *, stopped: bool, again: str) -
         console.print(f"to try again:\n  {escape(again)}")
 
 
-def paper() -> Console:
+def open_console() -> Console:
     """Give where tables are printed: as wide as the terminal, or as a file has room."""
     wide = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
     return Console(highlight=False, soft_wrap=True, width=wide)

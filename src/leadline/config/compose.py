@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from leadline.config import SCHEMAS, RunConfig
-from leadline.config.python_class import target_of, translated
+from leadline.config.python_class import expand_model_words, target_of
 from leadline.config.shipped import options as options
 from leadline.config.shipped import shipped as shipped
 from leadline.errors import UserError, nearest
@@ -41,7 +41,7 @@ def compose(overrides: Sequence[str]) -> RunConfig:
         For every word that is misspelt, of the wrong type, or out of range.
     """
     register_schemas()
-    overrides = translated(overrides, options("model"))
+    overrides = expand_model_words(overrides, options("model"))
     for override in parse(overrides):
         check_word(override)
     try:
@@ -61,7 +61,7 @@ def compose_many(batches: Sequence[Sequence[str]]) -> list[RunConfig]:
 
 
 def _compose_quickly(words: Sequence[str]) -> RunConfig:
-    overrides = parse(translated(words, options("model")))
+    overrides = parse(expand_model_words(words, options("model")))
     for override in overrides:
         check_word(override)
     check_keys(words)

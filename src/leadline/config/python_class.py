@@ -24,7 +24,7 @@ PREFIX = "python:"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UserClass:
     """A class, the file that holds it, and the digest of that file when it was imported."""
 
     kind: type
@@ -32,7 +32,7 @@ class Found:
     digest: str
 
 
-def translated(words: Sequence[str], known: Sequence[str]) -> list[str]:
+def expand_model_words(words: Sequence[str], known: Sequence[str]) -> list[str]:
     """Replace `model=python:module.Class` and names of entry points by settings; keep the rest.
 
     `known` are the models that leadline brings along: no other model may take their names.
@@ -54,7 +54,7 @@ def translated(words: Sequence[str], known: Sequence[str]) -> list[str]:
                 got=repr(name),
                 remedy="leadline has a model of that name; rename the class",
             )
-        settings = {"target": target, "source": find(target).digest, "name": name}
+        settings = {"target": target, "source": import_class(target).digest, "name": name}
         result.append("model=python")
         # model.name= may be chosen by the user, for two settings of one class.
         result += [f"model.{k}='{v}'" for k, v in settings.items() if f"model.{k}" not in said]
@@ -78,7 +78,7 @@ def target_of(value: str) -> tuple[str, str] | None:
 
 
 @functools.cache
-def find(target: str) -> Found:
+def import_class(target: str) -> UserClass:
     """Import a class; kept, so that the digest stays that of the code which this process runs."""
     module_name, _, name = target.partition(":")
     # As for `python -m`, but last: a file random.py in this folder must not replace Python's own.
@@ -101,7 +101,7 @@ def find(target: str) -> Found:
             remedy="docs/own_model.md shows an example of a few lines",
         )
     file = Path(getattr(sys.modules[kind.__module__], "__file__", None) or str(module.__file__))
-    return Found(kind, file, f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}")
+    return UserClass(kind, file, f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 
 def imported(name: str) -> ModuleType:

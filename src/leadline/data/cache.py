@@ -52,12 +52,12 @@ class DataKey:
     data_dir: Path = field(compare=False)
 
 
-def take(data: DataConfig, data_dir: Path) -> LoadedData:
+def load_once(data: DataConfig, data_dir: Path) -> LoadedData:
     """Give the cells that a configuration names, read once for all runs of this process."""
-    return _load(DataKey(source_key(data, data_dir), data, data_dir))
+    return _load(DataKey(data_key(data, data_dir), data, data_dir))
 
 
-def source_key(data: DataConfig, data_dir: Path) -> str:
+def data_key(data: DataConfig, data_dir: Path) -> str:
     """Describe what is read, so that a file which was changed since counts as another one."""
     stamps = []
     for path in datasets.files(data, data_dir):

@@ -26,7 +26,7 @@ from leadline.progress import say
 Arrays = dict[str, NDArray[Any]]
 
 CONTENTS = "CONTENTS"
-GLANCE_SECONDS = 0.1
+POLL_SECONDS = 0.1
 # The lock on disk keeps processes apart, not the threads of one.
 ONE_THREAD = threading.Lock()
 # A store that cannot be written to is a pity, not a failure.
@@ -48,7 +48,7 @@ def arrays(folder: Path, key: str, make: Callable[[], Mapping[str, NDArray[Any]]
                 stack.enter_context(locks.hold(place))
                 ours = True
             except locks.Busy:
-                time.sleep(GLANCE_SECONDS)
+                time.sleep(POLL_SECONDS)
             except OSError as error:
                 if error.errno not in UNWRITABLE:
                     raise

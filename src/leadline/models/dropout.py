@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class CellDropout(nn.Module):
-    """Drops a share of the elements of each cell; the trainer says which cells come with `aim`.
+    """Drops a share of the elements of each cell; `set_cells` says which cells come next.
 
     The first dimension of the input is the cell. An element is known by its place among the
     elements of its cell: padding must come last, after all that is shared between batches.
@@ -41,23 +41,25 @@ class CellDropout(nn.Module):
         return f"share={self.share}"
 
 
-def aim(network: nn.Module, *, seed: int, epoch: int, rows: NDArray[np.int64]) -> None:
-    """Tell every CellDropout of a network which cells come next, and in which epoch."""
+def set_cells(network: nn.Module, *, seed: int, epoch: int, rows: NDArray[np.int64]) -> None:
+    """Set the seed, epoch and cells that the next dropout masks of a network are drawn from."""
     layers = [module for module in network.modules() if isinstance(module, CellDropout)]
     if not layers:
         return
-    cell_B = words_of(seed=seed, epoch=epoch, rows=rows)
+    cell_B = random_words(seed=seed, epoch=epoch, rows=rows)
     for index, layer in enumerate(layers):
-        word_B = mix(cell_B ^ mix(np.uint64(index + 1)))
+        word_B = splitmix64(cell_B ^ splitmix64(np.uint64(index + 1)))
         key_2B = np.stack([word_B & np.uint64(0xFFFFFFFF), word_B >> np.uint64(32)])
         layer.key_2B = torch.from_numpy(key_2B.astype(np.uint32).view(np.int32)).to(
             device_of(layer, network), non_blocking=True
         )
 
 
-def words_of(*, seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+def random_words(*, seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Give each cell 64 random bits of its own; masks of a pretraining task start here too."""
-    return mix(mix(mix(np.uint64(seed)) ^ np.uint64(epoch)) ^ rows.astype(np.uint64))
+    return splitmix64(
+        splitmix64(splitmix64(np.uint64(seed)) ^ np.uint64(epoch)) ^ rows.astype(np.uint64)
+    )
 
 
 def device_of(layer: nn.Module, network: nn.Module) -> torch.device:
@@ -66,7 +68,7 @@ def device_of(layer: nn.Module, network: nn.Module) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
-def mix(word: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+def splitmix64(word: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     """Scramble 64 bits (the finaliser of splitmix64)."""
     with np.errstate(over="ignore"):
         z = np.asarray(word, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)

@@ -39,7 +39,7 @@ class Novelty:
     floor: float
     centred_floor: float
 
-    def unlike(self, matrix_CD: Matrix) -> NDArray[np.bool_]:
+    def is_novel(self, matrix_CD: Matrix) -> NDArray[np.bool_]:
         """Mark the cells that are less like the training cells than 99 % of these are."""
         plain_C, centred_C = similarities(matrix_CD, self.means_HD.astype(np.float64))
         return np.asarray((plain_C < self.floor) | (centred_C < self.centred_floor))
@@ -59,7 +59,7 @@ class Novelty:
         return cls(means_HD=means_HD, floor=floor, centred_floor=centred_floor)
 
 
-def learn(matrix_CD: Matrix, labels_C: NDArray[np.int32]) -> Novelty:
+def fit_novelty(matrix_CD: Matrix, labels_C: NDArray[np.int32]) -> Novelty:
     """Take the class means of labelled cells, and how like them these cells are."""
     present, index_C = np.unique(labels_C, return_inverse=True)
     member_HC = sparse.csr_array(

@@ -31,7 +31,7 @@ def build(
 
     `cache` is a folder for solutions that other runs can share; without one nothing is kept.
     """
-    return cast(Model, made(chosen, seed=seed, threads=threads, cache=cache, device=device))
+    return cast(Model, make_model(chosen, seed=seed, threads=threads, cache=cache, device=device))
 
 
 def build_network(
@@ -41,10 +41,10 @@ def build_network(
 
     `start` is where its first weights come from; without one they are drawn.
     """
-    return cast("TorchModel", made(chosen, freeze=train.freeze, start=start))
+    return cast("TorchModel", make_model(chosen, freeze=train.freeze, start=start))
 
 
-def made(chosen: config.ModelConfig, **known: Any) -> Any:
+def make_model(chosen: config.ModelConfig, **known: Any) -> Any:
     """Import a model's class, and tell it what its constructor asks for by name.
 
     It is imported here and not above: scikit-learn alone takes a second.

@@ -76,7 +76,7 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     UserError
         When a study is not there, a finished record was changed, or nothing is finished.
     """
-    states = results.find(runs_dir)
+    states = results.find_records(runs_dir)
     manifests = results.studies(runs_dir)
     for name in names:
         if name not in manifests:

@@ -12,7 +12,7 @@ from leadline.config import TRAINING_SWITCHES, RunConfig, resolve, science
 from leadline.config.tasks import TASKS
 from leadline.runs import starting_weights
 from leadline.runs.record import identify
-from leadline.runs.starting_weights import Origin
+from leadline.runs.starting_weights import WeightsSource
 
 if TYPE_CHECKING:
     from leadline.data.cells import Cells
@@ -46,7 +46,7 @@ class NamedRun:
     cells: Cells
     split: Split
     data_fingerprint: str
-    starting_weights: Mapping[str, Origin]
+    starting_weights: Mapping[str, WeightsSource]
     run_id: str
     folder: Path
 
@@ -66,7 +66,7 @@ def resolved(config: RunConfig) -> RunConfig:
     return resolve.resolve(config, selects=learns_by_epochs(config))
 
 
-def identity(config: RunConfig, found: Mapping[str, Origin] | None = None) -> dict[str, Any]:
+def identity(config: RunConfig, found: Mapping[str, WeightsSource] | None = None) -> dict[str, Any]:
     """Give the settings that decide what a run computes; those that it never reads are left out.
 
     `config` is resolved. `found` holds the starting weights: they enter by the id of the run that
@@ -85,7 +85,7 @@ def identity(config: RunConfig, found: Mapping[str, Origin] | None = None) -> di
 
 
 def run_id_of(
-    config: RunConfig, found: Mapping[str, Origin], data_fingerprint: str, split: Split
+    config: RunConfig, found: Mapping[str, WeightsSource], data_fingerprint: str, split: Split
 ) -> str:
     """Name the run by its science: the same on every machine and in every folder."""
     science_of_run = {

@@ -63,7 +63,7 @@ def fitted(folder: Path, config: RunConfig) -> LoadedModel:
 
         if (folder / kept.FILE).exists():
             with np.load(folder / kept.FILE, allow_pickle=False) as stored:
-                found = kept.recall(stored)
+                found = kept.from_arrays(stored)
             return LoadedModel(
                 model=found,
                 genes=found.genes,
@@ -71,7 +71,7 @@ def fitted(folder: Path, config: RunConfig) -> LoadedModel:
                 scale=found.scale,
                 likeness=found.likeness,
             )
-    return again(folder, config)
+    return refit_model(folder, config)
 
 
 def refuse_blind(config: RunConfig) -> None:
@@ -90,7 +90,7 @@ def refuse_blind(config: RunConfig) -> None:
         )
 
 
-def again(folder: Path, config: RunConfig) -> LoadedModel:
+def refit_model(folder: Path, config: RunConfig) -> LoadedModel:
     """Build or fit the model again from the run's own cells."""
     job = prepare(replace(config, runs_dir=str(folder.parent), train=on_this_machine(config)))
     if job.run_id != folder.name:
@@ -110,7 +110,7 @@ def again(folder: Path, config: RunConfig) -> LoadedModel:
         genes=train.genes,
         classes=train.classes,
         scale=train.scale,
-        likeness=likeness.learn(looked_at(train, config), labels_C),
+        likeness=likeness.fit_novelty(looked_at(train, config), labels_C),
     )
 
 

@@ -84,7 +84,7 @@ def annotate(request: Request) -> Path:
     model = fitted(folder, config)
     aligned = on_the_genes_of(model, new, config, request)
     proba_CK = model.model.predict_proba(aligned.cells)
-    unlike_C = unlike(model, aligned.cells, config)
+    unlike_C = novel_cells(model, aligned.cells, config)
     labels = called(proba_CK, model.classes, request.threshold)
     files.write_text(request.out, table(new.ids, labels, proba_CK, unlike_C, model.classes))
     for line in account(labels, aligned, unlike_C, config):
@@ -140,9 +140,9 @@ def require_dimensions(new: Cells, model: LoadedModel) -> None:
         )
 
 
-def unlike(model: LoadedModel, cells: Cells, config: RunConfig) -> NDArray[np.bool_]:
+def novel_cells(model: LoadedModel, cells: Cells, config: RunConfig) -> NDArray[np.bool_]:
     """Mark the cells that look unlike the training cells."""
-    return model.likeness.unlike(looked_at(cells, config))
+    return model.likeness.is_novel(looked_at(cells, config))
 
 
 def called(

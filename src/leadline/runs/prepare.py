@@ -22,7 +22,7 @@ from leadline.errors import UserError, nearest
 from leadline.runs import starting_weights
 from leadline.runs.identity import NamedRun, learns_by_epochs, resolved, run_id_of
 from leadline.runs.record import State, state
-from leadline.runs.starting_weights import Origin
+from leadline.runs.starting_weights import WeightsSource
 from leadline.runs.tasks.base import Job, Learner, task_of
 
 
@@ -49,8 +49,8 @@ def identify_run(config: RunConfig) -> NamedRun:
     Cells are read, and splits drawn, once for all runs of this process.
     """
     config = resolved(config)
-    found = starting_weights.origins(config)
-    data = cache.take(config.data, Path(config.data_dir))
+    found = starting_weights.weights_sources(config)
+    data = cache.load_once(config.data, Path(config.data_dir))
     hard_classes(data.cells, config)
     cells, config = with_positions(data.cells, config)
     data_part = [config.data.fraction, config.data.label, config.data.min_genes]
@@ -103,7 +103,7 @@ def require_one_process(config: RunConfig, world: World) -> None:
         )
 
 
-def make_model(config: RunConfig, found: Mapping[str, Origin]) -> Learner:
+def make_model(config: RunConfig, found: Mapping[str, WeightsSource]) -> Learner:
     """Make what the configuration names, not yet fitted; `found` says where its origins lie."""
     # The model is told of files; the run's configuration keeps the words.
     paths = {key: str(origin.path) for key, origin in found.items() if key != "pretrained"}

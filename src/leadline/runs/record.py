@@ -94,7 +94,7 @@ class CheckpointFolder:
         except FileNotFoundError:
             return None
 
-    def settle(self, *, keep_best: bool = True) -> None:
+    def keep_final(self, *, keep_best: bool = True) -> None:
         """Leave the best weights, as best.pt, and what a pretraining keeps: the run is done."""
         for path in self.folder.glob("best-*.pt"):
             os.replace(path, self.folder / BEST)
@@ -217,7 +217,7 @@ def tidy(folder: Path) -> None:
     if unsettled or any(path.name == locks.NAME or is_leftover(path) for path in folder.iterdir()):
         with contextlib.suppress(locks.Busy), locks.hold(folder):
             atomic.sweep(folder)
-            CheckpointFolder(folder).settle()
+            CheckpointFolder(folder).keep_final()
 
 
 def is_leftover(path: Path) -> bool:

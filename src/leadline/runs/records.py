@@ -21,7 +21,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STUDIES = "studies"
 
 
-def find(runs_dir: Path) -> dict[Path, State]:
+def find_records(runs_dir: Path) -> dict[Path, State]:
     """Give every run's folder below `runs_dir` with its state, in the order of names."""
     if not runs_dir.is_dir():
         raise UserError(
@@ -62,7 +62,7 @@ def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
         When a finished record was changed or damaged afterwards, or the study is not there.
     """
     if study is None:
-        done = [folder for folder, state in find(runs_dir).items() if state is State.DONE]
+        done = [folder for folder, state in find_records(runs_dir).items() if state is State.DONE]
         return [read_whole(folder) for folder in done]
     manifests = studies(runs_dir)
     if study not in manifests:

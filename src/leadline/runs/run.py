@@ -29,7 +29,7 @@ from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
 
 
-def facts_of_run(job: Job, fit: models.FitResult) -> dict[str, Any]:
+def record_fields(job: Job, fit: models.FitResult) -> dict[str, Any]:
     """Gather what the record says of the run itself."""
     config, cells = job.config, job.cells
     protocol = asdict(config.protocol)
@@ -72,14 +72,14 @@ def costs(fit: models.FitResult, watch: Stopwatch) -> dict[str, Any]:
     return {"provenance": where, "cost": watch.cost() | execution}
 
 
-def describe(cells: Cells, split: Split) -> str:
+def start_line(cells: Cells, split: Split) -> str:
     """Say in one line what the run works on."""
     sizes = ", ".join(f"{count:,} {part}" for part, count in split.sizes().items() if count)
     labels = f"{len(cells.classes)} classes" if cells.classes else "no labels"
     return f"{len(cells.genes):,} genes ({cells.scale}), {labels}; {sizes}"
 
 
-def summary(job: Job, facts: Mapping[str, Any]) -> str:
+def end_line(job: Job, facts: Mapping[str, Any]) -> str:
     """Say what came of it: the scores of the reported cells in one line, then the warnings."""
     line = f"{job.run_id} done: {job.task.log_line(facts['metrics']['test'])}"
     return "\n".join([line, *(f"  warning: {text}" for text in facts["warnings"])])
@@ -107,14 +107,17 @@ def run(config: RunConfig) -> Path:
     """
     watch = Stopwatch()
     world = distributed.from_environment()
-    with processes.heeded() as notice, distributed.joined(world, config.train.device) as store:
+    with (
+        processes.sigterm_as_stop() as notice,
+        distributed.process_group(world, config.train.device) as store,
+    ):
         job = prepare(config)
-        with distributed.following(world) as call:
+        with distributed.wait_for_leader(world) as start:
             if world.leads:
                 with tracking.opened(tracker_of(job, say_too=True)) as tracker:
-                    lead(job, world, notice, store, call, watch, tracker)
+                    lead(job, world, notice, store, start, watch, tracker)
                     tracker.finish(job.folder)
-            elif call():
+            elif start():
                 follow(job, world, notice, store)
     return job.folder
 
@@ -124,7 +127,7 @@ def lead(
     world: World,
     notice: StopRequest,
     store: Any,
-    call: distributed.Call,
+    start: distributed.StartSignal,
     watch: Stopwatch,
     tracker: Tracker,
 ) -> None:
@@ -136,16 +139,16 @@ def lead(
     with open_record(job.folder) as record:
         if state(job.folder) is State.DONE:
             return
-        tell(job.folder, f"{job.run_id} starts: {describe(job.cells, job.split)}")
+        tell(job.folder, f"{job.run_id} starts: {start_line(job.cells, job.split)}")
         record.write_config(asdict(job.config))
         with failures_told(record, job, store):
-            call()
+            start()
             computed = conduct(job, world, notice, tracker)
             facts = write(record, job, computed)
         record.write_facts(facts | costs(computed.fit, watch))
         record.finish()
-        record.vault.settle(keep_best=keeps_best(job))
-        tell(job.folder, summary(job, facts))
+        record.vault.keep_final(keep_best=keeps_best(job))
+        tell(job.folder, end_line(job, facts))
 
 
 def follow(job: Job, world: World, notice: StopRequest, store: Any) -> None:
@@ -153,7 +156,7 @@ def follow(job: Job, world: World, notice: StopRequest, store: Any) -> None:
     try:
         conduct(job, world, notice, tracking.Silent())
     except Exception as error:
-        distributed.confess(store, world.rank, traceback.format_exc())
+        distributed.report_failure(store, world.rank, traceback.format_exc())
         raise RunFailed(f"{job.run_id} failed on rank {world.rank}: {error!r}") from error
 
 
@@ -168,7 +171,7 @@ def failures_told(record: Record, job: Job, store: Any) -> Iterator[None]:
     except BaseException as error:
         from leadline.training.ranks import RankFailed
 
-        told = distributed.confessions(store)
+        told = distributed.failures(store)
         told.append(str(error) if isinstance(error, RankFailed) else traceback.format_exc())
         record.fail("\n\n".join(told))
         if isinstance(error, UserError) or not isinstance(error, Exception):
@@ -234,7 +237,7 @@ def write(record: Record, job: Job, computed: ComputedRun) -> dict[str, Any]:
         for part, said in parts.items()
     }
     own_warnings = job.task.warnings(job, computed, scores)
-    return facts_of_run(job, fit) | {
+    return record_fields(job, fit) | {
         "metrics": scores,
         "per_class": per_class,
         "warnings": [*job.split.warnings, *fit.warnings, *own_warnings],

@@ -26,7 +26,7 @@ RUN_ID = re.compile(r".+-[0-9a-f]{12}")
 # What a finished pretraining run keeps in checkpoints/, in our own layout.
 WEIGHTS, EMBEDDING = "pretrained.pt", "pretrained_gene2vec.npy"
 # Settings of a model that name what it starts from → the words that name no file and no run.
-WORDS = {
+KEYWORDS = {
     "pretrained": ("false", "published"),
     "gene2vec": ("false", "random", "built", "published"),
     "genes": ("own", "published"),
@@ -58,8 +58,8 @@ READ_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What a setting of a model stands for.
+class WeightsSource:
+    """The run or file that a setting of a model names.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Origin:
     folder: Path | None = None
 
 
-def origins(config: RunConfig) -> dict[str, Origin]:
+def weights_sources(config: RunConfig) -> dict[str, WeightsSource]:
     """Read those settings of a run's model that name a file or a run.
 
     A run of ours need not be done yet: its id says all that is asked here.
@@ -88,7 +88,7 @@ def origins(config: RunConfig) -> dict[str, Origin]:
         When a file is not there.
     """
     found = {}
-    for setting in WORDS:
+    for setting in KEYWORDS:
         word = getattr(config.model, setting, None)
         if isinstance(word, str):
             origin = read(setting, word.strip(), config)
@@ -97,14 +97,14 @@ def origins(config: RunConfig) -> dict[str, Origin]:
     return found
 
 
-def identities(config: RunConfig, found: Mapping[str, Origin]) -> dict[str, str]:
+def identities(config: RunConfig, found: Mapping[str, WeightsSource]) -> dict[str, str]:
     """Give what each such setting adds to the run's name: an identity, or its plain word."""
-    words = {name: getattr(config.model, name, None) for name in WORDS}
+    words = {name: getattr(config.model, name, None) for name in KEYWORDS}
     plain = {name: word.strip().lower() for name, word in words.items() if isinstance(word, str)}
     return plain | {name: origin.identity for name, origin in found.items()}
 
 
-def read(setting: str, word: str, config: RunConfig) -> Origin | None:
+def read(setting: str, word: str, config: RunConfig) -> WeightsSource | None:
     """Read one setting; None where it names nothing outside the run."""
     if word.lower() == "published":
         own = (setting, config.model.name)
@@ -116,8 +116,8 @@ def read(setting: str, word: str, config: RunConfig) -> Origin | None:
                 got="nothing there",
                 remedy=f"get {source}",
             )
-        return Origin(setting=setting, path=path, identity=digest(path))
-    if word.lower() in WORDS[setting]:
+        return WeightsSource(setting=setting, path=path, identity=digest(path))
+    if word.lower() in KEYWORDS[setting]:
         return None
     path = Path(word).expanduser()
     if RUN_ID.fullmatch(path.name) and setting != "genes" and not path.is_file():
@@ -125,14 +125,14 @@ def read(setting: str, word: str, config: RunConfig) -> Origin | None:
         runs = Path(config.runs_dir).expanduser() if path.name == word else path.parent
         folder = runs / path.name
         kept = folder / record.CHECKPOINTS / (WEIGHTS if setting == "pretrained" else EMBEDDING)
-        return Origin(setting=setting, path=kept, identity=path.name, folder=folder)
+        return WeightsSource(setting=setting, path=kept, identity=path.name, folder=folder)
     if not path.exists():
         raise UserError(
-            f"model.{setting} must be {', '.join(WORDS[setting])}, a run's id or a file",
+            f"model.{setting} must be {', '.join(KEYWORDS[setting])}, a run's id or a file",
             got=repr(word),
-            remedy=nearest(word, [*WORDS[setting], *pretraining_runs(config)]),
+            remedy=nearest(word, [*KEYWORDS[setting], *pretraining_runs(config)]),
         )
-    return Origin(setting=setting, path=path, identity=digest(path))
+    return WeightsSource(setting=setting, path=path, identity=digest(path))
 
 
 def pretraining_runs(config: RunConfig) -> list[str]:
@@ -160,7 +160,7 @@ def _digest_of_file(path: Path, size: int, changed: int) -> str:
     return found.hexdigest()
 
 
-def require_ready(origin: Origin, config: RunConfig) -> None:
+def require_ready(origin: WeightsSource, config: RunConfig) -> None:
     """Refuse a run that is not done, made something else, or whose weights were changed."""
     if origin.folder is None:
         return
@@ -193,7 +193,7 @@ def require_ready(origin: Origin, config: RunConfig) -> None:
         )
 
 
-def require_size(origin: Origin, config: RunConfig) -> None:
+def require_size(origin: WeightsSource, config: RunConfig) -> None:
     """Refuse a network of another size than the one that was pretrained."""
     assert origin.folder is not None
     stored = read_settings(origin.folder)["model"]
@@ -209,7 +209,7 @@ def require_size(origin: Origin, config: RunConfig) -> None:
     )
 
 
-def require_unseen(origin: Origin, reported: Cells, config: RunConfig) -> None:
+def require_unseen(origin: WeightsSource, reported: Cells, config: RunConfig) -> None:
     """Refuse what has seen cells that are to be reported on; of files nothing is known."""
     if origin.folder is not None:
         copies = config.protocol.duplicates != "warn"
@@ -217,7 +217,7 @@ def require_unseen(origin: Origin, reported: Cells, config: RunConfig) -> None:
         pretraining_cells.require_unseen(kept, reported, origin.identity, copies=copies)
 
 
-def command(origin: Origin) -> str:
+def command(origin: WeightsSource) -> str:
     """Write the command that makes a run: from its configuration, else from its id."""
     assert origin.folder is not None
     try:

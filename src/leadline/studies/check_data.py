@@ -17,7 +17,7 @@ from leadline.data.cells import Cells, could_be_labels, require_scale
 from leadline.errors import UserError
 from leadline.runs.prepare import make_model, split_cells
 from leadline.studies.expand import Plan
-from leadline.studies.overrides import words_of
+from leadline.studies.overrides import to_overrides
 
 
 def require_suited(plan: Plan) -> None:
@@ -32,14 +32,14 @@ def require_suited(plan: Plan) -> None:
     settings = [wish.settings for wish in wishes if not wish.starts_from]
     if not settings:
         return
-    (first,) = compose_many([words_of(settings[0])])
+    (first,) = compose_many([to_overrides(settings[0])])
     if not isinstance(first.data, FileData) or not TASKS[first.task].reads_labels:
         return
     seen: dict[float, RunConfig] = {}
-    for config in compose_many([words_of(one) for one in settings]):
+    for config in compose_many([to_overrides(one) for one in settings]):
         seen.setdefault(config.data.fraction, config)
     require_label(first)
-    cells = cache.take(first.data, Path(first.data_dir)).cells
+    cells = cache.load_once(first.data, Path(first.data_dir)).cells
     require_scale(cells, make_model(first, {}).accepts, first.model.name)
     require_classes(cells, first)
     require_enough(cells, seen)

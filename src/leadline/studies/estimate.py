@@ -123,7 +123,7 @@ def work_of(config: RunConfig, cells: Mapping[str, int]) -> float:
     return max(1.0, config.train.epochs * an_epoch + SHARE_OF_PREDICTION * predicted)
 
 
-def learn(runs_dir: Path, runs: Iterable[Run]) -> Estimator:
+def fit_estimator(runs_dir: Path, runs: Iterable[Run]) -> Estimator:
     """Read what the finished runs of those models took that a plan needs."""
     wanted = {run.config.model.name: type(run.config.model) for run in runs}
     counted = dict.fromkeys(wanted, 0)

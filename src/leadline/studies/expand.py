@@ -14,12 +14,12 @@ from leadline.data import cache, datasets
 from leadline.data.cells import outline
 from leadline.errors import UserError, nearest
 from leadline.studies.factors import check_factors, has
-from leadline.studies.overrides import words_of
+from leadline.studies.overrides import to_overrides
 from leadline.studies.schema import MARK, Arm, Grid, Mark, Settings, Study
 
 # A pretraining is made once, whatever few-shot runs and replicates start from it.
 NOT_FOR_PRETRAINING = ("seed", "data.fraction")
-# No words on the command line, and no data yet.
+# Expand without overrides.
 AS_FILED: Mapping[str, Sequence[Any]] = {}
 # Where runs are made, or for whom: not to be varied.
 PLACES = ("runs_dir", "data_dir", "study", "arm")
@@ -126,11 +126,11 @@ def varied(words: Sequence[str]) -> Plan:
 def composed(arms: Mapping[str, Settings]) -> list[RunConfig]:
     """Compose one run of each arm; mistakes name the arm."""
     try:
-        return compose_many([words_of(settings) for settings in arms.values()])
+        return compose_many([to_overrides(settings) for settings in arms.values()])
     except UserError:
         for name, settings in arms.items():
             try:
-                compose(words_of(settings))
+                compose(to_overrides(settings))
             except UserError as error:
                 raise UserError(
                     f"arm {name}: {error.rule}", got=error.got, remedy=error.remedy
@@ -178,7 +178,7 @@ def cells_in(data: DataConfig, data_dir: Path) -> int:
     paths = datasets.files(data, data_dir)
     if all(path.suffix == ".h5ad" for path in paths):
         return sum(outline(path).n_cells for path in paths)
-    return len(cache.take(data, data_dir).cells)
+    return len(cache.load_once(data, data_dir).cells)
 
 
 def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]]:
@@ -192,14 +192,14 @@ def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]
         for values in product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
             # As words: 1 and true are equal to Python.
-            if (words := words_of(point)) not in seen:
+            if (words := to_overrides(point)) not in seen:
                 seen.add(words)
                 yield point
 
 
 def written_point(point: Settings) -> str:
     """Write where in the grid a run stands; its seed is one of many."""
-    return " ".join(words_of({key: value for key, value in point.items() if key != "seed"}))
+    return " ".join(to_overrides({key: value for key, value in point.items() if key != "seed"}))
 
 
 def pretraining_of(
@@ -287,7 +287,7 @@ def check_known(keys: Sequence[str], study: Study, configs: Mapping[str, RunConf
         if key not in SCHEMAS and not any(has(key, config) for config in configs.values()):
             # The words of one arm are enough to say what is wrong with the key.
             settings = layered(study.base, study.arms[study.reference].settings)
-            compose([*words_of(settings), f"{key}=1"])
+            compose([*to_overrides(settings), f"{key}=1"])
 
 
 def check_grids(study: Study, arms: Mapping[str, Settings]) -> None:

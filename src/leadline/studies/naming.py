@@ -19,12 +19,12 @@ import leadline
 from leadline import files as atomic
 from leadline.config import EmbeddingConfig, RunConfig, resolve, science
 from leadline.config.compose import compose_many
-from leadline.data.cache import source_key
+from leadline.data.cache import data_key
 from leadline.errors import UserError
 from leadline.runs import record, starting_weights
 from leadline.runs.identity import RunName, learns_by_epochs, resolved
 from leadline.studies.expand import Plan, RequestedRun, placed
-from leadline.studies.overrides import words_of
+from leadline.studies.overrides import to_overrides
 
 FILE = "names.json"
 # Some dozens of studies of the paper's size; older names are found out again.
@@ -91,13 +91,13 @@ def name_runs(plan: Plan) -> list[Run]:
     names: dict[str, RunNameCache] = {}
     first = []
     for name, wish in plan.pretraining.items():
-        run = replace(made([wish], ids, problems, names, plan)[0], arms=())
+        run = replace(compose_and_name([wish], ids, problems, names, plan)[0], arms=())
         if run.name is None:
             problems[name] = run.problem
         else:
             ids[name] = run.run_id
         first.append(run)
-    runs = [*first, *made(plan.runs, ids, problems, names, plan)]
+    runs = [*first, *compose_and_name(plan.runs, ids, problems, names, plan)]
     for book in names.values():
         book.keep()
     if all(run.problem for run in runs):
@@ -111,7 +111,7 @@ def name_runs(plan: Plan) -> list[Run]:
     return merged(runs)
 
 
-def made(
+def compose_and_name(
     wishes: Sequence[RequestedRun],
     ids: Mapping[str, str],
     problems: Mapping[str, str],
@@ -123,7 +123,7 @@ def made(
     # A record names the arm that it was made for; without a study there is none.
     about = [{"study": plan.study.name, "arm": wish.arm} if wish.arm else {} for wish in ready]
     told = [{**wish.settings, **more} for wish, more in zip(ready, about, strict=True)]
-    configs = compose_many([words_of(settings) for settings in told])
+    configs = compose_many([to_overrides(settings) for settings in told])
     runs = []
     for wish, settings, composed in zip(wishes, told, configs, strict=True):
         config, places = somewhere(composed)
@@ -131,7 +131,7 @@ def made(
             label=wish.arm,
             point=wish.point,
             arms=(wish.arm,),
-            words=words_of(settings | places),
+            words=to_overrides(settings | places),
             config=config,
             after=tuple(ids[name] for name in wish.starts_from if name in ids),
         )
@@ -195,8 +195,8 @@ class RunNameCache:
             self.code,
             science(resolved(config)),
             type(config.model).__name__,
-            starting_weights.identities(config, starting_weights.origins(config)),
-            source_key(config.data, Path(config.data_dir)),
+            starting_weights.identities(config, starting_weights.weights_sources(config)),
+            data_key(config.data, Path(config.data_dir)),
         ]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

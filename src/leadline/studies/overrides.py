@@ -25,7 +25,7 @@ DECIMAL = re.compile(
 KEY = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|()\[\]{}:=, \t]+")
 
 
-def written(value: Any) -> str:
+def to_override(value: Any) -> str:
     """Write a value so that Hydra reads the same value back.
 
     Examples
@@ -43,9 +43,9 @@ def written(value: Any) -> str:
         case str():
             return value if is_plain(value) else quoted(value)
         case list() | tuple():
-            return f"[{','.join(written(item) for item in value)}]"
+            return f"[{','.join(to_override(item) for item in value)}]"
         case dict():
-            pairs = (f"{written_key(key)}:{written(item)}" for key, item in value.items())
+            pairs = (f"{written_key(key)}:{to_override(item)}" for key, item in value.items())
             return f"{{{','.join(pairs)}}}"
     raise UserError(
         "a setting holds a number, true, false, null, text, or a list or mapping of these",
@@ -57,7 +57,7 @@ def written(value: Any) -> str:
 def written_key(key: Any) -> str:
     """Write a key of a mapping, which Hydra's grammar knows no quotes for."""
     if not isinstance(key, str):
-        return written(key)
+        return to_override(key)
     if not KEY.fullmatch(key) or key.lower() in NOT_TEXT or is_number(key):
         raise UserError(
             "a key of a mapping must be text that the command line can write",
@@ -84,7 +84,7 @@ def quoted(text: str) -> str:
     return f"'{escaped}{chr(92) * trailing}'"
 
 
-def words_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def to_overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Write settings as words, groups first, so that equal settings give equal words."""
     keys = sorted(settings, key=lambda key: (key not in SCHEMAS, key))
-    return tuple(f"{key}={written(settings[key])}" for key in keys)
+    return tuple(f"{key}={to_override(settings[key])}" for key in keys)

@@ -251,7 +251,7 @@ class Study:
     report: bool = False
 
 
-def find(name: str) -> Path:
+def find_study(name: str) -> Path:
     """Find a study by its name, or by the path of its file."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser()
@@ -273,7 +273,7 @@ def find(name: str) -> Path:
 
 def read(name: str) -> Study:
     """Read and check a study's file."""
-    path = find(name)
+    path = find_study(name)
     try:
         said = yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -284,10 +284,10 @@ def read(name: str) -> Study:
             got=f"{str(path)!r}: {getattr(error, 'problem', None) or error}{place}",
             remedy="compare it with ablations/quickstart.yaml",
         ) from error
-    return understand(path.stem, said)
+    return parse_study(path.stem, said)
 
 
-def understand(name: str, said: Any) -> Study:
+def parse_study(name: str, said: Any) -> Study:
     """Turn what a file says into a study."""
     if not all(letter.isalnum() or letter in "_-." for letter in name):
         raise UserError(

@@ -16,7 +16,7 @@ from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Run
 from leadline.studies.launchers import Launcher, QueuedRun, TaskResult, TaskState
-from leadline.studies.overrides import written
+from leadline.studies.overrides import to_override
 
 # How long to wait before looking again at runs that another sweeper makes.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -81,7 +81,7 @@ class SweepState:
         words = run.words
         times = self.short_of_memory.get(run.run_id, 0)
         if times:
-            micro_batch = written(str(smaller(run, times)))
+            micro_batch = to_override(str(smaller(run, times)))
             kept = [word for word in words if not word.startswith("train.micro_batch=")]
             words = (*kept, f"train.micro_batch={micro_batch}")
         attempt = self.attempts.get(run.run_id, 0) + 1

@@ -20,13 +20,15 @@ from leadline.training.settings import FitSettings
 MULTIPLICATIONS_FOR_THREADS = 500_000_000
 
 
-def made(make: Callable[[], nn.Module], model: TorchModel, setting: FitSettings) -> nn.Module:
+def make_network(
+    make: Callable[[], nn.Module], model: TorchModel, setting: FitSettings
+) -> nn.Module:
     """Make a network from the seed, on its device, alike on all ranks."""
     # The one seed of torch's own generator: initial weights are drawn from it. All ranks draw
     # the same; what they draw later, in models with dropout of their own, should differ.
     torch.manual_seed(setting.seed)
     network = make().to(setting.device)
-    distributed.same_everywhere(list(network.state_dict().values()))
+    distributed.broadcast(list(network.state_dict().values()))
     torch.manual_seed(setting.seed * 1024 + setting.world.rank + 1)
     if not trainable(network):
         raise UserError(

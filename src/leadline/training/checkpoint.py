@@ -43,7 +43,7 @@ def best_name(epoch: int) -> str:
 
 def save(stepper: Stepper, progress: Progress, setting: FitSettings) -> None:
     """Keep everything; all ranks take part, rank 0 writes."""
-    states = distributed.collect(random_state(setting.device), setting.world)
+    states = distributed.all_gather_objects(random_state(setting.device), setting.world)
     if not setting.world.leads:
         return
     content = {
@@ -64,7 +64,7 @@ def save(stepper: Stepper, progress: Progress, setting: FitSettings) -> None:
 def restore(stepper: Stepper, setting: FitSettings) -> Progress:
     """Go back to the last checkpoint, written on any number of ranks; else start at the start."""
     stored = read(LAST, setting)
-    if not distributed.told_by_leader(stored is not None):
+    if not distributed.broadcast_object(stored is not None):
         return Progress()
     if stored is None:
         raise RuntimeError("rank 0 sees a checkpoint that this rank does not: is runs_dir shared?")
@@ -78,7 +78,7 @@ def restore(stepper: Stepper, setting: FitSettings) -> Progress:
     progress = Progress(**stored["progress"])
     progress.resumed += 1
     if len(stored["random"]) == setting.world.size:
-        recall(stored["random"][setting.world.rank], setting.device)
+        restore_random_state(stored["random"][setting.world.rank], setting.device)
     setting.tell(f"goes on in epoch {progress.epoch}, after {progress.step} of its steps")
     return progress
 
@@ -102,13 +102,13 @@ def read(name: str, setting: FitSettings) -> dict[str, Any] | None:
 
 
 def random_state(device: torch.device) -> list[torch.Tensor]:
-    """Take down where torch's generators stand, for models that draw from them."""
+    """Save the states of torch's random generators, for models that draw from them."""
     states = [torch.get_rng_state()]
     return states if device.type == "cpu" else [*states, torch.cuda.get_rng_state(device)]
 
 
-def recall(states: list[torch.Tensor], device: torch.device) -> None:
-    """Put torch's generators back to where they stood."""
+def restore_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    """Restore the states of torch's random generators."""
     torch.set_rng_state(states[0].cpu())
     if device.type == "cuda" and len(states) > 1:
         torch.cuda.set_rng_state(states[1].cpu(), device)

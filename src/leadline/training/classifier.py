@@ -14,7 +14,7 @@ from leadline.models.base import FitResult
 from leadline.models.network import TorchModel
 from leadline.training import checkpoint
 from leadline.training import fit as fitting
-from leadline.training.build import facts_of, made, set_threads
+from leadline.training.build import facts_of, make_network, set_threads
 from leadline.training.evaluate import dependence, embedded, probabilities
 from leadline.training.objectives import Classification, class_weights
 from leadline.training.settings import FitSettings
@@ -53,7 +53,7 @@ class Classifier:
         # A fork: the process's own generators stand afterwards where they stood before.
         gpus = [setting.device] if setting.device.type == "cuda" else []
         with torch.random.fork_rng(gpus), determinism(setting.train, setting.device) as unable:
-            self.network = made(lambda: self.model.build(train), self.model, setting)
+            self.network = make_network(lambda: self.model.build(train), self.model, setting)
             set_threads(setting, self.model.multiplications(self.network))
             fitted = fitting.FitLoop(
                 Classification(self.model, self._weights(train), labels=self.metric_labels),
@@ -76,7 +76,7 @@ class Classifier:
         setting = self.setting
         gpus = [setting.device] if setting.device.type == "cuda" else []
         with torch.random.fork_rng(gpus), determinism(setting.train, setting.device):
-            self.network = made(lambda: self.model.build(train), self.model, setting)
+            self.network = make_network(lambda: self.model.build(train), self.model, setting)
         set_threads(setting, self.model.multiplications(self.network))
         stored = checkpoint.read(name, setting)
         if stored is None:

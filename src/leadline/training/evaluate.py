@@ -58,9 +58,11 @@ def measure(
         whole = {name: found[name] + whole.get(name, 0.0) for name in found}
     if setting.world.size > 1:
         # A rank without a cell learns from the others what is to be added.
-        shapes = distributed.collect({k: v.shape for k, v in whole.items()}, setting.world)[0]
+        shapes = distributed.all_gather_objects(
+            {k: v.shape for k, v in whole.items()}, setting.world
+        )[0]
         full = {name: whole.get(name, np.zeros(shape)) for name, shape in shapes.items()}
-        whole = distributed.add_arrays(full, setting.device)
+        whole = distributed.all_reduce_arrays(full, setting.device)
     return whole
 
 
@@ -78,7 +80,9 @@ def probabilities(
             if not out_of_memory(error) or block == 1:
                 raise
         block //= 2
-    n_classes = max(distributed.collect(found[0].shape[1] if found else 0, setting.world))
+    n_classes = max(
+        distributed.all_gather_objects(found[0].shape[1] if found else 0, setting.world)
+    )
     empty = torch.zeros((0, n_classes), dtype=torch.float64, device=setting.device)
     own_CK = torch.cat([empty, *found])
     own_CK = own_CK[torch.from_numpy(np.argsort(own_rows(source, setting))).to(own_CK.device)]
@@ -119,12 +123,14 @@ def embedded(
         cells.append(found["cells"].float())
         if "positions" in found:
             sums = found["positions"].float().cpu() + (sums if len(sums) else 0.0)
-    width = max(distributed.collect(cells[0].shape[1] if cells else 0, setting.world))
+    width = max(distributed.all_gather_objects(cells[0].shape[1] if cells else 0, setting.world))
     own_CD = torch.cat([torch.zeros((0, width), device=setting.device), *cells])
     own_CD = own_CD[torch.from_numpy(np.argsort(own_rows(source, setting))).to(own_CD.device)]
     whole_CD = distributed.gather_rows(own_CD, len(source), setting.world)
     arrays = {"embedding": whole_CD.cpu().numpy()}
-    parts = [part for part in distributed.collect(sums.numpy(), setting.world) if len(part)]
+    parts = [
+        part for part in distributed.all_gather_objects(sums.numpy(), setting.world) if len(part)
+    ]
     if parts:
         arrays["gene_embedding"] = np.sum(parts, axis=0) / np.float32(len(source))
     return arrays

@@ -147,7 +147,7 @@ class FitLoop:
         for row in self.progress.rows:
             self.track(row)
         self.began = self.saved = self.began_training = time.monotonic()
-        with self.setting.notice.deferring():
+        with self.setting.notice.finish_step_first():
             while not self.over():
                 self.one_epoch()
                 self.judge()
@@ -191,7 +191,7 @@ class FitLoop:
                 advance(len(rows), f"loss {progress.mean_loss():.4f}")
 
     def one_step(self, rows: NDArray[np.int64]) -> None:
-        """Take a step, check its numbers, and stop or save if any rank wishes to."""
+        """Take a step, check its numbers, and stop or save if any rank asks for it."""
         progress, setting = self.progress, self.setting
         if self.before_step is not None:
             self.before_step(self.network, (progress.epoch - 1) * self.steps + progress.step + 1)
@@ -211,7 +211,7 @@ class FitLoop:
         progress.weight += taken.weight
         progress.step += 1
         self.taken += len(rows)
-        stop, save = taken.wishes
+        stop, save = taken.flags
         if stop or save:
             self.save()
         if stop:
@@ -281,7 +281,7 @@ class FitLoop:
             stored = checkpoint.read(checkpoint.best_name(self.progress.best_epoch), self.setting)
             assert stored is not None
             self.network.load_state_dict(stored["network"])
-        distributed.same_everywhere(list(self.network.state_dict().values()))
+        distributed.broadcast(list(self.network.state_dict().values()))
 
 
 def line(row: dict[str, Any], epochs: int) -> str:

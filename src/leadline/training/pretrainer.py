@@ -14,7 +14,7 @@ from leadline.data.splits import pretraining_cells as corpus_of
 from leadline.models.base import FitResult
 from leadline.models.network import MaskedObjective, Pretrainable
 from leadline.training import fit as fitting
-from leadline.training.build import facts_of, made, set_threads
+from leadline.training.build import facts_of, make_network, set_threads
 from leadline.training.evaluate import measure
 from leadline.training.settings import Checkpoints, FitSettings
 from leadline.training.step import determinism
@@ -46,7 +46,9 @@ class Pretrainer:
         gpus = [setting.device] if setting.device.type == "cuda" else []
         # A fork: the process's own generators stand afterwards where they stood before.
         with torch.random.fork_rng(gpus), determinism(setting.train, setting.device) as unable:
-            self.network = made(lambda: self.model.build_masked(corpus), self.model, setting)
+            self.network = make_network(
+                lambda: self.model.build_masked(corpus), self.model, setting
+            )
             set_threads(setting, self.model.multiplications(self.network))
             self.objective: MaskedObjective = self.model.masked_objective()
             fitted = fitting.FitLoop(

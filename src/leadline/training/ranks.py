@@ -20,13 +20,13 @@ from leadline.locks import started
 from leadline.processes import Preempted
 
 HERE = "127.0.0.1"
-# What ranks get to write a checkpoint in when the run is told to stop; then they are killed.
+# Time in which ranks write a checkpoint when the run is told to stop; then they are killed.
 GRACE_SECONDS = 20
-# How soon a rank notices that whoever started it, or another rank, is gone.
+# Poll interval for the parent process and the other ranks.
 WATCH_SECONDS = 0.5
-# What a rank gets to end by itself after another has gone. It may hang in a collective of NCCL,
-# which neither notices a lost rank nor lets Python answer a signal.
-MOURNING_SECONDS = 10.0
+# Grace period after a peer rank died. A rank may hang in a collective of NCCL, which neither
+# notices a lost rank nor lets Python answer a signal.
+PEER_GRACE_SECONDS = 10.0
 MISTAKE, STOPPED, RESULT = "mistake", "stopped", "result"
 
 # What a rank does: (world, notice, *arguments) → its result.
@@ -78,7 +78,7 @@ def ranks(count: int, device: str, work: Work, *arguments: Any) -> Any:
             if store.check([MISTAKE]):
                 rule, got, remedy = json.loads(store.get(MISTAKE))
                 raise UserError(rule, got=got, remedy=remedy) from None
-            raise RankFailed(reasons(error, distributed.confessions(store))) from None
+            raise RankFailed(reasons(error, distributed.failures(store))) from None
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -98,12 +98,15 @@ def rank_main(
 ) -> tuple[str, Any]:
     """Do one rank's work; what it raises is told to the parent through the store."""
     watched = {parent: started(parent)}
-    threading.Thread(target=end_with, args=(watched, 0.0), daemon=True).start()
+    threading.Thread(target=exit_when_gone, args=(watched, 0.0), daemon=True).start()
     world = distributed.from_environment()
-    with processes.heeded() as notice:
+    with processes.sigterm_as_stop() as notice:
         try:
-            with distributed.joined(world, device, address) as store, telling(store, world):
-                watch_others(world)
+            with (
+                distributed.process_group(world, device, address) as store,
+                report_errors(store, world),
+            ):
+                exit_with_peers(world)
                 result = work(world, notice, *arguments)
         except Preempted:
             return STOPPED, None
@@ -111,30 +114,30 @@ def rank_main(
 
 
 @contextmanager
-def telling(store: Any, world: World) -> Iterator[None]:
-    """Leave word of what goes wrong, before the other ranks see no more than a lost connection."""
+def report_errors(store: Any, world: World) -> Iterator[None]:
+    """Store what goes wrong here before the other ranks see only a lost connection."""
     try:
         yield
     except UserError as error:
         store.set(MISTAKE, json.dumps([error.rule, error.got, error.remedy]))
         raise
     except Exception:
-        distributed.confess(store, world.rank, traceback.format_exc())
+        distributed.report_failure(store, world.rank, traceback.format_exc())
         raise
 
 
-def watch_others(world: World) -> None:
-    """End this process soon after another rank has ended."""
-    pids = distributed.collect(os.getpid(), world)
+def exit_with_peers(world: World) -> None:
+    """Start a thread that ends this process soon after any other rank has ended."""
+    pids = distributed.all_gather_objects(os.getpid(), world)
     watched = {pid: started(pid) for pid in pids}
-    threading.Thread(target=end_with, args=(watched, MOURNING_SECONDS), daemon=True).start()
+    threading.Thread(target=exit_when_gone, args=(watched, PEER_GRACE_SECONDS), daemon=True).start()
 
 
-def end_with(watched: dict[int, str | None], mourning: float) -> None:
-    """End this process when one of those watched has gone; marks tell a reused process id."""
+def exit_when_gone(watched: dict[int, str | None], grace: float) -> None:
+    """End this process when a watched one has gone; start times tell a reused process id."""
     while all(mark is None or started(pid) == mark for pid, mark in watched.items()):
         time.sleep(WATCH_SECONDS)
-    time.sleep(mourning)
+    time.sleep(grace)
     os._exit(1)
 
 

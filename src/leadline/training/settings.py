@@ -50,7 +50,7 @@ class CheckpointsInMemory:
 
 
 def quiet(text: str) -> None:
-    """Tell nobody."""
+    """Discard the values."""
 
 
 def untracked(epoch: int, values: Mapping[str, float]) -> None:

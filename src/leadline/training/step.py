@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from leadline import distributed
 from leadline.config import TrainConfig
 from leadline.errors import UserError
-from leadline.models.dropout import aim
+from leadline.models.dropout import set_cells
 from leadline.models.network import Batch, BatchSource, DrawKey, trainable
 from leadline.progress import say
 from leadline.training.objectives import Objective
@@ -137,13 +137,13 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What a step was: sums over the global batch, the gradient's norm, wishes of any rank."""
+class StepResult:
+    """Sums over the global batch, the gradient's norm, and the flags that any rank raised."""
 
     loss_sum: float
     weight: float
     norm: float
-    wishes: tuple[bool, ...]
+    flags: tuple[bool, ...]
 
 
 class Stepper:
@@ -178,17 +178,17 @@ class Stepper:
         self.skipped = 0
 
     def take(
-        self, rows: NDArray[np.int64], epoch: int, rate: float, wishes: Sequence[bool] = ()
-    ) -> Taken:
+        self, rows: NDArray[np.int64], epoch: int, rate: float, flags: Sequence[bool] = ()
+    ) -> StepResult:
         """Move the weights by one global batch; nothing moves if the numbers are not finite."""
         own = distributed.share_of(rows, self.setting.world.rank, self.setting.world.size)
         sums = self._accumulate(own, epoch, len(rows))
-        loss_sum, weight, *told = self._reduce(sums, wishes)
+        loss_sum, weight, *told = self._reduce(sums, flags)
         norm = self._scale(len(rows) / weight) if weight > 0 else 0.0
         if math.isfinite(loss_sum) and weight > 0:
             self._move(rate, norm)
         self.optimiser.zero_grad(set_to_none=True)
-        return Taken(loss_sum=loss_sum, weight=weight, norm=norm, wishes=tuple(map(bool, told)))
+        return StepResult(loss_sum=loss_sum, weight=weight, norm=norm, flags=tuple(map(bool, told)))
 
     def _accumulate(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> list[float]:
         """Add up gradients over micro-batches, smaller ones if memory runs out."""
@@ -208,7 +208,7 @@ class Stepper:
         weights: list[Tensor | float] = []
         for start in range(0, len(rows), self.micro):
             piece = rows[start : start + self.micro]
-            aim(self.network, seed=seed, epoch=epoch, rows=piece)
+            set_cells(self.network, seed=seed, epoch=epoch, rows=piece)
             batch = moved(self.source.batch(piece, DrawKey(seed=seed, epoch=epoch)), device)
             with autocast(self.setting.train, device):
                 loss, weight = self.objective.loss(self.running, batch)
@@ -233,21 +233,21 @@ class Stepper:
             torch.cuda.empty_cache()
         self.setting.tell(f"out of memory: {self.micro} cells at a time from here on")
 
-    def _reduce(self, sums: list[float], wishes: Sequence[bool]) -> list[float]:
-        """Add gradients, sums and wishes over ranks."""
+    def _reduce(self, sums: list[float], flags: Sequence[bool]) -> list[float]:
+        """Add gradients, sums and flags over ranks."""
         if self.setting.world.size == 1:
-            return [*sums, *map(float, wishes)]
+            return [*sums, *map(float, flags)]
         # A parameter without a gradient on all ranks stays without one, as on a single process.
         used = [parameter.grad is not None for parameter in self.parameters]
-        told = torch.tensor([*sums, *wishes, *used], dtype=torch.float64)
-        values = distributed.add(told.to(self.setting.device)).tolist()
-        used_somewhere = values[2 + len(wishes) :]
+        told = torch.tensor([*sums, *flags, *used], dtype=torch.float64)
+        values = distributed.all_reduce(told.to(self.setting.device)).tolist()
+        used_somewhere = values[2 + len(flags) :]
         touched = [p for p, n in zip(self.parameters, used_somewhere, strict=True) if n]
         for parameter in touched:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        distributed.add_all([p.grad for p in touched if p.grad is not None])
-        return list(values[: 2 + len(wishes)])
+        distributed.all_reduce_many([p.grad for p in touched if p.grad is not None])
+        return list(values[: 2 + len(flags)])
 
     def _scale(self, factor: float) -> float:
         """Bring gradients to their final size, clip them, and give the norm before clipping."""

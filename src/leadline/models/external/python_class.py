@@ -36,7 +36,7 @@ class OwnModel:
                 got="no name of one",
                 remedy="for class Mine in my_model.py write model=python:my_model.Mine",
             )
-        self.config, self.seed, self.found = config, seed, python_class.find(config.target)
+        self.config, self.seed, self.found = config, seed, python_class.import_class(config.target)
         if config.source != self.found.digest:
             raise UserError(
                 "a run of your own model belongs to one version of its file",

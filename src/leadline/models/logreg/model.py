@@ -49,7 +49,7 @@ class Kept:
         return proba
 
 
-def keep(train: Cells, solution: PathFit, wanted: str) -> dict[str, NDArray[Any]]:
+def to_arrays(train: Cells, solution: PathFit, wanted: str) -> dict[str, NDArray[Any]]:
     """Lay a solution out with the genes, classes and class means of its training cells."""
     assert train.labels_C is not None
     return {
@@ -59,12 +59,12 @@ def keep(train: Cells, solution: PathFit, wanted: str) -> dict[str, NDArray[Any]
         "scale": np.array(str(train.scale)),
         "input": np.array(wanted),
         **packed(solution),
-        **likeness.learn(expression(train, "as_given"), train.labels_C).arrays(),
+        **likeness.fit_novelty(expression(train, "as_given"), train.labels_C).arrays(),
     }
 
 
-def recall(arrays: Mapping[str, NDArray[Any]]) -> Kept:
-    """Make a fitted model of what `keep` laid out."""
+def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Kept:
+    """Make a fitted model of what `to_arrays` laid out."""
     return Kept(
         genes=arrays["genes"],
         classes=tuple(arrays["class_names"].tolist()),
@@ -132,7 +132,7 @@ class LogisticRegression:
                 "certificate": certificate(self.solution, self.config.solver),
             },
             tables={"top_genes.csv": top_genes(train, self.solution, weight_JG[:, :-1])},
-            arrays={FILE: keep(train, self.solution, self.config.input)},
+            arrays={FILE: to_arrays(train, self.solution, self.config.input)},
             warnings=notes,
         )
 

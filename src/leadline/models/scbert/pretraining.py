@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from leadline.data.cells import Cells
-from leadline.models.dropout import mix, words_of
+from leadline.models.dropout import random_words, splitmix64
 from leadline.models.network import Batch, BatchSource, DrawKey, MaskedObjective, Pretrainable
 from leadline.models.scbert.token_loops import choose_lowest
 from leadline.models.scbert.tokens import HIGHEST_BIN, MASK, N_TOKENS, Tokens, histograms
@@ -125,8 +125,8 @@ def masks(
 
     A hash of seed, epoch, row and gene decides: no batch, rank or resumption changes a mask.
     """
-    word_B = words_of(seed=moment.seed, epoch=moment.epoch, rows=rows)
-    word_N = mix(word_B[cell_N] ^ gene_N.astype(np.uint64))
+    word_B = random_words(seed=moment.seed, epoch=moment.epoch, rows=rows)
+    word_N = splitmix64(word_B[cell_N] ^ gene_N.astype(np.uint64))
     chosen = lowest(cell_N, word_N >> np.uint64(64 - DRAW_BITS), len(rows))
     # Bits that did not choose say what hides.
     low = (word_N[chosen] & np.uint64(2**32 - 1)).astype(np.float64)

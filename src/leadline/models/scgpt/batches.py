@@ -14,9 +14,15 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.models.dropout import mix, words_of
+from leadline.models.dropout import random_words, splitmix64
 from leadline.models.network import Batch, DrawKey, as_tensor
-from leadline.models.scgpt.tokens import MASK_VALUE, draw_from_each, middle, scgpt_ranges, settle
+from leadline.models.scgpt.tokens import (
+    MASK_VALUE,
+    choose_bins,
+    draw_from_each,
+    middle_bins,
+    scgpt_ranges,
+)
 
 # Each kind of draw goes its own way from the words of a cell.
 TIES, TRUNCATION, MASKING = (np.uint64(n) for n in (1, 2, 3))
@@ -56,7 +62,7 @@ class ScgptBatches:
         self.gene_N = matrix_CG.indices.astype(np.int32, copy=False)
         self.low_N, self.high_N = scgpt_ranges(cache, matrix_CG, rules.bins)
         if rules.ties == "middle":
-            self.low_N = self.high_N = middle(self.low_N, self.high_N)
+            self.low_N = self.high_N = middle_bins(self.low_N, self.high_N)
         found_C = np.full(len(self), len(id_G)) if rules.all_genes else np.diff(self.indptr)
         self.lengths_C = np.minimum(found_C + 1, rules.max_length)
 
@@ -91,7 +97,7 @@ class ScgptBatches:
         if self.rules.ties == "random":
             word_T = self.words(rows, length_B, moment.seed, TIES)
             uniform_T = (word_T >> np.uint64(11)).astype(np.float64) * 2.0**-53
-            bin_T = settle(self.low_N.take(at_T, mode="clip"), bin_T, uniform_T)
+            bin_T = choose_bins(self.low_N.take(at_T, mode="clip"), bin_T, uniform_T)
         gene_T[first_B], bin_T[first_B] = self.cls_gene, 0
         if self.rules.all_genes:
             length_B, gene_T, bin_T = self.with_zeros(length_B, gene_T, bin_T)
@@ -125,10 +131,10 @@ class ScgptBatches:
         epoch: int = 0,
     ) -> NDArray[np.uint64]:
         """Give each token random bits that follow from seed, epoch, row and its place alone."""
-        cell_B = mix(words_of(seed=seed, epoch=epoch, rows=rows) ^ mix(kind))
+        cell_B = splitmix64(random_words(seed=seed, epoch=epoch, rows=rows) ^ splitmix64(kind))
         first_B = np.cumsum(length_B) - length_B
         place_T = np.arange(int(length_B.sum())) - np.repeat(first_B, length_B)
-        return mix(np.repeat(cell_B, length_B) ^ place_T.astype(np.uint64))
+        return splitmix64(np.repeat(cell_B, length_B) ^ place_T.astype(np.uint64))
 
     def finish(
         self,

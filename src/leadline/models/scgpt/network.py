@@ -57,7 +57,7 @@ class DomainNorm(nn.Module):
     def train(self, mode: bool = True) -> DomainNorm:
         """When judging begins, let all ranks go by what the first one has seen."""
         if self.training and not mode:
-            distributed.same_everywhere(list(self.buffers()))
+            distributed.broadcast(list(self.buffers()))
         super().train(mode)
         return self
 
@@ -87,7 +87,7 @@ class Sizes:
 
 
 class GeneEncoder(nn.Module):
-    """What a gene is."""
+    """Embedding of gene ids, then layer norm."""
 
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def bin_ranges(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Give the lowest and the highest bin that each stored value may take.
 
-    They differ where a value equals several edges, as counts do; `settle` then chooses.
+    They differ where a value equals several edges, as counts do; `choose_bins` then chooses.
     """
     low_N = np.empty(matrix_CG.nnz, np.uint8)
     high_N = np.empty(matrix_CG.nnz, np.uint8)
@@ -72,7 +72,7 @@ def fill(
         place_values(values_N, indptr, start, sorted_RM, share_Q, low_N, high_N, edges_CQ)
 
 
-def settle(
+def choose_bins(
     low_N: NDArray[np.uint8], high_N: NDArray[np.uint8], uniform_N: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
     """Choose bins: the original's formula for one uniform number in [0, 1) a value."""
@@ -81,8 +81,8 @@ def settle(
     return chosen_N
 
 
-def middle(low_N: NDArray[np.uint8], high_N: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Choose as `settle` does for the uniform number 1/2: equal values get equal bins."""
+def middle_bins(low_N: NDArray[np.uint8], high_N: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Choose as `choose_bins` does for the uniform number 1/2: equal values get equal bins."""
     return high_N - ((high_N - low_N) >> 1)
 
 
@@ -96,9 +96,9 @@ def bin_cells(
     """
     low_N, high_N = bin_ranges(matrix_CG, n_bins)
     if rng is None:
-        bins_N = middle(low_N, high_N)
+        bins_N = middle_bins(low_N, high_N)
     else:
-        bins_N = settle(low_N, high_N, rng.random_sample(matrix_CG.nnz))
+        bins_N = choose_bins(low_N, high_N, rng.random_sample(matrix_CG.nnz))
     return sparse.csr_array(
         (bins_N, matrix_CG.indices, matrix_CG.indptr), shape=matrix_CG.shape, copy=False
     )

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from leadline.report.figures.drawing import Drawing, blank, settle
+from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.marks import DOT, EDGE, UPRIGHT, legend
 from leadline.report.figures.panels import called, require
 from leadline.report.figures.style import NARROW, TEXT, WIDE, lines, look, one_line, styled
@@ -46,7 +46,7 @@ def per_class(
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("F1 on the reported cells", fontsize=TEXT)
         legend(figure, [(sign(arm), called(arm)) for arm in arms], width)
-        settle(figure)
+        fix_layout(figure)
     return Drawing(
         name=name,
         title=title,

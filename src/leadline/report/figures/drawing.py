@@ -27,12 +27,12 @@ class Drawing:
 
 
 def blank(width: float, height: float) -> Figure:
-    """Open a figure of so many millimetres; call inside `styled`, and `settle` it when filled."""
+    """Open a figure of so many millimetres; call inside `styled`, then `fix_layout`."""
     engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.03, wspace=0.04, hspace=0.05)
     return Figure(figsize=(width / INCH, height / INCH), layout=engine)
 
 
-def settle(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Find the layout once: each drawing would move it a little from where the last one left it."""
     engine = figure.get_layout_engine()
     assert engine is not None, "opened by `blank`"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.stats
 from matplotlib.axes import Axes
 
-from leadline.report.figures.drawing import Drawing, blank, settle
+from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.marks import DOT, apart
 from leadline.report.figures.panels import called, require
 from leadline.report.figures.style import (
@@ -75,7 +75,7 @@ def estimation(
         _differences(right, rows, rng, named=narrow)
         left.set_xlabel(f"{score} of every run")
         right.set_xlabel(f"difference of mean {score}")
-        settle(figure)
+        fix_layout(figure)
     return Drawing(
         name=name,
         title=title,

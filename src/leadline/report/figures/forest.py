@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from leadline.report.figures.drawing import blank, settle
+from leadline.report.figures.drawing import blank, fix_layout
 from leadline.report.figures.marks import legend, printed_width
 from leadline.report.figures.style import MUTED, NARROW, SMALL, VERDICTS, Look, styled
 
@@ -84,7 +84,7 @@ def draw(columns: Sequence[Column], width: float) -> Figure:
             # Rows are as high in the shorter column as in the longer one.
             _column(axes, column, 0 if stacked else max(lines))
         _key(figure, [row for column in columns for row in column.rows], width)
-        settle(figure)
+        fix_layout(figure)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leadline.errors import UserError
-from leadline.report.figures.drawing import blank, settle
+from leadline.report.figures.drawing import blank, fix_layout
 from leadline.report.figures.marks import grid
 from leadline.report.figures.style import look, one_line, styled
 
@@ -26,7 +26,7 @@ def opened(
         for axes in every[count:]:
             axes.set_axis_off()
         yield figure, every[:count], columns
-        settle(figure)
+        fix_layout(figure)
 
 
 def called(arm: str) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leadline.report.compare.evidence import Condition, Evidence
-from leadline.report.figures.drawing import Drawing, blank, settle
+from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean
 from leadline.report.figures.plan import FigurePlan, plan
@@ -71,7 +71,7 @@ def _figure(planned: FigurePlan, width: float) -> Figure:
             _marks(axes, planned.tests, list(panels[place]), arms, named=last)
         figure.supxlabel(UNDER, fontsize=TEXT)
         key(figure, [], planned.groups, width)
-        settle(figure)
+        fix_layout(figure)
     return figure
 
 

@@ -58,7 +58,7 @@ def counts(numbers: Mapping[str, tuple[str, int]]) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """Say something."""
+    """Give an HTML paragraph."""
     named = f' class="{escape(kind)}"' if kind else ""
     return f"<p{named}>{escape(text)}</p>\n"
 

@@ -35,10 +35,10 @@ def choose(
         raise UserError(
             "one launcher may be chosen", got=" and ".join(names), remedy="leave one of them out"
         )
-    return settle(names[0] if names else default, own), tuple(others)
+    return launcher_settings(names[0] if names else default, own), tuple(others)
 
 
-def settle(name: str, words: Sequence[str]) -> config.LauncherConfig:
+def launcher_settings(name: str, words: Sequence[str]) -> config.LauncherConfig:
     """Give a launcher's configuration: its shipped file, changed by the words."""
     if name in config.ABSENT_LAUNCHERS:
         rule, remedy = config.ABSENT_LAUNCHERS[name]

@@ -123,7 +123,7 @@ class Worker:
 
 
 # How soon a stop is noticed while everybody works.
-GLANCE_SECONDS = 0.2
+POLL_SECONDS = 0.2
 # What runs get to write a checkpoint in when the sweep is stopped; then they are killed.
 GRACE_SECONDS = 60.0
 
@@ -221,7 +221,7 @@ def ready(busy: Mapping[int, Worker]) -> list[int]:
     with selectors.DefaultSelector() as selector:
         for place, worker in busy.items():
             selector.register(worker.answers, selectors.EVENT_READ, place)
-        return [key.data for key, _ in selector.select(GLANCE_SECONDS)]
+        return [key.data for key, _ in selector.select(POLL_SECONDS)]
 
 
 def shares_of_gpus(each: int) -> list[Mapping[str, str]]:

@@ -37,7 +37,7 @@ from leadline.studies.launchers.execute import lost
 from leadline.studies.launchers.processes import Worker
 from leadline.studies.launchers.slurm import groups
 
-GLANCE_SECONDS = 0.3
+POLL_SECONDS = 0.3
 GRACE_SECONDS = 60.0
 # What a killed actor's worker gets to let go of its run before another attempt is made.
 RELEASE_SECONDS = 30.0
@@ -123,7 +123,7 @@ class RayCluster(Launcher):
             if time.monotonic() > deadline:
                 for actor, _ in running.values():
                     self.ray.kill(actor)
-            ready, _ = self.ray.wait(list(running), timeout=GLANCE_SECONDS)
+            ready, _ = self.ray.wait(list(running), timeout=POLL_SECONDS)
             for answer in ready:
                 actor, task = running.pop(answer)
                 outcome, alive = self.outcome(answer, task)
@@ -243,7 +243,7 @@ def wait_for_release(task: QueuedRun) -> None:
     """Wait until the worker of a killed actor has checkpointed and let go."""
     deadline = time.monotonic() + RELEASE_SECONDS
     while time.monotonic() < deadline and record.state(task.folder) is record.State.RUNNING:
-        time.sleep(GLANCE_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ from leadline.studies.launchers.base import (
     read_outcome,
 )
 from leadline.studies.launchers.execute import lost
-from leadline.studies.launchers.submitit_job import perform
+from leadline.studies.launchers.submitit_job import run_tasks
 
 LEDGERS = "arrays"
 
@@ -105,7 +105,7 @@ def noted(folder: Path, queued: dict[str, Entry]) -> dict[str, list[str]]:
 FOLDER = ".submitit"
 # A job that has just ended may have written its last file on a server that is slow to show it.
 SETTLING_LOOKS = 2
-GLANCE_SECONDS = 0.2
+POLL_SECONDS = 0.2
 SECONDS_OF_SILENCE = 5.0
 # These waits end by themselves.
 PATIENT_REASONS = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Prolog", "")
@@ -162,7 +162,7 @@ class Slurm(Launcher):
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=10**6)
         executor.update_parameters(**self.parameters(tasks[0].devices))
         try:
-            submitted = executor.map_array(perform, [packed(chunk) for chunk in chunks])
+            submitted = executor.map_array(run_tasks, [packed(chunk) for chunk in chunks])
         except submitit.core.utils.FailedJobError as error:
             raise UserError(
                 "SLURM must accept the jobs",
@@ -211,7 +211,7 @@ class Slurm(Launcher):
         begun: set[str] = set()
         stopping, complained = False, ""
         while jobs:
-            wait(self.config.poll_seconds if not stopping else GLANCE_SECONDS * 5, stop, stopping)
+            wait(self.config.poll_seconds if not stopping else POLL_SECONDS * 5, stop, stopping)
             if stop.is_set() and not stopping:
                 stopping = True
                 cancel(list(jobs))
@@ -320,7 +320,7 @@ def wait(seconds: float, stop: threading.Event, stopping: bool) -> None:
     """Wait, but not once somebody wants to stop."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and (stopping or not stop.is_set()):
-        time.sleep(min(GLANCE_SECONDS, seconds))
+        time.sleep(min(POLL_SECONDS, seconds))
 
 
 def complain(jobs: dict[str, list[QueuedRun]], queued: dict[str, Entry], before: str) -> str:

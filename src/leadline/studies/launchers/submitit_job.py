@@ -27,36 +27,38 @@ from leadline.studies.launchers.base import (
 )
 from leadline.studies.launchers.execute import execute
 
-# How often a requeued job looks whether its own earlier life has let go of the run.
-GLANCE_SECONDS = 5.0
+# Poll interval for the run lock that the job held before it was requeued.
+POLL_SECONDS = 5.0
 
 
-def perform(lines: tuple[bytes, ...]) -> list[bytes]:
-    """Compute the runs of one job, tasks of `wire`; give their outcomes."""
+def run_tasks(lines: tuple[bytes, ...]) -> list[bytes]:
+    """Compute the runs of one SLURM job, one serialised task a line; give their results."""
     outcomes = []
-    with heard() as warned:
+    with slurm_signals() as warned:
         for line in lines:
-            outcome = patient(read_task(line))
+            outcome = execute_when_unlocked(read_task(line))
             outcomes.append(outcome_line(outcome))
             if outcome.state is TaskState.PREEMPTED:
-                raise SystemExit(leave(warned=bool(warned)))
+                raise SystemExit(requeue_code(warned=bool(warned)))
     return outcomes
 
 
-def patient(task: QueuedRun, environment: Mapping[str, str] = os.environ) -> TaskResult:
-    """Compute one run; after a lost machine its lock has to fall silent first."""
+def execute_when_unlocked(
+    task: QueuedRun, environment: Mapping[str, str] = os.environ
+) -> TaskResult:
+    """Compute one run; a requeued job waits until the lock of its earlier life is stale."""
     outcome = execute(task)
     requeued = int(environment.get("SLURM_RESTART_COUNT", "0")) > 0
     deadline = time.monotonic() + locks.STALE_SECONDS + 60 if requeued else 0.0
     while outcome.state is TaskState.BUSY and time.monotonic() < deadline:
-        time.sleep(GLANCE_SECONDS)
+        time.sleep(POLL_SECONDS)
         outcome = execute(task)
     return outcome
 
 
 @contextmanager
-def heard() -> Iterator[list[int]]:
-    """Answer SIGUSR2 as SIGTERM; the list holds it if it came."""
+def slurm_signals() -> Iterator[list[int]]:
+    """Treat SIGUSR2 (time nearly over) as SIGTERM; the list is non-empty once it came."""
     warned: list[int] = []
 
     def nearly_over(number: int, frame: FrameType | None) -> None:
@@ -73,24 +75,24 @@ def heard() -> Iterator[list[int]]:
         yield warned
     except Preempted:
         # Between two runs.
-        raise SystemExit(leave(warned=bool(warned))) from None
+        raise SystemExit(requeue_code(warned=bool(warned))) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def leave(*, warned: bool, environment: Mapping[str, str] = os.environ) -> int:
-    """Ask to be queued again unless the job is being ended; give the exit code."""
+def requeue_code(*, warned: bool, environment: Mapping[str, str] = os.environ) -> int:
+    """Requeue the job with scontrol unless it was cancelled; give the exit code."""
     # One word is enough, and it ends the other ranks as well.
     if distributed.from_environment(environment).leads:
         job = environment["SLURM_JOB_ID"]
-        if warned or goes_on(job):
+        if warned or is_running(job):
             subprocess.run(["scontrol", "requeue", job], capture_output=True, timeout=60)
     return REQUEUE
 
 
-def goes_on(job: str) -> bool:
-    """Say whether SLURM only gave notice.
+def is_running(job: str) -> bool:
+    """Say whether SLURM still lists the job as running.
 
     A job that was cancelled is "completing" by now, and so is one that SLURM itself queues again.
     """

@@ -26,7 +26,7 @@ from leadline.runs.tracking.wandb.offline import WandbRun
 def of(source: str) -> Iterator[WandbRun]:
     """Give the runs of a folder, or of a project written entity/project, in the order of names."""
     if Path(source).exists():
-        yield from merged(offline.find(Path(source)))
+        yield from merged(offline.find_offline_runs(Path(source)))
     elif source.count("/") == 1 and not source.startswith((".", "/", "~")):
         yield from on_server(source)
     else:

@@ -48,7 +48,7 @@ BLOCK = 32 * 1024
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
-def find(folder: Path) -> list[Path]:
+def find_offline_runs(folder: Path) -> list[Path]:
     """Give every .wandb file below a folder, or the file itself, in the order of their making."""
     found = [folder] if folder.is_file() else sorted(folder.rglob("*.wandb"))
     if not found:
@@ -68,12 +68,12 @@ def read(path: Path) -> WandbRun:
     for message in messages(path):
         said = protocol.Record()
         said.ParseFromString(message)
-        take(run, rows, said)
+        take_record(run, rows, said)
     run.history = [rows[step] for step in sorted(rows)]
     return run
 
 
-def take(run: WandbRun, rows: dict[int, dict[str, Any]], said: Any) -> None:
+def take_record(run: WandbRun, rows: dict[int, dict[str, Any]], said: Any) -> None:
     """Add what one message says."""
     kind = said.WhichOneof("record_type")
     if kind == "run":

@@ -43,7 +43,7 @@ def tell_record(run: Any, folder: Path, *, after: int) -> tuple[int, Any]:
         if last > after:
             charts = {f"{part}/confusion": chart(part, parts[part], classes) for part in parts}
             run.log({**reported(facts), **charts}, step=last)
-        run.summary.update(summary(facts))
+        run.summary.update(wandb_summary(facts))
         packed = artifact(facts["run_id"], folder, parts, classes) if parts else None
         logged = run.log_artifact(packed) if packed is not None else None
     return last, logged
@@ -72,7 +72,7 @@ def predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     return record.read_predictions(folder)
 
 
-def summary(facts: Mapping[str, Any]) -> dict[str, Any]:
+def wandb_summary(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a table of runs should show: scores, costs, sizes, and that it is done."""
     fit = facts.get("fit", {})
     sizes = ("parameters_total", "parameters_trainable")
