@@ -223,7 +223,7 @@ def test_the_probe_is_scaled_by_its_training_cells_and_changes_nothing(cells):
 def test_one_class_and_tiny_classes(cells):
     whole = replace(cells, positions_CD=positions(cells))
     probe = Probe(EmbeddingConfig(name="embedding", key="Z"))
-    with pytest.raises(UserError, match="a probe needs at least 2 classes"):
+    with pytest.raises(UserError, match="a classifier needs at least 2 classes"):
         probe.fit(whole.take(np.flatnonzero(cells.labels_C == 0)), None)
     few = np.array([np.flatnonzero(cells.labels_C == k)[0] for k in range(3)])
     fit = probe.fit(whole.take(few), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -37,17 +37,34 @@ class StopRequest:
 
 
 @contextmanager
+def signal_handlers(
+    *numbers: int, handler: Callable[[int, FrameType | None], object] | None = None
+) -> Iterator[None]:
+    """Handle these signals inside the block, and put the previous handlers back after it.
+
+    Without a handler the block, a library perhaps, sets its own. Outside the main thread, where
+    Python lets nobody set a handler, nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        if handler is not None:
+            for number in numbers:
+                signal.signal(number, handler)
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous or signal.SIG_DFL)
+
+
+@contextmanager
 def sigterm_as_stop() -> Iterator[StopRequest]:
     """Answer SIGTERM with Preempted for as long as this lasts (main thread only)."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with signal_handlers(signal.SIGTERM, handler=request.on_signal):
         yield request
-        return
-    previous = signal.signal(signal.SIGTERM, request.on_signal)
-    try:
-        yield request
-    finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 SHARE = "LEADLINE_CORES"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells import Cells, Scale
+from leadline.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +59,15 @@ EXPRESSION = frozenset({Scale.COUNTS, Scale.LN_CP10K, Scale.LOG2_CP10K, Scale.LO
 def expression(cells: Cells, wanted: str) -> sparse.csr_array:
     """Give log-normalised expression; `as_given` keeps a log scale as it comes."""
     return cells.lognorm(None if wanted == "as_given" else Scale(wanted))
+
+
+def require_two_classes(train: Cells) -> None:
+    """Refuse training cells of a single class."""
+    assert train.labels_C is not None
+    present = np.unique(train.labels_C)
+    if len(present) < 2:
+        raise UserError(
+            "a classifier needs at least 2 classes among the training cells",
+            got=f"{len(train)} cells, all {train.classes[present[0]]!r}",
+            remedy="choose another label column or a larger data.fraction",
+        )

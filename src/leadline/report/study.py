@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import UserError, nearest
+from leadline.errors import UserError
 from leadline.runs import record
 from leadline.runs import records as results
 from leadline.runs.record import State
@@ -79,14 +79,7 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     states = results.find_records(runs_dir)
     manifests = results.studies(runs_dir)
     for name in names:
-        if name not in manifests:
-            raise UserError(
-                f"a study must have been run into {str(runs_dir)!r}",
-                got=repr(name),
-                remedy=nearest(name, manifests)
-                if manifests
-                else f"start leadline ablate {name}, or leave the name out",
-            )
+        results.require_study(name, manifests, runs_dir)
     chosen = {name: manifests[name] for name in names or manifests}
     wanted = {str(run["run_id"]) for manifest in chosen.values() for run in manifest["runs"]}
     folders = {folder.name: folder for folder in states if not names or folder.name in wanted}

@@ -183,6 +183,18 @@ def tell(folder: Path, text: str) -> None:
     append_log(folder, text)
 
 
+def make_folder(folder: Path, runs_dir: Path) -> None:
+    """Make a folder below the folder of all runs, or say that this cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            "runs_dir must be a folder that can be written to",
+            got=f"{str(runs_dir)!r} ({error.strerror})",
+            remedy="choose another with runs_dir=",
+        ) from error
+
+
 @contextlib.contextmanager
 def open_record(folder: Path) -> Iterator[Record]:
     """Open a run's folder for writing; what an earlier attempt left unfinished is tidied up.
@@ -192,14 +204,7 @@ def open_record(folder: Path) -> Iterator[Record]:
     lock.Busy
         When another worker writes to it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            "runs_dir must be a folder that can be written to",
-            got=f"{str(folder.parent)!r} ({error.strerror})",
-            remedy="choose another with runs_dir=",
-        ) from error
+    make_folder(folder, folder.parent)
     with locks.hold(folder) as held:
         atomic.sweep(folder)
         atomic.sweep(folder / CHECKPOINTS)

@@ -49,6 +49,18 @@ def studies(runs_dir: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def require_study(name: str, manifests: Mapping[str, Any], runs_dir: Path) -> None:
+    """Refuse the name of a study of which there are no runs."""
+    if name not in manifests:
+        raise UserError(
+            f"a study must have been run into {str(runs_dir)!r}",
+            got=repr(name),
+            remedy=nearest(name, manifests)
+            if manifests
+            else f"start leadline ablate {name}, or leave the name out",
+        )
+
+
 def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
     """Read the facts of every finished run; unfinished ones are left out.
 
@@ -65,12 +77,7 @@ def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
         done = [folder for folder, state in find_records(runs_dir).items() if state is State.DONE]
         return [read_whole(folder) for folder in done]
     manifests = studies(runs_dir)
-    if study not in manifests:
-        raise UserError(
-            f"a study must have been run into {str(runs_dir)!r}",
-            got=repr(study),
-            remedy=nearest(study, manifests) if manifests else f"start leadline ablate {study}",
-        )
+    require_study(study, manifests, runs_dir)
     return [
         read_whole(runs_dir / run["run_id"]) | {"study": study, "arm": run["arm"]}
         for run in manifests[study]["runs"]
@@ -80,6 +87,12 @@ def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
 
 def read_whole(folder: Path) -> dict[str, Any]:
     """Read the facts of a finished run, unless one of its files was changed since."""
+    require_unchanged(folder)
+    return record.read_facts(folder)
+
+
+def require_unchanged(folder: Path) -> None:
+    """Refuse a finished run of which a file is not the one that was sealed."""
     damaged = record.verify(folder)
     if damaged:
         raise UserError(
@@ -87,7 +100,6 @@ def read_whole(folder: Path) -> dict[str, Any]:
             got=f"{', '.join(damaged)} in {folder} differ from what DONE says",
             remedy="delete that folder and run it again",
         )
-    return record.read_facts(folder)
 
 
 def find_run(text: str, runs_dir: Path) -> Path:
@@ -116,13 +128,7 @@ def require_done(folder: Path) -> None:
             got=f"{folder.name}, which is {state}",
             remedy=f"`leadline show {folder}` says more; the command that began it goes on",
         )
-    damaged = record.verify(folder)
-    if damaged:
-        raise UserError(
-            "a finished record must not change",
-            got=f"{', '.join(damaged)} in {folder} differ from what DONE says",
-            remedy="delete that folder and run it again",
-        )
+    require_unchanged(folder)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline import files
-from leadline.errors import UserError
+from leadline.runs.record import make_folder
 from leadline.runs.records import STUDIES
 from leadline.studies.expand import Plan
 from leadline.studies.naming import Run
@@ -16,14 +16,7 @@ from leadline.studies.naming import Run
 def write(plan: Plan, runs: Sequence[Run], runs_dir: Path) -> Path:
     """Write the manifest of a study; an earlier one is replaced."""
     path = runs_dir / STUDIES / f"{plan.study.name}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            "runs_dir must be a folder that can be written to",
-            got=f"{str(runs_dir)!r} ({error.strerror})",
-            remedy="choose another with runs_dir=",
-        ) from error
+    make_folder(path.parent, runs_dir)
     files.write_json(path, content(plan, runs))
     return path
 

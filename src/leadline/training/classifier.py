@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from leadline.data.cells import Cells
 from leadline.errors import UserError
-from leadline.models.base import FitResult
+from leadline.models.base import FitResult, require_two_classes
 from leadline.models.network import TorchModel
 from leadline.training import checkpoint
 from leadline.training import fit as fitting
@@ -47,7 +47,7 @@ class Classifier:
 
     def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Train, choose the epoch on the selection cells, and take that epoch's weights."""
-        require_classes(train)
+        require_two_classes(train)
         require_embeddings(self.model, self.setting)
         setting = self.setting
         # A fork: the process's own generators stand afterwards where they stood before.
@@ -149,16 +149,4 @@ def require_embeddings(model: TorchModel, setting: FitSettings) -> None:
             "train.save_embeddings needs a model that places cells",
             got=f"{type(model).__name__}, which does not",
             remedy="use model=scbert or model=scgpt, or leave it off",
-        )
-
-
-def require_classes(train: Cells) -> None:
-    """Refuse training cells of a single class."""
-    assert train.labels_C is not None
-    present = np.unique(train.labels_C)
-    if len(present) < 2:
-        raise UserError(
-            "a classifier needs at least 2 classes among the training cells",
-            got=f"{len(train)} cells, all {train.classes[present[0]]!r}",
-            remedy="choose another label column or a larger data.fraction",
         )

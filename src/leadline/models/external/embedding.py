@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from leadline.config import EmbeddingConfig
 from leadline.data.cells import Cells, Scale
-from leadline.errors import UserError
-from leadline.models.base import FitResult
+from leadline.models.base import FitResult, require_two_classes
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 FOLDS = 5
@@ -38,7 +37,7 @@ class Probe:
     def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Scale by the training cells and fit the probe to them."""
         assert train.labels_C is not None and train.positions_CD is not None
-        require_classes(train)
+        require_two_classes(train)
         positions_CD = train.positions_CD.astype(np.float64)
         self.centre_D = np.zeros(positions_CD.shape[1])
         self.factor_D = np.ones(positions_CD.shape[1])
@@ -124,15 +123,3 @@ def scaling(positions_CD: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     varies = deviation_D > 1e-9 * np.maximum(np.abs(centre_D), 1e-9)
     factor_D = np.divide(1.0, deviation_D, out=np.zeros_like(deviation_D), where=varies)
     return centre_D, factor_D
-
-
-def require_classes(train: Cells) -> None:
-    """Refuse training cells of a single class."""
-    assert train.labels_C is not None
-    present = np.unique(train.labels_C)
-    if len(present) < 2:
-        raise UserError(
-            "a probe needs at least 2 classes among the training cells",
-            got=f"{len(train)} cells, all {train.classes[present[0]]!r}",
-            remedy="choose another label column or a larger data.fraction",
-        )

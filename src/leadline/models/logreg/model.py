@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from leadline.config import LogregConfig
 from leadline.data.cells import Cells, Scale
-from leadline.errors import UserError
 from leadline.models import novelty as likeness
-from leadline.models.base import EXPRESSION, FitResult, expression
+from leadline.models.base import EXPRESSION, FitResult, expression, require_two_classes
 from leadline.models.logreg.cache import Cache
 from leadline.models.logreg.cross_validation import TrainingProblem, packed, unpacked
 from leadline.models.logreg.l1.path import PathFit, predict_proba
@@ -159,18 +158,6 @@ def certificate(fit: PathFit, solver: str) -> dict[str, Any]:
         "iterations": int(fit.iterations_RJ[-1, problems].sum()),
         "converged": bool(fit.converged_RJ[-1].all()),
     }
-
-
-def require_two_classes(train: Cells) -> None:
-    """Refuse training cells of a single class."""
-    assert train.labels_C is not None
-    present = np.unique(train.labels_C)
-    if len(present) < 2:
-        raise UserError(
-            "logistic regression needs at least 2 classes among the training cells",
-            got=f"{len(train)} cells, all {train.classes[present[0]]!r}",
-            remedy="choose another label column or a larger data.fraction",
-        )
 
 
 def top_genes(train: Cells, fit: PathFit, weight_JG: NDArray[np.float64]) -> str:

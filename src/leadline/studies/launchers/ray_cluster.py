@@ -15,7 +15,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +83,11 @@ class RayCluster(Launcher):
             options |= {"include_dashboard": False, "num_cpus": processes.of_machine()}
         require_listening(self.config.address)
         try:
-            with warnings.catch_warnings(), handlers_kept():
+            # Ray's handlers would end this process on SIGTERM.
+            with (
+                warnings.catch_warnings(),
+                processes.signal_handlers(signal.SIGTERM, signal.SIGINT),
+            ):
                 warnings.simplefilter("ignore")
                 self.ray.init(address=self.config.address or "local", **options)
         except (ConnectionError, ValueError) as error:
@@ -196,17 +199,6 @@ def import_ray() -> Any:
             remedy='install it: pip install "leadline[ray]"',
         ) from error
     return ray
-
-
-@contextmanager
-def handlers_kept() -> Iterator[None]:
-    """Put the sweeper's signal handlers back: Ray's would end the process on SIGTERM."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def require_listening(address: str | None) -> None:
