@@ -22,8 +22,8 @@ def main() -> None:
     leadline("ablate", "quickstart", f"runs_dir={RUNS}", *two_at_a_time)
     leadline("report", "quickstart", "--runs", str(RUNS), "--out", str(REPORT))
     page = REPORT / "index.html"
-    question, answer = headline(page)
-    print(f"\n{question}\n{textwrap.fill(answer, 100)}")
+    question, answer, basis = headline(page)
+    print("\n" + "\n".join(textwrap.fill(line, 100) for line in (question, answer, basis)))
     print(f"The page: {page.resolve()}")
 
 

@@ -89,9 +89,10 @@ def test_the_study_ends_with_its_answer_and_its_page(tmp_path, capsys, monkeypat
     }
     Path("mine.yaml").write_text(yaml.safe_dump(study))
     assert cli.main(["ablate", "mine.yaml"]) == cli.GOOD
-    *_, answer, page = capsys.readouterr().out.splitlines()
+    *_, answer, basis, page = capsys.readouterr().out.splitlines()
     assert page == str(tmp_path / "report" / "index.html")
-    assert f"**{answer}**" in Path("report/report.md").read_text().replace("\\", "")
+    told = Path("report/report.md").read_text().replace("\\", "")
+    assert f"**{answer}**" in told and basis in told
 
 
 def changed(path, change):

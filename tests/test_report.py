@@ -261,7 +261,7 @@ def test_too_few_runs_are_told_and_count_in_the_family(tmp_path):
     (study,) = gather(tmp_path, [], 0.01)
     found = comparisons(study)
     assert [each.verdict for each in found] == ["untested"] * 2
-    assert "needs two runs" in found[0].why and "not tested" in answer(study, found)
+    assert "needs two runs" in found[0].why and "nothing could be tested" in answer(study, found)
 
 
 # --- what is compared with what -----------------------------------------------------------------
@@ -334,12 +334,9 @@ def test_the_page_answers_first_and_holds_every_part(tmp_path):
         tmp_path, arm="no_pretraining", seed=9, done=False, error="Trace\nValueError: <b>broken</b>"
     )
     page = page_of(tmp_path, tmp_path / "out", "pretraining")
-    assert page.text.index("Does pre-training help?") < page.text.index(
-        "no_pretraining is 9.8 points below reference in accuracy (95 % interval −1"
-    )
+    assert page.text.index("Does pre-training help?") < page.text.index("No pretraining is behind ")
     for said in (
-        "fresh runs and cells, p",
-        "a real difference",
+        "each statement is 95 % sure for",
         "leadline ablate pretraining",
         "git checkout c0ffee",
         "12 of 12 runs done",
@@ -610,3 +607,33 @@ def test_five_hundred_records_make_a_page_in_time_and_size():
     assert found["records"] == 500
     assert found["peak_mib"] <= 1024 and found["page_mib"] < 5
     assert found["cpu_seconds"] <= 40
+
+
+# --- the answer ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 20])
+def test_an_answer_has_at_most_25_words_whatever_the_arms(tmp_path, count):
+    """Every arm is named or counted, in words of people: no underscore, no test, no p."""
+    names = [f"arm_{at}" for at in range(count)]
+    levels = {name: [0.8 - 0.03 * at, 0.81 - 0.03 * at] for at, name in enumerate(names)}
+    study_of(tmp_path, {"reference": [0.8, 0.81], **levels}, seeds=(1, 2))
+    (study,) = gather(tmp_path, [], 0.01)
+    spoken, basis = answer(study, comparisons(study)).split("\n")
+    assert len(spoken.split()) <= 25
+    assert "_" not in spoken + basis and "p =" not in spoken + basis
+    named = sum(bool(re.search(rf"arm {at}\b", spoken, re.I)) for at in range(count))
+    counted = [int(n) for n in re.findall(r"(\d+) (?:more|arm)", spoken)]
+    assert named + sum(counted) >= count and "runs" in basis
+
+
+def test_an_arm_is_called_by_the_title_of_its_study(tmp_path):
+    made = study_of(tmp_path)
+    arms = {"reference": None, "no_pretraining": "reference"}
+    write_manifest(tmp_path, "pretraining", arms, made)
+    path = tmp_path / "studies" / "pretraining.json"
+    manifest = json.loads(path.read_text())
+    manifest["arms"]["no_pretraining"]["title"] = "an untrained network"
+    path.write_text(json.dumps(manifest))
+    (study,) = gather(tmp_path, [], 0.01)
+    assert answer(study, comparisons(study)).startswith("An untrained network is behind ")

@@ -104,8 +104,9 @@ def make(
 
 def show_page(plan: Plan, runs_dir: Path) -> None:
     """Write the study's report beside its runs; print its answer and where the page lies."""
+    from leadline.cli.report import print_answer
     from leadline.papers.boiarsky.reference import PublishedReference
-    from leadline.report.write import headline, write_report
+    from leadline.report.write import write_report
 
     try:
         page = write_report(
@@ -114,8 +115,7 @@ def show_page(plan: Plan, runs_dir: Path) -> None:
     except UserError as error:
         say(f"no report: {error}")
         return
-    print(headline(page)[1])
-    print(page)
+    print_answer(page)
 
 
 def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:

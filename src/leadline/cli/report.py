@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from leadline.errors import GOOD
 
@@ -13,9 +14,18 @@ def call(chosen: argparse.Namespace) -> int:
     from leadline.report.write import write_report
 
     reference = PublishedReference()
-    print(
+    print_answer(
         write_report(
             chosen.runs, chosen.out, chosen.names, published=chosen.published, reference=reference
         )
     )
     return GOOD
+
+
+def print_answer(page: Path) -> None:
+    """Print the answer that a page begins with, for what it holds, and where the page lies."""
+    from leadline.report.write import headline
+
+    _, answer, basis = headline(page)
+    for line in filter(None, (answer, basis, str(page))):
+        print(line)

@@ -1,124 +1,182 @@
-"""The answer of a study in a sentence, with its numbers."""
+"""The answer of a study: at most 25 words, and a line that says for what it holds and how sure.
+
+Names are titles as people say them; numbers are differences of the first metric with all labels.
+Tests and p stand in the table of verdicts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from leadline.config import registry
-from leadline.report.compare.arms import sides_of
+from leadline.report.compare.arms import ArmRuns, sides_of
 from leadline.report.compare.study import ArmComparison, leading
 from leadline.report.study import StudyResults
-from leadline.stats import metrics, tests
+from leadline.stats import metrics
 
-# How many arms a sentence can carry, and how it speaks of each verdict.
-MOST = 6
-SHOWN = {
-    "better": "is shown to be higher for",
-    "worse": "is shown to be lower for",
-    "equivalent": "is equivalent for",
-    "open": "shows neither a difference nor equivalence for",
-    "untested": "could not be tested for",
-}
+MOST_WORDS = 25
+UNDECIDED = ("open", "untested")
+Comparisons = Sequence[ArmComparison]
 
 
-def answer(study: StudyResults, found: Sequence[ArmComparison]) -> str:
-    """Answer in one sentence, arm by arm."""
+def answer(study: StudyResults, found: Comparisons) -> str:
+    """Answer in at most 25 words; a second line says for what that holds."""
     first = leading(found)
     if not first:
         return _best(study)
+    return f"{spoken(study, first)}\n{basis(first)}"
+
+
+def spoken(study: StudyResults, first: Comparisons) -> str:
+    """Say what is shown, then what cannot be told; as many arms by name as 25 words hold."""
+    ranked = _by_weight(first)
+    for named in range(len(ranked), -1, -1):
+        text = " ".join(_sentences(study, ranked[:named], ranked[named:]))
+        if len(text.split()) <= MOST_WORDS:
+            return text
+    return text
+
+
+def _by_weight(first: Comparisons) -> list[ArmComparison]:
+    """Order comparisons by what a reader would miss most: findings, two open ones, controls."""
+    shown = [each for each in first if each.verdict not in UNDECIDED]
+    open_ = [each for each in first if each.verdict in UNDECIDED]
+    open_.sort(key=is_control)
+    models = [each for each in shown if not is_control(each)]
+    return [*models, *open_[:2], *filter(is_control, shown), *open_[2:]]
+
+
+def is_control(each: ArmComparison) -> bool:
+    """Say whether an arm is a control, which stands last."""
+    return registry.named(each.a.model).family == "control"
+
+
+def _sentences(study: StudyResults, kept: Comparisons, rest: Comparisons) -> list[str]:
+    """Speak of each kind of verdict: arms of `kept` by name, those of `rest` as a number."""
+    said = []
+    for verdicts, speak in SPOKEN:
+        named = [each for each in kept if each.verdict in verdicts]
+        more = [each for each in rest if each.verdict in verdicts]
+        if named or more:
+            said.append(speak(study, named, more))
+    return said
+
+
+def _led(study: StudyResults, named: Comparisons, more: Comparisons, word: str) -> str:
+    """Say which arms are ahead or behind, and by how much."""
+    reference = title_of(study, (*named, *more)[0].b)
+    if len(named) == 1 and not more:
+        (each,) = named
+        return f"{capitalised(title_of(study, each.a))} is {word} {reference} by {size(each)}."
+    names = [f"{_named(study, each, reference)} ({_bare(each)})" for each in named]
+    verb = "is" if len(named) + len(more) == 1 else "are"
+    return f"{capitalised(_with_more(names, more))} {verb} {word} {reference}."
+
+
+def _ahead(study: StudyResults, named: Comparisons, more: Comparisons) -> str:
+    return _led(study, named, more, "ahead of")
+
+
+def _behind(study: StudyResults, named: Comparisons, more: Comparisons) -> str:
+    return _led(study, named, more, "behind")
+
+
+def _equal(study: StudyResults, named: Comparisons, more: Comparisons) -> str:
+    first = (*named, *more)[0]
+    reference, margin = title_of(study, first.b), first.equivalence
+    assert margin is not None
+    names = _with_more([_named(study, each, reference) for each in named], more)
+    verb = "equals" if len(named) + len(more) == 1 else "equal"
+    within = scaled(margin.margin, first.a.metric)[1:]
+    return f"{capitalised(names)} {verb} {reference} within {within}."
+
+
+def _undecided(study: StudyResults, named: Comparisons, more: Comparisons) -> str:
+    """Say from which arms these cells and runs cannot tell the reference."""
+    every = (*named, *more)
+    reference = title_of(study, every[0].b)
+    names = _with_more([_named(study, each, reference) for each in named], more)
+    return f"{material(every)} cannot tell {reference} from {names}."
+
+
+# How each verdict is spoken of, in this order.
+SPOKEN = (
+    (("better",), _ahead),
+    (("worse",), _behind),
+    (("equivalent",), _equal),
+    (UNDECIDED, _undecided),
+)
+
+
+def _with_more(names: Sequence[str], more: Comparisons) -> str:
+    """List names, and count those that have no room."""
+    if not more:
+        return listed(names)
+    arms = "arm" if len(more) == 1 else "arms"
+    return listed([*names, f"{len(more)} more" if names else f"{len(more)} {arms}"])
+
+
+def _named(study: StudyResults, each: ArmComparison, reference: str) -> str:
+    """Name an arm, and what it is measured against if that is not the sentence's reference."""
+    name, other = title_of(study, each.a), title_of(study, each.b)
+    return name if other == reference else f"{name} (against {other})"
+
+
+def basis(first: Comparisons) -> str:
+    """Say of which metric and cells an answer is, for what it speaks, and how sure it is."""
     place = first[0].a
-    where = f"With {place.fraction:.0%} of the labels of {place.dataset}"
-    if len(first) == 1:
-        return f"{where}, {clause(first[0])}."
-    return f"{where}, {_by_verdict(first)} ({_tests(first)})."
+    labels = "all labels" if place.fraction == 1 else f"{place.fraction:.0%} of the labels"
+    tested = [each for each in first if each.corrected is not None]
+    of = f"{capitalised(metrics.title(place.metric))} with {labels} of {spaced(place.dataset)}"
+    if not tested:
+        return f"{of}; {material(first)}; nothing could be tested: {first[0].why}."
+    for_what = listed(dict.fromkeys(each.speaks_for for each in tested))
+    count = tested[0].family_size
+    corrected = f", corrected for {count} comparisons" if count > 1 else ""
+    return f"{of}; {material(first)}; each statement is 95 % sure for {for_what}{corrected}."
 
 
-def _by_verdict(found: Sequence[ArmComparison]) -> str:
-    """Name arms with their differences, those that are shown first; controls come last."""
-    usual, said, named = found[0].b.arm, [], 0
-    for verdict, words in SHOWN.items():
-        arms = [each for each in found if each.verdict == verdict]
-        arms.sort(key=lambda each: registry.named(each.a.model).family == "control")
-        listed = [_short(each, usual) for each in arms[: MOST - named]]
-        named += len(listed)
-        if listed:
-            said.append(f"{words} {', '.join(listed)}")
-    more = f"; {len(found) - named} more stand in the table" if named < len(found) else ""
-    return f"against {usual}, {metrics.title(found[0].a.metric)} {'; '.join(said)}{more}"
+def material(found: Comparisons) -> str:
+    """Count the held-out cells and the runs of an arm that comparisons rest on."""
+    cells = max(int(each.a.records[0]["split"]["cells"]["test"]) for each in found)
+    runs = sorted({side.values.size for each in found for side in (each.a, each.b)})
+    many = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    return f"{cells:,} cells and {many} run{'s' if runs[-1] > 1 else ''}"
 
 
-def _short(each: ArmComparison, usual: str) -> str:
-    said = f"{each.a.arm} {scaled(each.estimate, each.a.metric)}"
-    said += f" against {each.b.arm}" if each.b.arm != usual else ""
-    if each.interval is None or each.corrected is None:
-        return said
-    low, high = (_bare(end, each.a.metric) for end in (each.interval.low, each.interval.high))
-    return f"{said} ({low} to {high}, {p_text(each.corrected)})"
+def title_of(study: StudyResults, side: ArmRuns) -> str:
+    """Name an arm as people do: the study's title for it, its model's, or its name in words."""
+    if side.arm in study.titles:
+        return study.titles[side.arm]
+    if side.arm == side.model or (side.arm == study.reference and side.arm == "reference"):
+        return registry.named(side.model).title
+    return spaced(side.arm)
 
 
-def _bare(value: float, metric: str) -> str:
-    return scaled(value, metric).removesuffix(" points")
+def spaced(name: str) -> str:
+    """Write a name of ours as words."""
+    return name.replace("_", " ")
 
 
-def _tests(found: Sequence[ArmComparison]) -> str:
-    """Say once what is the same for every arm of the sentence."""
-    tested = [each for each in found if each.corrected is not None]
-    names = list(dict.fromkeys(tests.title(each.test) for each in tested))
-    if not names:
-        return "no test could be done"
-    margins = [each.equivalence.margin for each in tested if each.equivalence is not None]
-    margin = f"; margin ±{_bare(margins[0], found[0].a.metric)[1:]}" if margins else ""
-    runs = [each.a.values.size for each in found] + [each.b.values.size for each in found]
-    count = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
-    return (
-        f"95 % intervals; {' or '.join(names)}, p after Holm’s correction over "
-        f"{tested[0].family_size} tests{margin}; {count} runs an arm"
-    )
+def capitalised(text: str) -> str:
+    """Begin a sentence, unless with a name that has its own capitals."""
+    first = text.split(" ", 1)[0]
+    return text if any(letter.isupper() for letter in first) else text[:1].upper() + text[1:]
 
 
-def clause(each: ArmComparison) -> str:
-    """Say one comparison in words and numbers."""
-    name, other = each.a.arm, each.b.arm
-    said = f"{name} is {size(each)} {direction(each)} {other} in {metrics.title(each.a.metric)}"
-    if each.corrected is None:
-        return f"{said} (not tested: {each.why})"
-    assert each.interval is not None and each.p is not None
-    low, high = (scaled(end, each.a.metric) for end in (each.interval.low, each.interval.high))
-    numbers = (
-        f"95 % interval {low} to {high}; {tests.title(each.test)}, "
-        f"{p_text(each.corrected)} after Holm’s correction over {each.family_size} "
-        f"test{'s' if each.family_size != 1 else ''}; {runs(each)}"
-    )
-    return f"{said} ({numbers}): {verdict_words(each)}"
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """List names as a sentence does."""
+    every = list(names)
+    return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} {last} {every[-1]}"
 
 
-def verdict_words(each: ArmComparison) -> str:
-    """Say what a comparison shows."""
-    margin = "" if each.equivalence is None else scaled(each.equivalence.margin, each.a.metric)[1:]
-    if each.verdict in ("better", "worse"):
-        within = each.equivalence is not None and each.equivalence.equivalent
-        return f"a real difference, yet one shown to be below {margin}" if within else (
-            "a real difference"
-        )  # fmt: skip
-    if each.verdict == "equivalent":
-        assert each.equivalence is not None
-        return f"equivalent within ±{margin} (TOST, {p_text(each.equivalence.p)})"
-    detectable = (
-        ""
-        if each.detectable is None
-        else f"; the design would have found {scaled(each.detectable, each.a.metric)[1:]}"
-    )
-    return f"neither a difference nor equivalence within ±{margin} is shown{detectable}"
+def _bare(each: ArmComparison) -> str:
+    return scaled(each.estimate, each.a.metric)
 
 
 def size(each: ArmComparison) -> str:
     """Write the size of a difference."""
     return scaled(abs(each.estimate), each.a.metric)[1:]
-
-
-def direction(each: ArmComparison) -> str:
-    """Say which side is higher."""
-    return "above" if each.estimate >= 0 else "below"
 
 
 def scaled(value: float, metric: str) -> str:
@@ -133,12 +191,6 @@ def p_text(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {p:.2g}".replace("0.", ".")
 
 
-def runs(each: ArmComparison) -> str:
-    """Say how many runs stand on either side."""
-    a, b = each.a.values.size, each.b.values.size
-    return f"{a} runs each" if a == b else f"{a} and {b} runs"
-
-
 def _best(study: StudyResults) -> str:
     """Say which arm is highest where nothing was asked to be compared."""
     sides = sides_of(study, study.metrics[0])
@@ -150,7 +202,8 @@ def _best(study: StudyResults) -> str:
     best = max(here, key=lambda side: side.mean)
     count = f"{best.values.size} run{'s' if best.values.size > 1 else ''}"
     return (
-        f"With {most:.0%} of the labels of {dataset}, the highest mean "
-        f"{metrics.title(best.metric)} is {best.mean:.3f}, by {best.arm} ({count}; {len(here)} "
-        f"arm{'s' if len(here) > 1 else ''}); no pair of arms was declared to be compared."
+        f"The highest mean {metrics.title(best.metric)} is {best.mean:.3f}, by "
+        f"{title_of(study, best)}.\nWith {most:.0%} of the labels of {spaced(dataset)}; {count}, "
+        f"{len(here)} arm{'s' if len(here) > 1 else ''}; no pair of arms was declared to be "
+        "compared."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class StudyResults:
 
     Arms in `records` are named as the study names them; `pairs` are compared, first less second.
     `configs` holds each run's settings, flat, by run id. `cells` says whether the question is about
-    fresh cells or about these very ones (`fixed`).
+    fresh cells or about these very ones (`fixed`); `titles` holds what the study calls an arm.
     """
 
     name: str
@@ -58,6 +58,7 @@ class StudyResults:
     unfinished: tuple[Unfinished, ...]
     configs: Mapping[str, Mapping[str, Any]]
     cells: str = "fresh"
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arms(self) -> list[str]:
@@ -135,6 +136,9 @@ def _of_manifest(
         artefacts=tuple(manifest.get("artefacts") or ()),
         published=manifest.get("published"),
         cells=str(compare.get("cells") or "fresh"),
+        titles={
+            arm: str(each["title"]) for arm, each in manifest["arms"].items() if each.get("title")
+        },
     )
 
 

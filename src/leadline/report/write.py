@@ -21,10 +21,13 @@ MARGIN = 0.01
 LOOSE = "runs"
 
 
-def headline(page: Path) -> tuple[str, str]:
-    """Give the question and the answer that a written report begins with, as plain text."""
-    title, said = page.with_name("report.md").read_text(encoding="utf-8").split("\n\n")[:2]
-    return title.removeprefix("# ").replace("\\", ""), said.strip("*\n").replace("\\", "")
+def headline(page: Path) -> tuple[str, str, str]:
+    """Give the question, the answer and its basis, with which a written report begins."""
+    text = page.with_name("report.md").read_text(encoding="utf-8").replace("\\", "")
+    title, said, beside = (part.strip() for part in text.split("\n\n")[:3])
+    # Without a second line the count of runs comes next.
+    beside = "" if beside.split(" runs done")[0].replace(" of ", "").isdigit() else beside
+    return title.removeprefix("# "), said.strip("*"), beside
 
 
 def write_report(

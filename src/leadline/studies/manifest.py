@@ -39,6 +39,7 @@ def content(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
                 "factors": list(plan.factors.get(arm.name, ())),
                 "also": dict(arm.also),
             }
+            | ({"title": arm.title} if arm.title else {})
             for arm in study.arms.values()
         },
         "pretraining": [

@@ -216,7 +216,8 @@ Grid = Mapping[str, Sequence[Any]]
 class Arm:
     """One arm: what it sets, which arm it is measured against, and by which factor it differs.
 
-    `grids` replaces the study's for this arm; `also` gives the reason for each further factor.
+    `grids` replaces the study's for this arm; `also` gives the reason for each further factor;
+    `title` is what a report calls it.
     """
 
     name: str
@@ -224,6 +225,7 @@ class Arm:
     against: str | None
     grids: tuple[Grid, ...]
     also: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,12 +336,14 @@ def read_arm(name: str, said: Any, reference: str, grids: tuple[Grid, ...]) -> A
     against = said.pop("against", None if name == reference else reference)
     also = mapping(f"arm {name}: also", said.pop("also", None) or {})
     own = said.pop("grid", None)
+    title = said.pop("title", "")
     return Arm(
         name=text("an arm's name", name),
         settings=settings(f"arm {name}", said),
         against=None if against is None else text(f"arm {name}: against", against),
         grids=grids if own is None else read_grids(f"arm {name}: grid", own),
         also={key: text(f"arm {name}: also {key}", reason) for key, reason in also.items()},
+        title=title and text(f"arm {name}: title", title),
     )
 
 
