@@ -80,12 +80,22 @@ def vary(words: Sequence[str]) -> int:
 
 
 def make(
-    plan: Plan, runs: Sequence[Run], asked: SweepOptions, again: str, *, watched: bool = False
+    plan: Plan,
+    runs: Sequence[Run],
+    asked: SweepOptions,
+    again: str,
+    *,
+    watched: bool = False,
+    seconds: float | None = None,
+    paged: bool = True,
 ) -> int:
-    """Sweep over named runs and tell how it ended; give the exit code."""
+    """Sweep over named runs and tell how it ended; give the exit code.
+
+    After so many `seconds` no further run is started. `paged` writes the page if the study asks.
+    """
     # Lines would tear the table.
     silent = watched and sys.stderr.isatty()
-    with signals_as_stop() as stop:
+    with signals_as_stop() as stop, stopped_after(seconds, stop.event):
         with live(plan, runs) if watched else nullcontext():
             ends = sweep(
                 runs,
@@ -95,11 +105,26 @@ def make(
                 tell=(lambda text: None) if silent else say,
             )
         print_summary(plan, ends, stopped=stop.event.is_set(), again=again)
-        if plan.study.report and not stop.event.is_set():
+        if paged and plan.study.report and not stop.event.is_set():
             show_page(plan, Path(runs[0].config.runs_dir))
     if stop.signal == signal.SIGTERM:
         return REQUEUE
     return GOOD if all(end.fate in (RunOutcome.HAD, RunOutcome.DONE) for end in ends) else FAILED
+
+
+@contextmanager
+def stopped_after(seconds: float | None, stop: threading.Event) -> Iterator[None]:
+    """Ask for a stop once so many seconds have passed."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def show_page(plan: Plan, runs_dir: Path) -> None:
