@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -112,6 +113,13 @@ def test_the_order_of_cells_and_their_labels_stay_together(tmp_path_factory, ord
     assert [cells.classes[code] for code in cells.labels_C] == adata.obs["cell_type"].tolist()
 
 
+def test_other_columns_come_along(tmp_path):
+    adata = an_anndata()
+    adata.obs["total"] = np.arange(len(adata)) + 5000.0
+    path = write_in_memory(adata, tmp_path, label="cell_type", batch=None, others=["total"])
+    assert anndata.read_h5ad(path).obs["total"].tolist() == adata.obs["total"].tolist()
+
+
 def test_what_is_no_anndata_or_lacks_a_column_is_refused(tmp_path):
     with pytest.raises(UserError, match="cells in memory must be an AnnData: got list"):
         write_in_memory([1, 2], tmp_path, label=None, batch=None)
@@ -190,3 +198,20 @@ def test_the_interface_is_listed_and_importing_it_loads_nothing_heavy():
     code = f"import leadline, sys; print([m for m in '{heavy}'.split(',') if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_docs_runs_and_holds_no_outputs(tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    from nbclient import NotebookClient
+
+    path = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    monkeypatch.chdir(tmp_path)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    shown = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    pages = [out["data"]["text/html"] for out in shown if "text/html" in out.get("data", {})]
+    assert any("logistic regression" in page and "<img" in page for page in pages)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(code) == 5

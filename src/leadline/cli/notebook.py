@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Cells that came from memory lie in this folder of the runs.
 CELLS = "cells"
+# Settings that name a column of obs, beside labels and batches.
+OTHER_COLUMNS = ("data.library_column", "data.split")
 # White under black: the same in a light and in a dark notebook.
 BOX = (
     "background:#fff;color:#111;padding:.8em 1em;border:1px solid #ccc;border-radius:6px;"
@@ -186,7 +188,7 @@ def run(
     from leadline.studies.overrides import to_overrides
 
     given = {"model": model, "seed": seed, "runs_dir": str(runs_dir)}
-    given |= _data_settings(data, Path(runs_dir), label=label, batch=batch, layer=layer)
+    given |= _data_settings(data, Path(runs_dir), settings, label=label, batch=batch, layer=layer)
     return FinishedRun(compute(compose(to_overrides(given | dict(settings or {})))))
 
 
@@ -229,7 +231,7 @@ def compare(
     from leadline.studies.own_data import with_arms
 
     folder = Path(runs_dir)
-    given = _data_settings(adata, folder, label=label, batch=batch, layer=layer)
+    given = _data_settings(adata, folder, settings, label=label, batch=batch, layer=layer)
     given |= {"runs_dir": str(folder), **(settings or {})}
     chosen = f"seed={','.join(map(str, range(1, seeds + 1)))}"
     name = "own_data" if models is None else str(with_arms(models, folder))
@@ -310,7 +312,13 @@ def _made(
 
 
 def _data_settings(
-    data: Any, runs_dir: Path, *, label: str | None, batch: str | None, layer: str | None
+    data: Any,
+    runs_dir: Path,
+    settings: Mapping[str, Any] | None,
+    *,
+    label: str | None,
+    batch: str | None,
+    layer: str | None,
 ) -> dict[str, Any]:
     """Give the settings that lead a run to these cells."""
     columns = {"data.label": label, "data.batch": batch}
@@ -322,7 +330,10 @@ def _data_settings(
         return {"data": "h5ad", "data.path": str(data), **columns, **more}
     from leadline.data.cells.in_memory import write_in_memory
 
-    path = write_in_memory(data, runs_dir / CELLS, label=label, batch=batch, layer=layer)
+    others = [str((settings or {})[key]) for key in OTHER_COLUMNS if (settings or {}).get(key)]
+    path = write_in_memory(
+        data, runs_dir / CELLS, label=label, batch=batch, layer=layer, others=others
+    )
     return {"data": "h5ad", "data.path": str(path), **columns}
 
 

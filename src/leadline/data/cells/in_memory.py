@@ -7,7 +7,7 @@ G genes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,25 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.cells import CELLS_AT_A_TIME
-from leadline.data.cells.obs import batches_of, labels_of
+from leadline.data.cells.obs import batches_of, column_of, labels_of
 from leadline.data.cells.write import H5adWriter
 from leadline.errors import UserError, nearest
 
 
 def write_in_memory(
-    adata: Any, folder: Path, *, label: str | None, batch: str | None, layer: str | None = None
+    adata: Any,
+    folder: Path,
+    *,
+    label: str | None,
+    batch: str | None,
+    layer: str | None = None,
+    others: Sequence[str] = (),
 ) -> Path:
     """Write matrix, labels and batches of an AnnData into `folder`, once; give the path.
 
     Views, backed objects, layers, `raw`, dense and sparse matrices of any number type are read
-    block by block. Equal content is one file, whoever asks for it again.
+    block by block. `others` are further columns of obs that are to be kept. Equal content is one
+    file, whoever asks for it again.
 
     Raises
     ------
@@ -41,7 +48,9 @@ def write_in_memory(
                 got=type(adata).__name__,
                 remedy="pass an AnnData, the path of a file, or the name of a dataset",
             )
-    columns: dict[str, NDArray[np.str_]] = {}
+    columns: dict[str, NDArray[Any]] = {
+        name: np.asarray(column_of(adata.obs, name, name)) for name in others
+    }
     if label is not None:
         codes_C, classes = labels_of(adata.obs, label)
         columns[label] = np.array(classes, dtype=np.str_)[codes_C]
@@ -50,8 +59,8 @@ def write_in_memory(
     genes = np.asarray(_source(adata, layer).var_names, dtype=np.str_)
     ids = np.asarray(adata.obs_names, dtype=np.str_)
     digest = hashlib.sha256()
-    for texts in (genes, ids, *columns.values()):
-        digest.update("\x1f".join(texts.tolist()).encode() + b"\x1e")
+    for values in (genes, ids, *columns.values()):
+        digest.update("\x1f".join(map(str, values.tolist())).encode() + b"\x1e")
     dtype = None
     for block_BG in _blocks(adata, layer):
         dtype = dtype or (np.int32 if block_BG.dtype.kind in "iub" else np.float32)
