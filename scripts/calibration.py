@@ -1,10 +1,12 @@
 """How often a comparison errs: studies are simulated whose truth is known, and judged.
 
     python scripts/calibration.py [MODULE:FUNCTION] [--quick] [--studies N] [--only WORD]
+    python scripts/calibration.py folds [--quick] [--studies N] [--only WORD]
 
 FUNCTION is called as judge(truth, preds_a, preds_b, donors, metric=..., margin=0.01) and returns
 p, low, high and verdict. `welch`, today's test over runs alone, is always judged beside it on the
-same draws. Prints a table and then JSON.
+same draws. `folds` compares ways of judging cross-validation (calibration_folds.py). Prints a table
+and then JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,6 +137,12 @@ def load(name: str) -> Judge:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print how often the judge, and Welch beside it, errs, covers and finds."""
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["folds"]:
+        import calibration_folds
+
+        calibration_folds.main(words[1:])
+        return
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("judge", nargs="?", default="leadline.stats.crossed:judge")
     parser.add_argument("--quick", action="store_true", help="200 studies a setting, not 1,000")

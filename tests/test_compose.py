@@ -10,6 +10,7 @@ import yaml
 from leadline.config import PROTOCOL_CHOICES, SCHEMAS, science
 from leadline.config.compose import compose, options, shipped
 from leadline.errors import UserError, nearest
+from leadline.studies.overrides import to_override
 
 
 def test_the_defaults_compose():
@@ -125,7 +126,7 @@ def test_science_leaves_out_what_does_not_change_the_result():
 def test_a_preset_and_the_same_values_by_hand_are_the_same_science():
     config = compose(["protocol=paper_prose"])
     words = [
-        f"protocol.{item.name}={getattr(config.protocol, item.name)}"
+        f"protocol.{item.name}={to_override(getattr(config.protocol, item.name))}"
         for item in fields(config.protocol)
         if item.name != "name"
     ]

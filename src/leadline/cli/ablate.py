@@ -21,6 +21,7 @@ from leadline.processes import signal_handlers
 from leadline.progress import say
 from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
+from leadline.studies.folds import told
 from leadline.studies.launchers.choose import build, choose
 from leadline.studies.overrides import to_overrides
 from leadline.studies.sweep import RunOutcome, sweep
@@ -57,6 +58,8 @@ def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
     """Make what is missing of a study, whatever the launcher; give the exit code."""
     asked = parse_words(words)
     plan, runs = planned(name, asked.overrides)
+    if folds := told(run.config for run in runs):
+        say(folds)
     manifest.write(plan, runs, Path(runs[0].config.runs_dir))
     again = shlex.join(["leadline", "ablate", name, *words])
     return make(plan, runs, asked, again, watched=watched)

@@ -19,7 +19,7 @@ from leadline import config as schemas
 from leadline.cli.sweep_summary import open_console
 from leadline.progress import say
 from leadline.runs.record import State
-from leadline.studies import Plan, Run
+from leadline.studies import Plan, Run, folds
 from leadline.studies.estimate import Basis, Estimate, Estimator, fit_estimator, probe
 from leadline.studies.launchers.choose import launcher_settings
 
@@ -178,6 +178,8 @@ def summary(
 ) -> list[str]:
     """Say what a person wants to know before they start."""
     lines = [f"{plan.study.name}: {totals['runs']} runs, {totals['to_do']} to do"]
+    if told := folds.told(item.run.config for item in planned):
+        lines.append(told)
     if not totals["to_do"]:
         return lines
     if totals["without_estimate"]:

@@ -18,6 +18,14 @@ def operational(default: Any) -> Any:
     return field(default=default, metadata={"operational": True})
 
 
+def added_later(default: Any) -> Any:
+    """Declare a field that older runs did not have: at its default nothing is said of it.
+
+    It is then part neither of a run's name nor of its record, which stay as they were.
+    """
+    return field(default=default, metadata={"silent_at_default": True, "unwritten": True})
+
+
 def choice(key: str, value: str, known: Iterable[str]) -> None:
     """Refuse a word that is not among the known ones."""
     known = tuple(known)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leadline.config.checks import choice, operational, within
+from leadline.config.checks import added_later, choice, operational, within
+from leadline.errors import UserError
 
 PROTOCOL_CHOICES = {
     "reported": ("auto", "given", "stratified", "group"),
@@ -51,6 +52,9 @@ class ProtocolConfig:
     unseen_classes: str = "refuse"
     rare_classes: str = "refuse"
     duplicates: str = "drop"
+    # Every cell is reported once, in so many folds; a run reports on one of them, counted from 1.
+    folds: int | None = added_later(None)
+    fold: int | None = added_later(None)
 
     def __post_init__(self) -> None:
         for key, known in PROTOCOL_CHOICES.items():
@@ -58,3 +62,13 @@ class ProtocolConfig:
         within("protocol.test_fraction", self.test_fraction, 0, 0.95, open_low=True)
         within("protocol.selection_fraction", self.selection_fraction, 0, 0.95, open_low=True)
         within("protocol.split_seed", self.split_seed, 0, 2**32 - 1)
+        if self.folds is not None:
+            within("protocol.folds", self.folds, 2, 100)
+        if self.fold is not None:
+            if self.folds is None:
+                raise UserError(
+                    "protocol.fold is one of protocol.folds",
+                    got=f"protocol.fold={self.fold} and no protocol.folds",
+                    remedy="add protocol.folds=5, or leave protocol.fold out",
+                )
+            within("protocol.fold", self.fold, 1, self.folds)

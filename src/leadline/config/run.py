@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from leadline.config.checks import TO_BE_COMPOSED, choice, operational, within
@@ -84,3 +84,15 @@ def science(config: Any) -> Any:
             )
         }
     return list(config) if isinstance(config, list | tuple) else config
+
+
+def as_recorded(config: Any) -> dict[str, Any]:
+    """Give a configuration as a record holds it: without what was added later and is not used."""
+    plain = asdict(config)
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            plain[item.name] = as_recorded(value)
+        elif item.metadata.get("unwritten") and value == item.default:
+            del plain[item.name]
+    return plain

@@ -15,6 +15,8 @@ from leadline.data.splits.split import Split
 
 # A study works on one dataset, or on a few in turn; each may fill gigabytes.
 DATASETS_KEPT = 2
+# Each split chooses genes of its own; the folds of small data are gone through in turn.
+CHOICES_KEPT = 5
 
 
 class LoadedData:
@@ -37,9 +39,10 @@ class LoadedData:
         return self._splits[key]
 
     def fewer_genes(self, key: str, make: Callable[[], Cells]) -> Cells:
-        """Give the cells with some of their genes, chosen on first use; the last choice is kept."""
+        """Give the cells with some of their genes, chosen on first use; the last few are kept."""
         if key not in self._fewer:
-            self._fewer = {key: make()}
+            kept = list(self._fewer.items())[-(CHOICES_KEPT - 1) :]
+            self._fewer = dict(kept) | {key: make()}
         return self._fewer[key]
 
 

@@ -134,9 +134,13 @@ def _on_the_papers_data(records: Sequence[dict[str, Any]]) -> list[dict[str, Any
 
     known = set(DATASETS.values())
     kept = [facts for facts in records if facts["dataset"] in known]
+    in_folds = [facts for facts in kept if facts["protocol"].get("folds") is not None]
+    if in_folds:
+        print(f"{len(in_folds)} runs in folds: no claim is about these", file=sys.stderr)
+        kept = [facts for facts in kept if facts not in in_folds]
     others = sorted({str(facts["dataset"]) for facts in records} - known)
     if others:
-        count = len(records) - len(kept)
+        count = len(records) - len(kept) - len(in_folds)
         print(f"{count} runs on {', '.join(others)}: no claim is about these", file=sys.stderr)
     return kept
 

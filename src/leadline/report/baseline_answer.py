@@ -24,6 +24,7 @@ from leadline.report.baseline import (
 )
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.study import ArmComparison
+from leadline.report.folds import told_of_folds
 from leadline.report.study import StudyResults
 from leadline.stats import metrics, tests
 
@@ -35,10 +36,16 @@ def first_line(study: StudyResults, found: Sequence[ArmComparison]) -> str:
     """
     judged = [judge(study, here) for here in places(study, found)]
     if not judged:
-        return answer(study, found)
+        return "\n".join([answer(study, found), " ".join(left_out(study))]).strip()
     first, *others = judged
     spoken = WORDS[first.outcome](first)
-    more = [*missing(study), *map(beside, others), *spread(first), *caveat(study, first)]
+    more = [
+        *missing(study),
+        *left_out(study),
+        *map(beside, others),
+        *spread(first),
+        *caveat(study, first),
+    ]
     return "\n".join([spoken, " ".join(more)]).strip()
 
 
@@ -133,6 +140,17 @@ def missing(study: StudyResults) -> list[str]:
     count = len(study.unfinished)
     are = "1 run has" if count == 1 else f"{count} runs have"
     return [f"{are} no result yet: this may change."] * bool(count)
+
+
+def left_out(study: StudyResults) -> list[str]:
+    """Say that cells are reported once, in folds, and which seeds are left out for want of one."""
+    told = [told_of_folds(study.records)]
+    if study.incomplete:
+        count = len(study.incomplete)
+        first = study.incomplete[0]
+        more = f", and {count - 1} more" if count > 1 else ""
+        told.append(f"Left out: {first.arm}, {first.sentence}{more}.")
+    return [text for text in told if text]
 
 
 def fresh_cells(said: BaselineVerdict) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from leadline import stats
 from leadline.report import figures
 from leadline.report.compare.study import ALPHA, SEED
+from leadline.report.folds import folders_of, predictions, runs_of
 from leadline.report.study import Facts
 from leadline.runs import record
 from leadline.stats import metrics
@@ -40,9 +41,10 @@ def curves(records: Sequence[Facts], runs_dir: Path) -> list[figures.Curve]:
     for runs in by_arm(records).values():
         modes = _modes(runs)
         for facts in runs:
-            rows = _epochs(runs_dir / facts["run_id"])
-            if rows:
-                found.append(_curve(facts, rows, modes[facts["run_id"]]))
+            for run in runs_of(facts):
+                rows = _epochs(runs_dir / run["run_id"])
+                if rows:
+                    found.append(_curve(run, rows, modes[facts["run_id"]]))
     return found
 
 
@@ -131,10 +133,22 @@ def _predictions(
 ) -> Iterator[tuple[Facts, list[str], Mapping[str, Any]]]:
     """Open the predictions of the reported cells, run by run; an array is read when asked for."""
     for facts in records:
-        path = runs_dir / facts["run_id"] / record.PREDICTIONS
-        if not path.exists():
+        folders = folders_of(facts, runs_dir)
+        if not all((folder / record.PREDICTIONS).exists() for folder in folders):
             continue
-        with np.load(path, allow_pickle=False) as stored:
+        if len(folders) > 1:
+            said, names = predictions(folders)
+            yield (
+                facts,
+                list(names),
+                {
+                    "test_true": said.truth_C,
+                    "test_pred": said.predicted_C,
+                    "test_proba": said.proba_CK,
+                },
+            )
+            continue
+        with np.load(folders[0] / record.PREDICTIONS, allow_pickle=False) as stored:
             if "test_true" in stored.files:
                 yield facts, stored["classes"].tolist(), stored
 

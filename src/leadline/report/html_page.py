@@ -94,7 +94,7 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
 def _progress(chapter: Chapter) -> str:
     """Say how much of what was planned is there."""
     study = chapter.study
-    done = len(study.records) + len(study.pretraining)
+    done = study.finished
     said = [f"{done} of {done + len(study.unfinished)} runs done"]
     states = Counter(str(each.state) for each in study.unfinished)
     said += [f"{count} {state}" for state, count in sorted(states.items())]

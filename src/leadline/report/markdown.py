@@ -27,7 +27,7 @@ def build(chapters: Sequence[Chapter], command: str) -> str:
         first, _, beside = (tables.in_markdown(line) for line in chapter.answer.partition("\n"))
         said.append(f"# {tables.in_markdown(title)}\n\n**{first}**\n")
         said.append(f"\n{beside}\n" if beside else "")
-        done = len(study.records) + len(study.pretraining)
+        done = study.finished
         states = Counter(str(each.state) for each in study.unfinished)
         counted = "".join(f", {count} {state}" for state, count in sorted(states.items()))
         said.append(f"\n{done} of {done + len(study.unfinished)} runs done{counted}.\n\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.report import page
+from leadline.report.folds import runs_of
 from leadline.report.study import Facts, StudyResults
 
 # Settings by which runs of no study most often differ; the rest is told by their records.
@@ -18,6 +19,7 @@ MOST = 60
 
 def made_with(records: Sequence[Facts]) -> list[str]:
     """Say with which code, packages, machines and files runs were made, and what they cost."""
+    records = [run for facts in records for run in runs_of(facts)]
     code: dict[str, int] = {}
     for facts in records:
         line = _code(facts.get("provenance") or {})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import UserError
+from leadline.report.folds import IncompleteReplicate, put_together, runs_of
 from leadline.runs import record
 from leadline.runs import records as results
 from leadline.runs.record import State
@@ -18,7 +19,7 @@ Facts = dict[str, Any]
 REFERENCES = ("reference", "logreg")
 # What tells where and for whom a run was made, or is told by a column of its own.
 ASIDE = re.compile(
-    r"(study|arm|runs_dir|data_dir|seed|tracker\..*|launcher\..*|data\.(path|fraction|name)"
+    r"(study|arm|runs_dir|data_dir|seed|protocol\.fold|tracker\..*|launcher\..*|data\.(path|fraction|name)"
     r"|train\.(threads|devices|device|keep_best|checkpoint_minutes|micro_batch))"
 )
 
@@ -40,6 +41,7 @@ class StudyResults:
     Arms in `records` are named as the study names them; `pairs` are compared, first less second.
     `configs` holds each run's settings, flat, by run id. `cells` says whether the question is about
     fresh cells or about these very ones (`fixed`); `titles` holds what the study calls an arm.
+    `incomplete` are seeds that lack a fold.
     """
 
     name: str
@@ -59,6 +61,15 @@ class StudyResults:
     configs: Mapping[str, Mapping[str, Any]]
     cells: str = "fresh"
     titles: Mapping[str, str] = field(default_factory=dict)
+    incomplete: tuple[IncompleteReplicate, ...] = ()
+
+    @property
+    def finished(self) -> int:
+        """Count the runs that are done, those of every fold too."""
+        of_folds = sum(len(runs_of(facts)) for facts in self.records)
+        return (
+            of_folds + sum(len(each.left_out) for each in self.incomplete) + len(self.pretraining)
+        )
 
     @property
     def arms(self) -> list[str]:
@@ -97,7 +108,7 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     others = [name for name in folders if name not in wanted]
     if others:
         studies.append(_of_the_rest(others, runs_dir, whole, by_name, margin))
-    studies = [study for study in studies if study.records or study.pretraining]
+    studies = [study for study in studies if study.records or study.pretraining or study.incomplete]
     if not studies:
         raise UserError(
             "a report needs at least one finished run",
@@ -182,7 +193,10 @@ def _study(
 ) -> StudyResults:
     configs = {run_id: flat_config(runs_dir / run_id) for run_id, _ in runs if run_id in states}
     done = [{**whole[run_id], "arm": arm} for run_id, arm in runs if run_id in whole]
-    judged = [facts for facts in done if is_classified(facts)]
+    settings = {run_id: settings_of(config) for run_id, config in configs.items()}
+    judged, incomplete = put_together(
+        [facts for facts in done if is_classified(facts)], settings, runs_dir
+    )
     plain = StudyResults(
         **said,
         runs_dir=runs_dir,
@@ -194,6 +208,7 @@ def _study(
             if run_id not in whole
         ),
         configs=configs,
+        incomplete=tuple(incomplete),
     )
     return replace(plain, pairs=tuple(_pairs(plain)))
 

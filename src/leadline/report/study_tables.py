@@ -14,6 +14,7 @@ from leadline.errors import UserError
 from leadline.report.compare import cells
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.study import MCNEMAR, ArmComparison, flags_of
+from leadline.report.folds import folds_of, runs_of
 from leadline.report.study import Facts, StudyResults, settings_of
 from leadline.report.tables import Link, Table, Value
 from leadline.stats import tests
@@ -96,10 +97,23 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "such spread, on so many cells, would have shown with power .8. share of cells: of the "
             "variance of the difference, what comes from which cells were held out; the rest is "
             "luck of training. one_sample: the other arm has no luck of its own, its runs are one "
-            "number."
+            "number.",
+            *notes_of_folds(study),
         ],
         printed=PRINTED_VERDICTS,
     )
+
+
+def notes_of_folds(study: StudyResults) -> list[str]:
+    """Say what a run and a cell are where cells were reported in folds."""
+    folds = folds_of(study.records)
+    if not folds:
+        return []
+    return [
+        f"Each cell is reported once, in {folds} folds: a run is the {folds} fits of one seed, its "
+        "scores are of all cells together. Folds share training cells; the variance over cells is "
+        f"counted {1 + folds / (folds - 1):.3g} times for it (Nadeau and Bengio), an approximation."
+    ]
 
 
 def means_table(study: StudyResults) -> Table:
@@ -132,7 +146,10 @@ def means_table(study: StudyResults) -> Table:
         title="Means over runs",
         columns=columns,
         rows=rows,
-        notes=["±: half of the 95 % Student interval of the mean; none where runs do not vary."],
+        notes=[
+            "±: half of the 95 % Student interval of the mean; none where runs do not vary.",
+            *notes_of_folds(study),
+        ],
     )
 
 
@@ -143,6 +160,8 @@ def _any_has(study: StudyResults, metric: str) -> bool:
 def runs_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
     """List every finished run, linked to its record."""
     metrics = list(dict.fromkeys((*study.metrics, *SHOWN)))
+    runs = _every_run(study)
+    folds = any("fold" in facts["protocol"] for facts in runs)
     rows: list[list[Value]] = [
         [
             link_to(facts["run_id"], runs_dir, out),
@@ -150,15 +169,17 @@ def runs_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
             facts["dataset"],
             f"{float(facts['fraction']):.0%}",
             int(facts["seed"]),
+            *([facts["protocol"].get("fold")] if folds else []),
             *(_number(facts["metrics"]["test"].get(metric)) for metric in metrics),
             _get(facts, "selected", "best_epoch"),
             _number(_get(facts, "cost", "wall_seconds")),
             _number(_get(facts, "cost", "gpu_seconds")),
             len(facts.get("warnings", ())),
         ]
-        for facts in study.records
+        for facts in runs
     ]
-    columns = ["run", "arm", "data set", "labels", "seed", *map(metric_title, metrics)]
+    columns = ["run", "arm", "data set", "labels", "seed", *["fold"] * folds]
+    columns += map(metric_title, metrics)
     return Table(
         name="runs",
         title="Runs",
@@ -166,6 +187,11 @@ def runs_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
         rows=rows,
         notes=["Scores of the reported cells. Each name leads to the folder of its record."],
     )
+
+
+def _every_run(study: StudyResults) -> list[Facts]:
+    """List runs, those of every fold too."""
+    return [run for facts in study.records for run in runs_of(facts)]
 
 
 def pretraining_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
@@ -203,7 +229,10 @@ def unfinished_table(study: StudyResults) -> Table:
         name="unfinished",
         title="Runs without a result",
         columns=["run", "arm", "state", "error"],
-        rows=[[each.run_id, each.arm, str(each.state), each.error] for each in study.unfinished],
+        rows=[
+            *([each.run_id, each.arm, str(each.state), each.error] for each in study.unfinished),
+            *([each.left_out[0], each.arm, "left out", each.sentence] for each in study.incomplete),
+        ],
         notes=[
             "missing: planned, not begun. The same leadline ablate makes what is missing and "
             "tries again what failed; FAILED in the record's folder holds the whole error."
@@ -215,7 +244,7 @@ def flags_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
     """List what a reader must know before believing a comparison, and what the runs warned of."""
     rows: list[list[Value]] = [list(row) for row in flags_of(found)]
     counted: dict[str, list[str]] = {}
-    for facts in (*study.records, *study.pretraining):
+    for facts in (*_every_run(study), *study.pretraining):
         for text in facts.get("warnings", ()):
             counted.setdefault(str(text), []).append(str(facts["arm"]))
     for text, arms in sorted(counted.items()):
@@ -279,7 +308,7 @@ def costs_table(study: StudyResults) -> Table:
     """Add up what each arm cost."""
     rows: list[list[Value]] = []
     by_arm: dict[str, list[Facts]] = {}
-    for facts in (*study.records, *study.pretraining):
+    for facts in (*_every_run(study), *study.pretraining):
         by_arm.setdefault(str(facts["arm"]), []).append(facts)
     for arm, runs in by_arm.items():
         total = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from leadline import distributed, models, processes
-from leadline.config import TRAINING_SWITCHES, RunConfig, resolve
+from leadline.config import TRAINING_SWITCHES, RunConfig, as_recorded, resolve
 from leadline.config.tasks import PREDICTIONS
 from leadline.data.cells import Cells
 from leadline.data.splits import leakage
@@ -32,7 +31,7 @@ from leadline.stats import metrics
 def record_fields(job: Job, fit: models.FitResult) -> dict[str, Any]:
     """Gather what the record says of the run itself."""
     config, cells = job.config, job.cells
-    protocol = asdict(config.protocol)
+    protocol = as_recorded(config.protocol)
     if not job.by_epochs:
         protocol = {key: protocol[key] for key in protocol if key not in TRAINING_SWITCHES}
     return {
@@ -140,7 +139,7 @@ def lead(
         if state(job.folder) is State.DONE:
             return
         tell(job.folder, f"{job.run_id} starts: {start_line(job.cells, job.split)}")
-        record.write_config(asdict(job.config))
+        record.write_config(as_recorded(job.config))
         with failures_told(record, job, store):
             start()
             computed = conduct(job, world, notice, tracker)
@@ -252,7 +251,7 @@ def tracker_of(job: Job, *, say_too: bool) -> Tracker:
         study=config.study or None,
         arm=arm_of(config),
         tags=tracking.tags_of(config),
-        config=asdict(config),
+        config=as_recorded(config),
     )
 
     def complain(text: str) -> None:

@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy.typing as npt
+
 from leadline.errors import UserError
 from leadline.stats.difference import (
     VarianceParts,
     equivalence_interval,
     interval,
+    over_folds,
     p_above_lower,
     p_below_upper,
     p_difference,
     parts,
+    resplit_parts,
 )
 from leadline.stats.influence import Influences, average_subsets, influences
 from leadline.stats.multiplicity import holm
@@ -108,6 +112,7 @@ def compare_arms(
     luck_a: bool = True,
     luck_b: bool = True,
     speaks: SpeaksFor | None = None,
+    folds: int | None = None,
 ) -> CrossedComparison:
     """Compare two arms over fresh runs and fresh cells.
 
@@ -115,16 +120,47 @@ def compare_arms(
     ----------
     luck_a, luck_b
         Whether the arm's model has luck; one row without is complete, one run with it is not.
+    folds
+        In how many folds each cell was held out once; None where all rows share a training file.
     """
-    found = parts(a, b, paired=paired)
+    tested = not ((luck_a and a.rows == 1) or (luck_b and b.rows == 1))
+    found = parts(a, b, paired=paired) if tested else parts(_mean_row(a), _mean_row(b))
+    if folds is not None:
+        found = over_folds(found, folds)
+    known = SpeaksFor.DONORS if a.donors >= 2 else SpeaksFor.CELLS
+    return _comparison(
+        found,
+        margin,
+        tested=tested,
+        higher_is_better=a.higher_is_better,
+        speaks=speaks or known,
+        warnings=tuple(_warnings(a, b, found, luck_a, luck_b)),
+    )
+
+
+def compare_resplits(
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    *,
+    test_cells: float,
+    training_cells: float,
+    step: float,
+    margin: float = 0.01,
+    higher_is_better: bool = True,
+) -> CrossedComparison:
+    """Compare two arms split by split, where each run reports on cells of its own."""
+    found = resplit_parts(
+        scores_a, scores_b, test_cells=test_cells, training_cells=training_cells, step=step
+    )
+    return _comparison(
+        found, margin, tested=True, higher_is_better=higher_is_better, speaks=SpeaksFor.CELLS
+    )
+
+
+def _comparison(found: VarianceParts, margin: float, **about: Any) -> CrossedComparison:
+    """Compute intervals and levels of an estimated difference."""
     low, high = interval(found)
     equivalence_low, equivalence_high = equivalence_interval(found, margin)
-    known = SpeaksFor.DONORS if a.donors >= 2 else SpeaksFor.CELLS
-    tested = not ((luck_a and a.rows == 1) or (luck_b and b.rows == 1))
-    if not tested:
-        found = parts(_mean_row(a), _mean_row(b))
-        low, high = interval(found)
-        equivalence_low, equivalence_high = equivalence_interval(found, margin)
     return CrossedComparison(
         parts=found,
         low=low,
@@ -135,10 +171,7 @@ def compare_arms(
         equivalence_low=equivalence_low,
         equivalence_high=equivalence_high,
         margin=margin,
-        tested=tested,
-        higher_is_better=a.higher_is_better,
-        speaks=speaks or known,
-        warnings=tuple(_warnings(a, b, found, luck_a, luck_b)),
+        **about,
     )
 
 

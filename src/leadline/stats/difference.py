@@ -11,7 +11,7 @@ Shapes: R rows (runs, or labelled subsets), U units (cells), D donors.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -188,11 +188,13 @@ def resplit_parts(
     *,
     test_cells: float,
     training_cells: float,
+    step: float | None = None,
 ) -> VarianceParts:
     """Parts of Nadeau and Bengio's corrected resampled t, for runs that each have their own split.
 
     Runs on different cells are not crossed with them. Paired by split; the variance of the
     differences is counted (1/R + n_test/n_train) times, as splits overlap. An approximation.
+    `step` is the most that one cell can move the metric; 1 / test_cells unless told.
     """
     a, b = checked_scores(scores_a), checked_scores(scores_b)
     if a.shape != b.shape or a.size < 2:
@@ -216,11 +218,34 @@ def resplit_parts(
         v_cells=0.0,
         df_cells=math.inf,
         v_interaction=0.0,
-        step=1 / test_cells,
+        step=1 / test_cells if step is None else step,
         cells=round(test_cells),
         rows_a=a.size,
         rows_b=b.size,
         paired=True,
+    )
+
+
+def over_folds(found: VarianceParts, folds: int) -> VarianceParts:
+    """Widen the part of the cells where every cell was held out once, by models of other cells.
+
+    Models of different folds share most of their training cells, so that what these cells favour
+    shows in all folds at once and not in the variance over cells. Nadeau and Bengio's correction
+    counts it like a test on as many cells as train: the variance is 1 + N/n_train times as large.
+    """
+    if folds < 2:
+        raise UserError(
+            "cells are held out in two folds at least",
+            got=f"{folds}",
+            remedy="compare runs of one split without this correction",
+        )
+    factor = 1 + folds / (folds - 1)
+    return replace(
+        found,
+        v_cells=found.v_interaction + factor * found.v_competence
+        if found.v_competence
+        else found.v_cells,
+        v_donors=factor * found.v_donors,
     )
 
 

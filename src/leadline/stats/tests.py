@@ -52,6 +52,7 @@ ROWS: dict[str, Test] = {
     "tost_welch": Test(title="equivalence test"),
     "tost_paired": Test(title="paired equivalence test", paired=True),
     "crossed": Test(title="fresh runs and cells"),
+    "resplit_t": Test(title="corrected resampled t-test, an approximation", asked=False),
     "mcnemar": Test(title="McNemar’s test"),
     "one_sample": Test(title="one-sample t-test", asked=False),
     "cell_bootstrap": Test(title="bootstrap of the cells", asked=False),

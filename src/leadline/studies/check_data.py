@@ -36,13 +36,17 @@ def require_suited(plan: Plan) -> None:
     if not isinstance(first.data, FileData) or not TASKS[first.task].reads_labels:
         return
     seen: dict[float, RunConfig] = {}
+    folds: dict[int | None, RunConfig] = {}
     for config in compose_many([to_overrides(one) for one in settings]):
         seen.setdefault(config.data.fraction, config)
+        folds.setdefault(config.protocol.fold, config)
     require_label(first)
     cells = cache.load_once(first.data, Path(first.data_dir)).cells
     require_scale(cells, make_model(first, {}).accepts, first.model.name)
     require_classes(cells, first)
     require_enough(cells, seen)
+    for config in folds.values():
+        split_cells(cells, resolve.resolve(config, selects=True))
 
 
 def require_label(config: RunConfig) -> None:

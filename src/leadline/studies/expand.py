@@ -14,6 +14,7 @@ from leadline.data import cache, datasets
 from leadline.data.cells import outline
 from leadline.errors import UserError, nearest
 from leadline.studies.factors import check_factors, has
+from leadline.studies.folds import FOLD, FOLDS, filed_under, folds_of, of_same_fold, over_folds
 from leadline.studies.overrides import to_overrides
 from leadline.studies.schema import MARK, Arm, Grid, Mark, Settings, Study
 
@@ -96,11 +97,12 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
     check_grids(study, arms)
     runs = [
-        RequestedRun(arm=name, settings=layered(arms[name], point), point=written_point(point))
+        RequestedRun(arm=name, settings=settings, point=written_point(point))
         for name, arm in study.arms.items()
         for point in points(arm, grid, configs[name])
+        for settings in over_folds(layered(arms[name], point))
     ]
-    used = {name for run in runs for name in run.starts_from}
+    used = folds_of(run.settings for run in runs)
     return Plan(
         study=study,
         pretraining=pretraining_of(study, tier, fixed, used),
@@ -165,7 +167,10 @@ def fitting(study: Study, reference: Settings, fixed: Settings) -> Settings:
     about = {key: fixed[key] for key in fixed if key.startswith(("data", "data_dir"))}
     config = composed({study.reference: layered(reference, about)})[0]
     n_cells = cells_in(config.data, Path(config.data_dir))
-    return next(tier.settings for tier in study.by_size if n_cells < tier.below)
+    tier = next(tier.settings for tier in study.by_size if n_cells < tier.below)
+    # Where the file assigns cells to parts there is nothing to part anew.
+    given = config.data.split is not None or fixed.get("protocol.reported") == "given"
+    return {key: value for key, value in tier.items() if not (given and key == FOLDS)}
 
 
 def unset(tier: Settings, settings: Settings) -> dict[str, Any]:
@@ -203,12 +208,15 @@ def written_point(point: Settings) -> str:
 
 
 def pretraining_of(
-    study: Study, tier: Settings, fixed: Settings, used: set[str]
+    study: Study, tier: Settings, fixed: Settings, used: Mapping[str, Settings]
 ) -> dict[str, RequestedRun]:
-    """List the pretraining runs that are needed, each after those that it starts from."""
+    """List the pretraining runs that are needed, each after those that it starts from.
+
+    `used` holds their names, with the fold whose cells a run must not see.
+    """
     ordered: dict[str, RequestedRun] = {}
 
-    def add(name: str, path: tuple[str, ...]) -> None:
+    def add(name: str, fold: Settings, path: tuple[str, ...]) -> None:
         if name in path:
             raise UserError(
                 "pretraining runs may not start from one another in a circle",
@@ -217,7 +225,8 @@ def pretraining_of(
             )
         if name in ordered:
             return
-        settings = layered(study.base, {"task": "pretrain"}, study.pretraining[name])
+        own = study.pretraining[filed_under(name)]
+        settings = layered(study.base, {"task": "pretrain"}, own)
         label = f"pretraining {name}"
         config = composed({label: settings})[0]
         more = {
@@ -225,16 +234,20 @@ def pretraining_of(
             for key, value in {**unset(tier, settings), **fixed}.items()
             if key not in NOT_FOR_PRETRAINING
         }
-        settings = layered(settings, applicable(more, config))
+        settings = layered(settings, applicable(more, config), fold)
+        if fold:
+            settings = of_same_fold(settings, fold[FOLD])
         wish = RequestedRun(arm=label, settings=settings)
         for needed in wish.starts_from:
-            add(needed, (*path, name))
+            add(needed, fold, (*path, name))
         composed({label: settings})
         ordered[name] = wish
 
-    for name in study.pretraining:
-        if name in used:
-            add(name, ())
+    # In the order of the file.
+    for filed in study.pretraining:
+        for name, fold in used.items():
+            if filed_under(name) == filed:
+                add(name, fold, ())
     return ordered
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from leadline.config import ProtocolConfig
 from leadline.data.cells import Cells
 from leadline.data.splits.draws import Rows, draw_labelled, draw_selection
+from leadline.data.splits.folds import fold_part
 from leadline.errors import UserError
 
 
@@ -60,8 +61,12 @@ def make_split(
         )
     enough, poor = enough_genes(cells, min_genes)
     kept, rare = keep_common(cells, enough, protocol, label)
-    pool, given_val, test = reported_part(cells, kept, protocol)
-    warnings = (*told_of(poor, min_genes), *check_unseen(cells, pool, test, protocol, label))
+    pool, given_val, test, told = reported_part(cells, kept, protocol)
+    warnings = (
+        *told_of(poor, min_genes),
+        *told,
+        *check_unseen(cells, pool, test, protocol, label),
+    )
     labelled = draw_labelled(cells.labels_C, pool, protocol.fewshot, fraction, seed)
     train, val = draw_selection(cells.labels_C, labelled, given_val, test, protocol, seed)
     unlabelled = np.setdiff1d(pool, labelled)
@@ -115,10 +120,11 @@ def corpus_split(
         train = np.union1d(split.train, split.unlabelled)
         return replace(split, train=train, unlabelled=split.unlabelled[:0])
     rows, poor = enough_genes(cells, min_genes)
-    if reported_source(cells, protocol) == "stratified":
+    told: tuple[str, ...] = ()
+    if protocol.folds is None and reported_source(cells, protocol) == "stratified":
         pool, given_val, test = random_part(rows, protocol)
     else:
-        pool, given_val, test = reported_part(cells, rows, protocol)
+        pool, given_val, test, told = reported_part(cells, rows, protocol)
     alike_C = np.zeros(len(cells), np.int32)
     train, val = draw_selection(alike_C, pool, given_val, test, protocol, seed)
     return Split(
@@ -127,7 +133,7 @@ def corpus_split(
         test=test,
         unlabelled=rows[:0],
         dropped=poor,
-        warnings=told_of(poor, min_genes),
+        warnings=(*told_of(poor, min_genes), *told),
     )
 
 
@@ -171,20 +177,34 @@ def keep_common(
 
 
 def reported_source(cells: Cells, protocol: ProtocolConfig) -> str:
-    """Say where the reported cells come from: `given`, `stratified` or `group`."""
+    """Say where the reported cells come from: `given`, `stratified` or `group`.
+
+    With folds `auto` holds out whole batches where there are enough of them.
+    """
     if protocol.reported == "auto":
+        if protocol.folds is not None and cells.given_C is None and cells.batch_C is not None:
+            enough = len(np.unique(cells.batch_C)) >= protocol.folds
+            return "group" if enough else "stratified"
         return "stratified" if cells.given_C is None else "given"
     return protocol.reported
 
 
-def reported_part(cells: Cells, rows: Rows, protocol: ProtocolConfig) -> tuple[Rows, Rows, Rows]:
-    """Separate the reported cells from the pool that may be labelled; also any given val part."""
+def reported_part(
+    cells: Cells, rows: Rows, protocol: ProtocolConfig
+) -> tuple[Rows, Rows, Rows, tuple[str, ...]]:
+    """Separate the reported cells from the pool that may be labelled.
+
+    Gives the pool, any selection part that the file gives, the reported cells, and warnings.
+    """
     source = reported_source(cells, protocol)
+    if protocol.folds is not None:
+        pool, test, told = fold_part(cells, rows, protocol, source)
+        return pool, rows[:0], test, told
     if source == "given":
-        return given_part(cells, rows)
+        return *given_part(cells, rows), ()
     if source == "group":
         pool, test = group_part(cells, rows, protocol)
-        return pool, rows[:0], test
+        return pool, rows[:0], test, ()
     assert cells.labels_C is not None
     labels = cells.labels_C[rows]
     need = len(np.unique(labels))
@@ -200,7 +220,7 @@ def reported_part(cells: Cells, rows: Rows, protocol: ProtocolConfig) -> tuple[R
     pool, test = train_test_split(
         rows, test_size=protocol.test_fraction, stratify=labels, random_state=protocol.split_seed
     )
-    return pool, rows[:0], test
+    return pool, rows[:0], test, ()
 
 
 def given_part(cells: Cells, rows: Rows) -> tuple[Rows, Rows, Rows]:
@@ -261,6 +281,7 @@ def check_unseen(
             "every reported class must have training cells",
             got=f"classes without any: {found}",
             remedy="count them as errors with protocol.unseen_classes=keep, as the paper does, or "
+            f"{'part cells by class with protocol.reported=stratified, or ' * bool(protocol.folds)}"
             "take these cells out of the file",
         )
     return (f"classes without training cells count as errors: {found}",)

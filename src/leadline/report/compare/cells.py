@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from leadline import stats
 from leadline.errors import UserError
+from leadline.report.folds import folders_of, predictions
 from leadline.report.study import Facts
 from leadline.runs import record
 from leadline.stats import CellBootstrap, McNemar, metrics
@@ -58,7 +59,7 @@ def mcnemar(a: Facts, b: Facts, runs_dir: Path) -> McNemar:
 
 def _both(a: Facts, b: Facts, runs_dir: Path) -> tuple[Labels, Labels, Labels, Labels]:
     """Read the truth and both runs' calls as codes of names, and the names."""
-    one, other = (read_reported(runs_dir / facts["run_id"]) for facts in (a, b))
+    one, other = (read_reported(*folders_of(facts, runs_dir)) for facts in (a, b))
     truth_a, said_a = one.classes[one.truth_C], one.classes[one.called_C]
     truth_b, said_b = other.classes[other.truth_C], other.classes[other.called_C]
     if not (np.array_equal(one.ids, other.ids) and np.array_equal(truth_a, truth_b)):
@@ -82,8 +83,8 @@ class ReportedCalls:
     classes: Labels
 
 
-def read_reported(folder: Path) -> ReportedCalls:
-    """Read what a run called its reported cells.
+def read_reported(*folders: Path) -> ReportedCalls:
+    """Read what a run, or the runs of all folds of one seed, called the reported cells.
 
     Raises
     ------
@@ -91,14 +92,13 @@ def read_reported(folder: Path) -> ReportedCalls:
         When the record holds no predictions.
     """
     try:
-        parts, classes = record.read_predictions(folder)
+        reported, classes = predictions(folders)
     except FileNotFoundError as error:
         raise UserError(
             "a comparison over cells needs the predictions of both runs",
-            got=f"no {record.PREDICTIONS} in {folder}",
+            got=f"no {record.PREDICTIONS} in {error.filename or folders[0]}",
             remedy="run it again",
         ) from error
-    reported = parts["test"]
     order = np.argsort(reported.ids, kind="stable")
     return ReportedCalls(
         reported.ids[order],

@@ -16,6 +16,7 @@ from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.cells import read_reported
+from leadline.report.folds import folders_of, folds_of
 from leadline.runs import record
 from leadline.stats import Equivalence, Flag, Interval
 from leadline.stats.crossed import CrossedComparison, compare_arms
@@ -51,6 +52,7 @@ def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> Cros
         margin=margin,
         luck_a=not without_luck(a),
         luck_b=not without_luck(b),
+        folds=folds_of([*a.records, *b.records]),
     )
 
 
@@ -97,22 +99,22 @@ def _influences(side: ArmRuns, runs_dir: Path, paired: bool) -> tuple[Influences
     splits = {str(facts.get("split", {}).get("fingerprint")) for facts in records}
     if without_luck(side) and len(splits) == 1:
         records = records[:1]
-    folders = tuple(runs_dir / str(facts["run_id"]) for facts in records)
-    stamps = tuple(_stamp(folder) for folder in folders)
-    return _influences_of(folders, stamps, side.metric)
+    replicates = tuple(folders_of(facts, runs_dir) for facts in records)
+    stamps = tuple(_stamp(folders) for folders in replicates)
+    return _influences_of(replicates, stamps, side.metric)
 
 
-def _stamp(folder: Path) -> int:
-    path = folder / record.PREDICTIONS
-    return path.stat().st_mtime_ns if path.exists() else 0
+def _stamp(folders: tuple[Path, ...]) -> tuple[int, ...]:
+    paths = [folder / record.PREDICTIONS for folder in folders]
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
 @lru_cache(maxsize=256)
 def _influences_of(
-    folders: tuple[Path, ...], stamps: tuple[int, ...], metric: str
+    replicates: tuple[tuple[Path, ...], ...], stamps: tuple[tuple[int, ...], ...], metric: str
 ) -> tuple[Influences, bytes]:
     """Compute the influences of an arm, and tell which cells they are of."""
-    runs = [_read(folder, stamp) for folder, stamp in zip(folders, stamps, strict=True)]
+    runs = [_read(folders, stamp) for folders, stamp in zip(replicates, stamps, strict=True)]
     cells = {of_cells for _, _, of_cells in runs}
     if len(cells) > 1:
         raise _other_cells()
@@ -122,9 +124,9 @@ def _influences_of(
 
 
 @lru_cache(maxsize=256)
-def _read(folder: Path, stamp: int) -> tuple[Labels, Labels, bytes]:
+def _read(folders: tuple[Path, ...], stamp: tuple[int, ...]) -> tuple[Labels, Labels, bytes]:
     """Read truth and calls as codes, and what tells these cells from others."""
-    reported = read_reported(folder)
+    reported = read_reported(*folders)
     named = "\x1f".join([*map(str, reported.classes), "\x1e", *map(str, reported.ids)])
     return reported.truth_C, reported.called_C, named.encode() + reported.truth_C.tobytes()
 

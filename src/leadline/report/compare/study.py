@@ -21,6 +21,8 @@ from leadline.report.compare.fresh_cells import (
     flags_of_cells,
     interval_of,
 )
+from leadline.report.compare.resplits import NAME as RESPLITS
+from leadline.report.compare.resplits import are_resplits, compare_splits
 from leadline.report.study import StudyResults
 from leadline.stats import ArmValues, Equivalence, Flag, Interval, metrics, tests
 from leadline.stats.crossed import variance_shares
@@ -156,6 +158,8 @@ def _fresh_cells(same: ArmComparison, study: StudyResults) -> ArmComparison:
     try:
         found = compare_sides(same.a, same.b, study.runs_dir, study.margin)
     except UserError as error:
+        if are_resplits(same.a, same.b, study.runs_dir):
+            return _split_by_split(same, study)
         if same.p is None:
             return same
         sentence = f"a verdict on these very cells alone: {error.rule}"
@@ -183,6 +187,25 @@ def _fresh_cells(same: ArmComparison, study: StudyResults) -> ArmComparison:
     if found.tested:
         return told
     return dataclasses.replace(told, why=NEEDS_RUNS)
+
+
+def _split_by_split(same: ArmComparison, study: StudyResults) -> ArmComparison:
+    """Compare arms whose runs report on different cells: over splits, never crossed with cells."""
+    bare = ArmComparison(a=same.a, b=same.b)
+    try:
+        found, flag = compare_splits(same.a, same.b, study.runs_dir, study.margin)
+    except UserError as error:
+        return dataclasses.replace(bare, why=error.rule)
+    # What further splits would bring is not known: those that there are overlap.
+    return dataclasses.replace(
+        bare,
+        test=RESPLITS,
+        interval=interval_of(found),
+        p=found.p,
+        equivalence=equivalence_of(found),
+        flags=(*same.flags, flag),
+        speaks_for=f"{found.words}, an approximation",
+    )
 
 
 def _same_cells(a: ArmRuns, b: ArmRuns, study: StudyResults) -> ArmComparison:
