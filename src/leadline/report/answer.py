@@ -72,7 +72,7 @@ def _tests(found: Sequence[ArmComparison]) -> str:
     count = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
     return (
         f"95 % intervals; {' or '.join(names)}, p after Holm’s correction over "
-        f"{tested[0].family_size} tests{margin}; {count} runs an arm"
+        f"{tested[0].family_size} tests{margin}; {count} runs an arm{of_donors(found[0])}"
     )
 
 
@@ -87,7 +87,7 @@ def clause(each: ArmComparison) -> str:
     numbers = (
         f"95 % interval {low} to {high}; {tests.title(each.test)}, "
         f"{p_text(each.corrected)} after Holm’s correction over {each.family_size} "
-        f"test{'s' if each.family_size != 1 else ''}; {runs(each)}"
+        f"test{'s' if each.family_size != 1 else ''}; {runs(each)}{of_donors(each)}"
     )
     return f"{said} ({numbers}): {verdict_words(each)}"
 
@@ -95,6 +95,13 @@ def clause(each: ArmComparison) -> str:
 def verdict_words(each: ArmComparison) -> str:
     """Say what a comparison shows."""
     margin = "" if each.equivalence is None else scaled(each.equivalence.margin, each.a.metric)[1:]
+    if each.cannot_tell:
+        assert each.parts is not None and each.of_these_donors is not None
+        low, high = (scaled(end, each.a.metric) for end in each.of_these_donors)
+        return (
+            f"for fresh donors it cannot be told from {each.parts.donors}; of these donors, 95 % "
+            f"interval {low} to {high}"
+        )
     if each.verdict in ("better", "worse"):
         within = each.equivalence is not None and each.equivalence.equivalent
         return f"a real difference, yet one shown to be below {margin}" if within else (
@@ -137,6 +144,18 @@ def runs(each: ArmComparison) -> str:
     """Say how many runs stand on either side."""
     a, b = each.a.values.size, each.b.values.size
     return f"{a} runs each" if a == b else f"{a} and {b} runs"
+
+
+def of_donors(each: ArmComparison) -> str:
+    """Say which donors a comparison speaks for, where records tell of them."""
+    which = donors_spoken_for(each)
+    held = f", {each.parts.donors} held out" if each.parts and each.parts.donors else ""
+    return f"; of {which}{held}" if which else ""
+
+
+def donors_spoken_for(each: ArmComparison) -> str:
+    """Give "fresh donors", "these donors" or "this donor"; nothing where none are known."""
+    return each.speaks_for.partition("fresh cells of ")[2]
 
 
 def _best(study: StudyResults) -> str:
