@@ -1,10 +1,12 @@
 """Made-up records, complete in every file: what a report reads, without training anything."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from leadline import files
 from leadline.runs import record
-from leadline.runs.record import Predictions
+from leadline.runs.record import Predictions, ReportedBatches
 from leadline.stats import metrics
 
 CLASSES = ("CD4+ T", "CD8+ T", "B", "NK", "Monocyte", "Dendritic")
@@ -33,10 +35,15 @@ def write_run(
     study="",
     truth=None,
     calls=None,
+    donors=None,
+    trained_on=(),
+    order=None,
 ):
     """Write the record of a run whose predictions are right about as often as wanted.
 
-    `truth` and `calls`, class codes of every cell, take the place of what is drawn.
+    `truth` and `calls`, class codes of every cell, take the place of what is drawn. `donors` names
+    the donor of every cell, `trained_on` those that the run learnt from. `order` is that in which
+    the cells are written.
     """
     rng = np.random.default_rng([seed, *arm.encode(), *model.encode(), int(1000 * fraction)])
     run_id = f"{model}-{dataset}-{record.identify([arm, seed, fraction, protocol, settings], 'x')}"
@@ -57,6 +64,13 @@ def write_run(
         predicted_C=wanted_C.astype(np.int32),
         proba_CK=proba_CK.astype(np.float16),
     )
+    if donors is not None:
+        names, code_C = np.unique(donors, return_inverse=True)
+        trained_on_B = np.isin(names, list(trained_on))
+        batches = ReportedBatches(names=names, code_C=code_C, trained_on_B=trained_on_B)
+        said = replace(said, batches=batches)
+    if order is not None:
+        said = reordered(said, order)
     facts = facts_of(
         run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study
     )
@@ -84,6 +98,15 @@ def write_run(
         elif error:
             opened.fail(error)
     return run_id
+
+
+def reordered(said, order):
+    """Write the same predictions in another order of the cells."""
+    fields = ("ids", "truth_C", "predicted_C", "proba_CK")
+    said = replace(said, **{name: getattr(said, name)[order] for name in fields})
+    if said.batches is None:
+        return said
+    return replace(said, batches=replace(said.batches, code_C=said.batches.code_C[order]))
 
 
 def facts_of(

@@ -100,6 +100,34 @@ def test_the_record_says_what_was_done(cell_file, tmp_path, capsys):
     ]
 
 
+def test_the_record_holds_the_donor_of_every_reported_cell(cell_file, tmp_path, capsys):
+    def said(*words):
+        shown = call(capsys, own(cell_file, tmp_path, "model=majority", *words))
+        folder = folder_of(shown)
+        return record.read_predictions(folder)[0]["test"], folder, shown.err
+
+    none, _, _ = said()
+    assert none.batches is None
+    mixed, _, _ = said("data.batch=donor")
+    row_C = np.char.lstrip(mixed.ids, "cell").astype(int)
+    np.testing.assert_array_equal(
+        mixed.batches.names[mixed.batches.code_C], np.char.add("donor", (row_C % 2).astype(str))
+    )
+    assert mixed.batches.code_C.dtype == np.uint8
+    assert mixed.batches.names.tolist() == ["donor0", "donor1"]
+    assert mixed.batches.trained_on_B.all()
+    whole, folder, err = said("data.batch=donor", "protocol.reported=group")
+    assert len(whole.batches.names) == 1 and not whole.batches.trained_on_B.any()
+    for told in (err, (folder / "log.txt").read_text(), *record.read_facts(folder)["warnings"]):
+        assert "1 of 2 batches are held out: of fresh batches 1, 2 or 3 decide nothing" in told
+    # Selection cells count: here they are the reported ones.
+    chosen_on, _, _ = said(
+        *("data.batch=donor", "protocol.reported=group", "protocol.selection=reported"),
+        "protocol.baseline_cells=train",
+    )
+    assert chosen_on.batches.trained_on_B.all()
+
+
 def test_what_published_means_is_resolved_before_the_run_is_named(cell_file, tmp_path, capsys):
     short = own(cell_file, tmp_path, "model=majority", "protocol=paper_code")
     byhand = [

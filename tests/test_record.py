@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from leadline import files, locks
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.runs.record import Predictions, State
+from leadline.runs.record import Predictions, ReportedBatches, State
 
 
 def some_predictions():
@@ -63,6 +64,28 @@ def test_what_is_written_is_read_back(tmp_path):
     facts = record.read_facts(tmp_path / "r")
     assert facts == {"schema_version": record.SCHEMA_VERSION, "run_id": "r"}
     assert (tmp_path / "r" / "epochs.csv").read_text().splitlines()[:2] == ["epoch,loss", "1,0.5"]
+
+
+def test_batches_of_the_reported_cells_are_read_back(tmp_path):
+    batches = ReportedBatches(
+        names=np.array(["donor 1", "donor 2"]),
+        code_C=np.array([1, 1], dtype=np.uint8),
+        trained_on_B=np.array([True, False]),
+    )
+    with record.open_record(tmp_path / "r") as opened:
+        opened.write_predictions({"test": replace(some_predictions(), batches=batches)}, ["x", "y"])
+    parts, _ = record.read_predictions(tmp_path / "r")
+    for field in ("names", "code_C", "trained_on_B"):
+        found = getattr(parts["test"].batches, field)
+        np.testing.assert_array_equal(found, getattr(batches, field))
+
+
+def test_a_record_of_cells_without_batches_holds_what_it_always_held(tmp_path):
+    with record.open_record(tmp_path / "r") as opened:
+        write_all(opened)
+    with np.load(tmp_path / "r" / record.PREDICTIONS) as stored:
+        assert stored.files == ["classes", "test_ids", "test_true", "test_pred", "test_proba"]
+    assert record.read_predictions(tmp_path / "r")[0]["test"].batches is None
 
 
 def test_equal_predictions_give_equal_bytes(tmp_path):

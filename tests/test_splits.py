@@ -135,6 +135,49 @@ def test_whole_batches_are_held_out():
     assert held.isdisjoint(batch[split.train]) and len(split.test) == 20 and len(held) == 2
 
 
+def by_share_alone(batch, protocol):
+    """Count the batches that hold the wanted share of the cells, in the order of the draw."""
+    names, sizes = np.unique(batch, return_counts=True)
+    order = np.random.default_rng(protocol.split_seed).permutation(len(names))
+    wanted = protocol.test_fraction * len(batch)
+    return next(n for n in range(1, len(names) + 1) if sizes[order[:n]].sum() >= wanted), len(names)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batches=st.integers(2, 20),
+    test_fraction=st.sampled_from([0.05, 0.2, 0.21, 0.5]),
+)
+def test_six_batches_are_held_out_where_there_are_eight(seed, batches, test_fraction):
+    sizes = np.random.default_rng(seed).integers(6, 30, batches)
+    batch = np.repeat([f"donor {at}" for at in range(batches)], sizes)
+    half = len(batch) // 2
+    cells = small_cells((half, len(batch) - half), n_genes=2, batch_C=batch)
+    asked = protocol(
+        reported="group", test_fraction=test_fraction, split_seed=seed, unseen_classes="keep"
+    )
+    split = make_split(cells, asked, seed=1, fraction=1.0, label="cell_type")
+    held = set(batch[split.test])
+    assert held.isdisjoint(batch[np.union1d(split.train, split.val)]) and len(split.train)
+    by_share, there = by_share_alone(batch, asked)
+    # A share that is not the usual one is the user's word.
+    least = 6 if batches >= 8 and test_fraction == 0.2 else 1
+    assert len(held) == max(min(by_share, there - 1), least)
+    told = [text for text in split.warnings if "batches are held out" in text]
+    assert bool(told) is (len(held) < 6)
+
+
+def test_two_batches_are_said_to_decide_nothing():
+    cells = small_cells(batch_C=np.array([f"donor {i % 6}" for i in range(60)]))
+    (said,) = split_of(cells, reported="group").warnings
+    assert said == (
+        "2 of 6 batches are held out: of fresh batches 1, 2 or 3 decide nothing, 4 or 5 little; "
+        "hold out 6, where there are more, with a larger protocol.test_fraction"
+    )
+    assert not split_of(cells, reported="stratified").warnings
+
+
 def test_rare_classes_are_set_aside_when_asked():
     cells = small_cells(sizes=(20, 20, 1))
     split = split_of(cells, rare_classes="drop")

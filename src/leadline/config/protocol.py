@@ -23,6 +23,8 @@ PROTOCOL_CHOICES = {
     "duplicates": ("warn", "drop", "refuse"),
 }
 
+TEST_FRACTION = 0.2
+
 # What only models that learn by epochs read.
 TRAINING_SWITCHES = ("select_by", "class_weights", "order")
 
@@ -36,7 +38,7 @@ class ProtocolConfig:
 
     name: str = operational("")
     reported: str = "auto"
-    test_fraction: float = 0.2
+    test_fraction: float = TEST_FRACTION
     split_seed: int = 2022
     selection: str = "holdout_stratified"
     selection_fraction: float = 0.1

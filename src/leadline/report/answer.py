@@ -130,10 +130,29 @@ def basis(first: Comparisons) -> str:
     of = f"{capitalised(metrics.title(place.metric))} with {labels} of {spaced(place.dataset)}"
     if not tested:
         return f"{of}; {material(first)}; nothing could be tested: {first[0].why}."
-    for_what = listed(dict.fromkeys(each.speaks_for for each in tested))
+    for_what = listed(dict.fromkeys(f"{each.speaks_for}{_held_out(each)}" for each in tested))
     count = tested[0].family_size
     corrected = f", corrected for {count} comparisons" if count > 1 else ""
-    return f"{of}; {material(first)}; each statement is 95 % sure for {for_what}{corrected}."
+    return f"{of}; {material(first)}; each statement is 95 % sure for {for_what}{corrected}{_of_these(tested)}."
+
+
+def _held_out(each: ArmComparison) -> str:
+    """Count the donors that were held out, where they are known."""
+    if each.parts is None or not each.parts.donors:
+        return ""
+    return f" ({each.parts.donors} held out)"
+
+
+def _of_these(found: Comparisons) -> str:
+    """Give what can be said of the donors that are there, where fresh ones cannot be spoken for."""
+    for each in found:
+        if each.cannot_tell and each.of_these_donors is not None and each.parts is not None:
+            low, high = (scaled(end, each.a.metric) for end in each.of_these_donors)
+            return (
+                f"; for fresh donors it cannot be told from {each.parts.donors}; of these donors, "
+                f"95 % interval {low} to {high}"
+            )
+    return ""
 
 
 def material(found: Comparisons) -> str:
@@ -177,6 +196,18 @@ def _bare(each: ArmComparison) -> str:
 def size(each: ArmComparison) -> str:
     """Write the size of a difference."""
     return scaled(abs(each.estimate), each.a.metric)[1:]
+
+
+def of_donors(each: ArmComparison) -> str:
+    """Say which donors a comparison speaks for, where records tell of them."""
+    which = donors_spoken_for(each)
+    held = f", {each.parts.donors} held out" if each.parts and each.parts.donors else ""
+    return f"; of {which}{held}" if which else ""
+
+
+def donors_spoken_for(each: ArmComparison) -> str:
+    """Give "fresh donors", "these donors" or "this donor"; nothing where none are known."""
+    return each.speaks_for.partition("fresh cells of ")[2]
 
 
 def scaled(value: float, metric: str) -> str:

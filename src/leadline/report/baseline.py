@@ -20,6 +20,8 @@ from leadline.report.compare.fresh_cells import compare_sides
 from leadline.report.compare.study import ALPHA, ArmComparison, corrected_family
 from leadline.report.study import StudyResults
 from leadline.stats import metrics
+from leadline.stats.crossed import over_cells_alone, too_few_donors
+from leadline.stats.difference import p_difference
 from leadline.stats.seeds_and_cells import what_would_buy
 
 BASELINE = "logreg"
@@ -113,6 +115,8 @@ def not_above(each: ArmComparison, margin: float) -> bool:
     """Say whether a competitor is shown not to be above the baseline by more than the margin."""
     if at_the_ceiling(each.b, margin):
         return True
+    if each.cannot_tell:
+        return False
     if each.equivalence is not None:
         return each.equivalence.p_below_upper < ALPHA
     return each.p is not None and each.interval is not None and each.interval.high < margin
@@ -141,7 +145,10 @@ def no_better_than_chance(study: StudyResults, baseline: ArmRuns) -> bool:
             found = compare_sides(baseline, side, study.runs_dir, study.margin)
         except UserError:
             return baseline.mean <= side.mean
-        return found.parts.estimate <= 0 or found.p / 2 >= ALPHA
+        # Of few donors nothing is shown; whether anything was learnt shows in these alone.
+        few = too_few_donors(found.parts)
+        p = p_difference(over_cells_alone(found.parts)) if few else found.p
+        return found.parts.estimate <= 0 or p / 2 >= ALPHA
     return False
 
 
@@ -155,6 +162,9 @@ def what_would_tell(each: ArmComparison, margin: float) -> str:
         return "One run says nothing of the next: run more seeds."
     if each.parts is None:
         return ""
+    if each.cannot_tell:
+        held = each.parts.donors
+        return f"For fresh donors it cannot be told from {held}: hold out at least 6."
     below = each.estimate < margin
     distance = margin - each.estimate if below else each.estimate
     found = what_would_buy(each.parts, distance=distance, one_sided=below)
@@ -164,5 +174,8 @@ def what_would_tell(each: ArmComparison, margin: float) -> str:
             f"add 'seed=range(1,{found.seeds + 1})'."
         )
     if found.cells is not None:
-        return f"No number of seeds would tell; about {found.cells:,} held-out cells would."
+        units = (
+            f"{found.donors} held-out donors" if found.donors else f"{found.cells:,} held-out cells"
+        )
+        return f"No number of seeds would tell; about {units} would."
     return "It is so close that neither more seeds nor more cells would soon tell."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import scipy.stats
 
 from leadline.config import registry
-from leadline.report.answer import answer, p_text
+from leadline.report.answer import answer, donors_spoken_for, of_donors, p_text
 from leadline.report.baseline import (
     BLIND,
     FEW,
@@ -160,12 +160,18 @@ def fresh_cells(said: BaselineVerdict) -> str:
     return f"{percent(found.low)} to {percent(found.high)}"
 
 
+def whose(said: BaselineVerdict) -> str:
+    """Say which fresh cells an interval over cells alone is of."""
+    which = donors_spoken_for(said.best)
+    return {"": "like these", "this donor": "of this donor"}.get(which, "of these donors")
+
+
 def of_fresh_cells(said: BaselineVerdict) -> str:
     """Say in the first line how well the baseline's score is known, where it is of accuracy."""
     if said.baseline.metric != "accuracy":
         return ""
     share = fresh_cells(said)
-    return f"; of fresh cells like these logistic regression gets {share} right, 95 % interval"
+    return f"; of fresh cells {whose(said)} logistic regression gets {share} right, 95 % interval"
 
 
 def spread(said: BaselineVerdict) -> list[str]:
@@ -176,7 +182,7 @@ def spread(said: BaselineVerdict) -> list[str]:
     if told or said.baseline.metric != "accuracy":
         return []
     return [
-        f"Of fresh cells like these, logistic regression gets {fresh_cells(said)} right (95 % "
+        f"Of fresh cells {whose(said)}, logistic regression gets {fresh_cells(said)} right (95 % "
         "interval)."
     ]
 
@@ -222,13 +228,16 @@ def seeds(said: BaselineVerdict) -> str:
     """Say how often each was trained."""
     counts = sorted({side.values.size for each in said.found for side in (each.a, each.b)})
     few = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{few} seed{'s' if counts[-1] > 1 else ''} each"
+    return f"{few} seed{'s' if counts[-1] > 1 else ''} each{of_donors(said.best)}"
 
 
 def fitting(each: ArmComparison) -> str:
     """Give the differences that fit the runs."""
     assert each.interval is not None
     low, high = each.interval.low, each.interval.high
+    if each.cannot_tell and each.of_these_donors is not None:
+        low, high = each.of_these_donors
+        return f"of these donors 95 % interval {directed(low)} to {directed(high)}"
     return f"95 % interval {directed(low)} to {directed(high)}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from leadline.runs import record
-from leadline.runs.record import Predictions
+from leadline.runs.record import Predictions, ReportedBatches
 from leadline.stats import metrics
 
 Facts = dict[str, Any]
@@ -113,8 +113,27 @@ def predictions(folders: Sequence[Path]) -> tuple[Predictions, tuple[str, ...]]:
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "truth_C", "predicted_C", "proba_CK")
     )
-    return Predictions(ids=ids, truth_C=truth_C, predicted_C=predicted_C, proba_CK=proba_CK), (
-        classes
+    whole = Predictions(
+        ids=ids,
+        truth_C=truth_C,
+        predicted_C=predicted_C,
+        proba_CK=proba_CK,
+        batches=_batches([part.batches for part in parts]),
+    )
+    return whole, classes
+
+
+def _batches(parts: Sequence[ReportedBatches | None]) -> ReportedBatches | None:
+    """Put the batches of folds together; one was trained on if any fold that reports on it did."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    names, code_C = np.unique(
+        np.concatenate([part.names[part.code_C] for part in known]), return_inverse=True
+    )
+    trained_on = np.concatenate([part.names[part.trained_on_B] for part in known])
+    return ReportedBatches(
+        names=names, code_C=code_C.astype(np.int32), trained_on_B=np.isin(names, trained_on)
     )
 
 

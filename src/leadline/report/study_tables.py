@@ -55,6 +55,8 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             each.b.mean,
             each.speaks_for,
             each.shares.get("cells", each.shares.get("donors")),
+            None if each.parts is None else each.parts.donors or None,
+            *(each.of_these_donors or (None, None)),
             ", ".join(dict.fromkeys(flag.id for flag in each.flags)) or each.why,
             "; ".join(f"{test} {p:.2g}" for test, p in each.others.items()),
         ]
@@ -85,6 +87,9 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "mean against",
             "speaks for",
             "share of cells",
+            "donors",
+            "these donors from",
+            "these donors to",
             "flags",
             "other tests",
         ],
@@ -95,9 +100,10 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "worse need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
             f"±{study.margin:g}. detectable: the smallest true difference that so many runs of "
             "such spread, on so many cells, would have shown with power .8. share of cells: of the "
-            "variance of the difference, what comes from which cells were held out; the rest is "
-            "luck of training. one_sample: the other arm has no luck of its own, its runs are one "
-            "number.",
+            "variance of the difference, what comes from which cells, or donors, were held out; "
+            "the rest is luck of training. donors: how many are held out, where fresh ones are "
+            "spoken for; these donors: the 95 % interval for fresh cells of those that are there. "
+            "one_sample: the other arm has no luck of its own, its runs are one number.",
             *notes_of_folds(study),
         ],
         printed=PRINTED_VERDICTS,

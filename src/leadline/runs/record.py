@@ -49,13 +49,31 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedBatches:
+    """The batch (donor, plate) of each reported cell, and which batches the run learnt from.
+
+    `names` holds each name once, `code_C` the place of a cell's batch in it; `trained_on_B` says
+    whether any training or selection cell is of the batch.
+    """
+
+    names: NDArray[np.str_]
+    code_C: NDArray[np.integer]
+    trained_on_B: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What a model said of the cells of one part; the primary record of a run."""
+    """What a model said of the cells of one part; the primary record of a run.
+
+    `batches` is None where the data set names no batch column, and in records made before they
+    held it.
+    """
 
     ids: NDArray[np.str_]
     truth_C: NDArray[np.int32]
     predicted_C: NDArray[np.int32]
     proba_CK: NDArray[np.float16]
+    batches: ReportedBatches | None = None
 
 
 def identify(science: Mapping[str, Any], prefix: str) -> str:
@@ -145,6 +163,10 @@ class Record:
             arrays[f"{part}_true"] = said.truth_C
             arrays[f"{part}_pred"] = said.predicted_C
             arrays[f"{part}_proba"] = said.proba_CK
+            if said.batches is not None:
+                arrays[f"{part}_batch"] = said.batches.code_C
+                arrays[f"{part}_batch_names"] = said.batches.names
+                arrays[f"{part}_batch_trained_on"] = said.batches.trained_on_B
         atomic.write_arrays(self.folder / PREDICTIONS, arrays)
 
     def write_table(self, name: str, text: str) -> None:
@@ -258,10 +280,21 @@ def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, .
                 truth_C=stored[f"{part}_true"],
                 predicted_C=stored[f"{part}_pred"],
                 proba_CK=stored[f"{part}_proba"],
+                batches=_batches_of(stored, part),
             )
             for part in parts
         }
         return said, tuple(stored["classes"].tolist())
+
+
+def _batches_of(stored: Mapping[str, NDArray[Any]], part: str) -> ReportedBatches | None:
+    if f"{part}_batch" not in stored:
+        return None
+    return ReportedBatches(
+        names=stored[f"{part}_batch_names"],
+        code_C=stored[f"{part}_batch"],
+        trained_on_B=stored[f"{part}_batch_trained_on"],
+    )
 
 
 def verify(folder: Path) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from leadline import distributed, models, processes
 from leadline.config import TRAINING_SWITCHES, RunConfig, as_recorded, resolve
@@ -22,7 +25,17 @@ from leadline.runs import tracking
 from leadline.runs.identity import arm_of
 from leadline.runs.prepare import prepare
 from leadline.runs.provenance import Stopwatch, provenance
-from leadline.runs.record import FAILED, Record, State, append_log, open_record, state, tell, tidy
+from leadline.runs.record import (
+    FAILED,
+    Record,
+    ReportedBatches,
+    State,
+    append_log,
+    open_record,
+    state,
+    tell,
+    tidy,
+)
 from leadline.runs.tasks.base import ComputedRun, Job, SplitCells
 from leadline.runs.tracking import Tracker
 from leadline.stats import metrics
@@ -221,7 +234,10 @@ def keeps_best(job: Job) -> bool:
 
 def write(record: Record, job: Job, computed: ComputedRun) -> dict[str, Any]:
     """Write predictions and tables; give what the record says of them."""
-    fit, parts = computed.fit, computed.parts
+    fit, parts = computed.fit, dict(computed.parts)
+    if "test" in parts:
+        assert np.array_equal(parts["test"].ids, job.cells.ids[job.split.test])
+        parts["test"] = replace(parts["test"], batches=reported_batches(job.cells, job.split))
     if parts:
         record.write_predictions(parts, job.cells.classes)
     for name, text in fit.tables.items():
@@ -241,6 +257,19 @@ def write(record: Record, job: Job, computed: ComputedRun) -> dict[str, Any]:
         "per_class": per_class,
         "warnings": [*job.split.warnings, *fit.warnings, *own_warnings],
     }
+
+
+def reported_batches(cells: Cells, split: Split) -> ReportedBatches | None:
+    """Give the batch of each reported cell, and say which batches the run learnt from."""
+    if cells.batch_C is None:
+        return None
+    names, code_C = np.unique(cells.batch_C[split.test], return_inverse=True)
+    learnt_from = cells.batch_C[np.union1d(split.train, split.val)]
+    return ReportedBatches(
+        names=names,
+        code_C=code_C.astype(np.min_scalar_type(len(names))),
+        trained_on_B=np.isin(names, learnt_from),
+    )
 
 
 def tracker_of(job: Job, *, say_too: bool) -> Tracker:

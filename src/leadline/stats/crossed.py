@@ -93,7 +93,7 @@ class CrossedComparison:
     @property
     def of_these_donors(self) -> tuple[float, float]:
         """The 95 % interval over cells alone, for fresh cells of the donors that are there."""
-        return interval(replace(self.parts, v_donors=0.0, df_donors=math.inf, donors=0))
+        return interval(over_cells_alone(self.parts))
 
     @property
     def words(self) -> str:
@@ -101,6 +101,16 @@ class CrossedComparison:
         if not self.tested:
             return f"this trained model, not the next, on {self.speaks.value}"
         return f"fresh runs on {self.speaks.value}"
+
+
+def over_cells_alone(found: VarianceParts) -> VarianceParts:
+    """Leave donors out of a comparison, so that it speaks for fresh cells of these donors."""
+    return replace(found, v_donors=0.0, df_donors=math.inf, donors=0)
+
+
+def too_few_donors(found: VarianceParts) -> bool:
+    """Say whether donors are the units, and so few that nothing can be told of fresh ones."""
+    return 0 < found.donors <= HOPELESS_DONORS
 
 
 def compare_arms(
@@ -270,7 +280,7 @@ def _warnings(
         if a.donors <= HOPELESS_DONORS:
             said.append(Warn(
                 name="few_donors",
-                sentence=f"for fresh donors it can hardly be told from {a.donors}",
+                sentence=f"for fresh donors it cannot be told from {a.donors}",
             ))  # fmt: skip
         elif a.donors <= FEW_DONORS or found.df_donors < LEAST_DONOR_DF:
             sentence = f"{a.donors} donors, {found.df_donors + 1:.1f} that count, tell little"

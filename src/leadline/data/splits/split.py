@@ -11,10 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from leadline.config import ProtocolConfig
+from leadline.config.protocol import TEST_FRACTION
 from leadline.data.cells import Cells
 from leadline.data.splits.draws import Rows, draw_labelled, draw_selection
 from leadline.data.splits.folds import fold_part
 from leadline.errors import UserError
+
+# Of fewer held-out donors a comparison tells little (`stats.crossed`), of 2 or 3 nothing; where
+# there are this many donors, so many are held out unless `protocol.test_fraction` is changed.
+ENOUGH_BATCHES, MANY_BATCHES = 6, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,7 @@ def make_split(
         *told_of(poor, min_genes),
         *told,
         *check_unseen(cells, pool, test, protocol, label),
+        *few_batches(cells, kept, test, protocol),
     )
     labelled = draw_labelled(cells.labels_C, pool, protocol.fewshot, fraction, seed)
     train, val = draw_selection(cells.labels_C, labelled, given_val, test, protocol, seed)
@@ -244,7 +250,10 @@ def given_part(cells: Cells, rows: Rows) -> tuple[Rows, Rows, Rows]:
 
 
 def group_part(cells: Cells, rows: Rows, protocol: ProtocolConfig) -> tuple[Rows, Rows]:
-    """Hold out whole batches, drawn at random until they hold enough cells."""
+    """Hold out whole batches, drawn at random until they hold enough cells.
+
+    With the usual `test_fraction`, 6 batches at least where there are 8; another one is kept to.
+    """
     if cells.batch_C is None:
         raise UserError(
             "protocol.reported=group needs batches",
@@ -261,8 +270,25 @@ def group_part(cells: Cells, rows: Rows, protocol: ProtocolConfig) -> tuple[Rows
     order = np.random.default_rng(protocol.split_seed).permutation(len(names))
     enough = np.cumsum(cells_B[order]) >= protocol.test_fraction * len(rows)
     n_held = min(int(np.argmax(enough)) + 1, len(names) - 1)
+    if len(names) >= MANY_BATCHES and protocol.test_fraction == TEST_FRACTION:
+        n_held = max(n_held, ENOUGH_BATCHES)
     held = np.isin(cells.batch_C[rows], names[order[:n_held]])
     return rows[~held], rows[held]
+
+
+def few_batches(cells: Cells, rows: Rows, test: Rows, protocol: ProtocolConfig) -> tuple[str, ...]:
+    """Warn where so few whole batches are held out that they tell little of fresh ones."""
+    if reported_source(cells, protocol) != "group":
+        return ()
+    assert cells.batch_C is not None
+    held, all_there = (len(np.unique(cells.batch_C[part])) for part in (test, rows))
+    if held >= ENOUGH_BATCHES:
+        return ()
+    return (
+        f"{held} of {all_there} batches are held out: of fresh batches 1, 2 or 3 decide "
+        f"nothing, 4 or 5 little; hold out {ENOUGH_BATCHES}, where there are more, with a larger "
+        "protocol.test_fraction",
+    )
 
 
 def check_unseen(

@@ -5,7 +5,7 @@ Such a test speaks of these two trained models on fresh cells, not of fresh runs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from leadline.errors import UserError
 from leadline.report.folds import folders_of, predictions
 from leadline.report.study import Facts
 from leadline.runs import record
+from leadline.runs.record import ReportedBatches
 from leadline.stats import CellBootstrap, McNemar, metrics
 
 TEST = "cell_bootstrap"
@@ -75,12 +76,16 @@ def _both(a: Facts, b: Facts, runs_dir: Path) -> tuple[Labels, Labels, Labels, L
 
 @dataclass(frozen=True, slots=True)
 class ReportedCalls:
-    """Truth and calls of the reported cells of a run as codes of `classes`, in the order of ids."""
+    """Truth and calls of the reported cells of a run as codes of `classes`, in the order of ids.
+
+    `batches` are of the same cells; None where the record does not hold them.
+    """
 
     ids: Labels
     truth_C: Labels
     called_C: Labels
     classes: Labels
+    batches: ReportedBatches | None
 
 
 def read_reported(*folders: Path) -> ReportedCalls:
@@ -100,11 +105,13 @@ def read_reported(*folders: Path) -> ReportedCalls:
             remedy="run it again",
         ) from error
     order = np.argsort(reported.ids, kind="stable")
+    batches = reported.batches
     return ReportedCalls(
         reported.ids[order],
         reported.truth_C[order],
         reported.predicted_C[order],
         np.array(classes),
+        None if batches is None else replace(batches, code_C=batches.code_C[order]),
     )
 
 

@@ -5,26 +5,35 @@ docs/statistics.md explains the interval; `stats.crossed` computes it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns
-from leadline.report.compare.cells import read_reported
+from leadline.report.compare.cells import ReportedCalls, read_reported
 from leadline.report.folds import folders_of, folds_of
 from leadline.runs import record
-from leadline.stats import Equivalence, Flag, Interval
-from leadline.stats.crossed import CrossedComparison, compare_arms
+from leadline.stats import Equivalence, Flag, Interval, metrics
+from leadline.stats.crossed import (
+    CrossedComparison,
+    SpeaksFor,
+    Warn,
+    compare_arms,
+    speaks_for,
+    too_few_donors,
+)
 from leadline.stats.influence import METRICS, Influences, influences
 
 NAME = "crossed"
 METHOD = "over fresh runs and fresh cells"
-Labels = npt.NDArray[Any]
+# The records of a run, one or those of its folds, and when their predictions were written.
+StampedRun: TypeAlias = tuple[tuple[Path, ...], tuple[int, ...]]
 
 
 def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> CrossedComparison:
@@ -42,7 +51,9 @@ def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> Cros
             remedy=f"choose one of {', '.join(METRICS)}",
         )
     paired = _is_paired(a, b)
-    arms = [_influences(side, runs_dir, paired) for side in (a, b)]
+    chosen = [_runs_of(side, runs_dir, paired) for side in (a, b)]
+    speaks = _speaks_for([*chosen[0], *chosen[1]])
+    arms = [_influences(runs, a.metric, speaks is SpeaksFor.DONORS) for runs in chosen]
     if arms[0][1] != arms[1][1]:
         raise _other_cells()
     return compare_arms(
@@ -53,6 +64,7 @@ def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> Cros
         luck_a=not without_luck(a),
         luck_b=not without_luck(b),
         folds=folds_of([*a.records, *b.records]),
+        speaks=speaks,
     )
 
 
@@ -75,9 +87,42 @@ def equivalence_of(found: CrossedComparison) -> Equivalence:
     )
 
 
-def flags_of_cells(found: CrossedComparison) -> tuple[Flag, ...]:
+def flags_of_cells(a: ArmRuns, b: ArmRuns, found: CrossedComparison) -> tuple[Flag, ...]:
     """Give what must be known beside a verdict."""
-    return tuple(Flag(warn.name, "warning", warn.sentence, {}) for warn in found.warnings)
+    return tuple(
+        _few_donors(a, b, found, warn)
+        if warn.name == "few_donors"
+        else Flag(warn.name, "warning", warn.sentence, {})
+        for warn in found.warnings
+    )
+
+
+def _few_donors(a: ArmRuns, b: ArmRuns, found: CrossedComparison, warn: Warn) -> Flag:
+    """Add what can be said of these donors where nothing can be of fresh ones."""
+    numbers, sentence = {"donors": float(found.parts.donors)}, warn.sentence
+    if too_few_donors(found.parts):
+        low, high = found.of_these_donors
+        numbers |= {"of_these_donors_low": low, "of_these_donors_high": high}
+        sentence = (
+            f"{a.arm} less {b.arm} in {metrics.title(a.metric)}: {sentence}; of these donors "
+            f"{low:+.4f} to {high:+.4f} (95 %, fresh runs on fresh cells)"
+        )
+    return Flag(warn.name, "warning", sentence, numbers)
+
+
+def donors_unknown(
+    a: ArmRuns, b: ArmRuns, found: CrossedComparison, configs: Mapping[str, Mapping[str, Any]]
+) -> tuple[Flag, ...]:
+    """Note runs whose data set names a batch column, and whose records do not hold the batches."""
+    runs = [str(facts["run_id"]) for facts in (*a.records, *b.records)]
+    named = [run for run in runs if configs.get(run, {}).get("data.batch") is not None]
+    if found.speaks is not SpeaksFor.CELLS or not named:
+        return ()
+    sentence = (
+        "donors unknown: records made before they held the batch of each reported cell say nothing "
+        "of fresh donors; delete them and run them again"
+    )
+    return (Flag("donors_unknown", "note", sentence, {"runs": float(len(named))}),)
 
 
 def without_luck(side: ArmRuns) -> bool:
@@ -94,14 +139,14 @@ def _is_paired(a: ArmRuns, b: ArmRuns) -> bool:
     return subsets_differ and a.values.size > 1 and sorted(a.seeds) == sorted(b.seeds)
 
 
-def _influences(side: ArmRuns, runs_dir: Path, paired: bool) -> tuple[Influences, bytes]:
+def _runs_of(side: ArmRuns, runs_dir: Path, paired: bool) -> tuple[StampedRun, ...]:
+    """Choose the runs that count: of a model without luck on the same cells, one."""
     records = sorted(side.records, key=lambda facts: int(facts["seed"])) if paired else side.records
     splits = {str(facts.get("split", {}).get("fingerprint")) for facts in records}
     if without_luck(side) and len(splits) == 1:
         records = records[:1]
-    replicates = tuple(folders_of(facts, runs_dir) for facts in records)
-    stamps = tuple(_stamp(folders) for folders in replicates)
-    return _influences_of(replicates, stamps, side.metric)
+    replicates = (folders_of(facts, runs_dir) for facts in records)
+    return tuple((folders, _stamp(folders)) for folders in replicates)
 
 
 def _stamp(folders: tuple[Path, ...]) -> tuple[int, ...]:
@@ -109,26 +154,41 @@ def _stamp(folders: tuple[Path, ...]) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
+def _speaks_for(runs: Sequence[StampedRun]) -> SpeaksFor:
+    """Say what runs on the same cells speak for: of no donors, where any record lacks them."""
+    batches = [_read(*run)[0].batches for run in runs]
+    known = [each for each in batches if each is not None]
+    if len(known) < len(batches):
+        return speaks_for(None)
+    trained_on = any(each.trained_on_B.any() for each in known)
+    return speaks_for(len(known[0].names), any_trained_on=trained_on)
+
+
 @lru_cache(maxsize=256)
-def _influences_of(
-    replicates: tuple[tuple[Path, ...], ...], stamps: tuple[tuple[int, ...], ...], metric: str
+def _influences(
+    runs: tuple[StampedRun, ...], metric: str, by_donor: bool
 ) -> tuple[Influences, bytes]:
     """Compute the influences of an arm, and tell which cells they are of."""
-    runs = [_read(folders, stamp) for folders, stamp in zip(replicates, stamps, strict=True)]
-    cells = {of_cells for _, _, of_cells in runs}
-    if len(cells) > 1:
+    calls, cells = zip(*(_read(*run) for run in runs), strict=True)
+    if len(set(cells)) > 1:
         raise _other_cells()
-    truth_N = runs[0][0]
-    called_RN = np.stack([called_N for _, called_N, _ in runs])
-    return influences(truth_N, called_RN, metric), cells.pop()
+    first = calls[0]
+    donors_N = first.batches.code_C if by_donor and first.batches is not None else None
+    called_RN = np.stack([each.called_C for each in calls])
+    found = influences(first.truth_C, called_RN, metric, donors_N=donors_N)
+    # Warnings name classes.
+    sizes = {str(first.classes[code]): count for code, count in found.class_sizes.items()}
+    return replace(found, class_sizes=sizes), cells[0]
 
 
 @lru_cache(maxsize=256)
-def _read(folders: tuple[Path, ...], stamp: tuple[int, ...]) -> tuple[Labels, Labels, bytes]:
-    """Read truth and calls as codes, and what tells these cells from others."""
+def _read(folders: tuple[Path, ...], stamp: tuple[int, ...]) -> tuple[ReportedCalls, bytes]:
+    """Read what a run, or its folds, called the cells, and what tells these from others."""
     reported = read_reported(*folders)
     named = "\x1f".join([*map(str, reported.classes), "\x1e", *map(str, reported.ids)])
-    return reported.truth_C, reported.called_C, named.encode() + reported.truth_C.tobytes()
+    # Ids are long, and what is kept for 256 runs need not hold them twice.
+    kept = replace(reported, ids=np.empty(0, np.str_))
+    return kept, named.encode() + reported.truth_C.tobytes()
 
 
 def _other_cells() -> UserError:

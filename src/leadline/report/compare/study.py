@@ -17,6 +17,7 @@ from leadline.report.compare.cells import TEST, by_cell, mcnemar
 from leadline.report.compare.fresh_cells import (
     NAME,
     compare_sides,
+    donors_unknown,
     equivalence_of,
     flags_of_cells,
     interval_of,
@@ -24,8 +25,8 @@ from leadline.report.compare.fresh_cells import (
 from leadline.report.compare.resplits import NAME as RESPLITS
 from leadline.report.compare.resplits import are_resplits, compare_splits
 from leadline.report.study import StudyResults
-from leadline.stats import ArmValues, Equivalence, Flag, Interval, metrics, tests
-from leadline.stats.crossed import variance_shares
+from leadline.stats import ArmValues, Equivalence, Flag, Interval, difference, metrics, tests
+from leadline.stats.crossed import over_cells_alone, too_few_donors, variance_shares
 from leadline.stats.difference import VarianceParts
 from leadline.stats.seeds_and_cells import detectable
 
@@ -78,10 +79,24 @@ class ArmComparison:
         return self.a.mean - self.b.mean
 
     @property
+    def cannot_tell(self) -> bool:
+        """Whether it speaks for fresh donors, and of so few that it decides nothing of them."""
+        return self.parts is not None and too_few_donors(self.parts)
+
+    @property
+    def of_these_donors(self) -> tuple[float, float] | None:
+        """The 95 % interval over cells alone, where donors are what it is judged by."""
+        if self.parts is None or not self.parts.donors:
+            return None
+        return difference.interval(over_cells_alone(self.parts))
+
+    @property
     def verdict(self) -> str:
         """Say better or worse where that is shown, equivalent where that is, else open."""
         if self.corrected is None:
             return "untested"
+        if self.cannot_tell:
+            return "open"
         if self.corrected < ALPHA:
             up = (self.estimate > 0) is (not metrics.lower_is_better(self.a.metric))
             return "better" if up else "worse"
@@ -111,7 +126,8 @@ def corrected_family(family: dict[str, ArmComparison]) -> dict[str, ArmCompariso
     for at, each in family.items():
         equivalence = each.equivalence
         if equivalence is not None:
-            equivalence = dataclasses.replace(equivalence, equivalent=p_same[at] < ALPHA)
+            shown = p_same[at] < ALPHA and not each.cannot_tell
+            equivalence = dataclasses.replace(equivalence, equivalent=shown)
         found[at] = dataclasses.replace(
             each,
             equivalence=equivalence,
@@ -171,6 +187,7 @@ def _fresh_cells(same: ArmComparison, study: StudyResults) -> ArmComparison:
         others = {same.test: same.p} | others
     # A model without luck is whole in one run: a fresh one would be the same.
     kept = tuple(flag for flag in same.flags if flag.id != ONE_RUN_EACH or not found.tested)
+    unknown = donors_unknown(same.a, same.b, found, study.configs)
     told = dataclasses.replace(
         same,
         test=NAME,
@@ -179,9 +196,9 @@ def _fresh_cells(same: ArmComparison, study: StudyResults) -> ArmComparison:
         others=others,
         equivalence=equivalence_of(found) if found.tested else None,
         detectable=detectable(found.parts),
-        flags=(*kept, *flags_of_cells(found)),
+        flags=(*kept, *flags_of_cells(same.a, same.b, found), *unknown),
         parts=found.parts,
-        speaks_for=found.words,
+        speaks_for=f"{found.words}; donors unknown" if unknown else found.words,
         shares=variance_shares(found.parts),
     )
     if found.tested:
