@@ -133,7 +133,10 @@ def basis(first: Comparisons) -> str:
     for_what = listed(dict.fromkeys(f"{each.speaks_for}{_held_out(each)}" for each in tested))
     count = tested[0].family_size
     corrected = f", corrected for {count} comparisons" if count > 1 else ""
-    return f"{of}; {material(first)}; each statement is 95 % sure for {for_what}{corrected}{_of_these(tested)}."
+    return (
+        f"{of}; {material(first)}; each statement is 95 % sure for {for_what}{corrected}"
+        f"{_of_these(tested)}."
+    )
 
 
 def _held_out(each: ArmComparison) -> str:
