@@ -18,6 +18,11 @@ def operational(default: Any) -> Any:
     return field(default=default, metadata={"operational": True})
 
 
+def silent(default: Any, *more: Any) -> Any:
+    """Declare a field that was added later: at its default, or at `more`, it enters no run's id."""
+    return field(default=default, metadata={"silent_at": (default, *more)})
+
+
 def choice(key: str, value: str, known: Iterable[str]) -> None:
     """Refuse a word that is not among the known ones."""
     known = tuple(known)

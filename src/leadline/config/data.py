@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from leadline.config.checks import choice, operational, within
+from leadline.config.checks import choice, operational, silent, within
 from leadline.errors import UserError
 
 SCALES = ("auto", "counts", "ln_cp10k", "log2_cp10k", "log_other", "zscored", "other")
@@ -24,8 +24,7 @@ class DataConfig:
     gene_column: str | None = None
     library_column: str | None = None
     min_genes: int = 0
-    # Added later: runs that leave it out keep their names.
-    variable_genes: int | None = field(default=None, metadata={"silent_at_default": True})
+    variable_genes: int | None = silent(None)
     fraction: float = 1.0
     hard_classes: list[str] = field(default_factory=list)
     path: str | None = operational(None)

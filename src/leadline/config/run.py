@@ -78,9 +78,6 @@ def science(config: Any) -> Any:
             item.name: science(getattr(config, item.name))
             for item in fields(config)
             if not item.metadata.get("operational")
-            if not (
-                item.metadata.get("silent_at_default")
-                and getattr(config, item.name) == item.default
-            )
+            if getattr(config, item.name) not in item.metadata.get("silent_at", ())
         }
     return list(config) if isinstance(config, list | tuple) else config
