@@ -803,7 +803,7 @@ def test_weights_are_kept_in_our_layout_and_the_released_one(tmp_path):
     [
         ({"size": "huge"}, "model.size must be one of"),
         ({"width": 30, "heads": 4}, "model.width must be a multiple of model.heads: got 30 and 4"),
-        ({"ties": "both"}, "model.ties must be one of middle, random"),
+        ({"ties": "both"}, "model.ties must be one of auto, middle, random"),
         ({"bins": 2}, r"model.bins must lie in \[3, 255\]"),
         ({"max_length": 1}, "model.max_length must lie in"),
         ({"attention": "fast"}, "model.attention must be one of sdpa, flash, math"),

@@ -57,14 +57,14 @@ def test_step_and_warm_up():
 
 
 def test_order_depends_on_seed_and_epoch_alone_and_holds_every_cell_once():
-    first = order_of(101, seed=5, epoch=2, shuffled=True)
-    np.testing.assert_array_equal(first, order_of(101, seed=5, epoch=2, shuffled=True))
+    first = order_of(101, seed=5, epoch=2, order="shuffled")
+    np.testing.assert_array_equal(first, order_of(101, seed=5, epoch=2, order="shuffled"))
     for other in ({"seed": 6, "epoch": 2}, {"seed": 5, "epoch": 3}):
-        assert (first != order_of(101, shuffled=True, **other)).any()
+        assert (first != order_of(101, order="shuffled", **other)).any()
     batches = [batch_of(first, step, 8) for step in range(steps_of(101, 8))]
     assert [len(batch) for batch in batches] == [8] * 12 + [5]
     np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(101))
-    np.testing.assert_array_equal(order_of(4, seed=5, epoch=2, shuffled=False), np.arange(4))
+    np.testing.assert_array_equal(order_of(4, seed=5, epoch=2, order="fixed"), np.arange(4))
 
 
 # The mathematics of a step
@@ -85,7 +85,7 @@ def test_a_step_is_adam_on_torchs_weighted_mean(weights, micro_batch):
     counts = {"none": np.ones(3), "train": np.bincount(train.labels_C), "whole": whole}[weights]
     weight_K = torch.tensor(1 / counts, dtype=torch.float32)
     optimiser = torch.optim.Adam(bare.parameters(), lr=1e-3)
-    order = order_of(len(train), seed=3, epoch=1, shuffled=True)
+    order = order_of(len(train), seed=3, epoch=1, order="shuffled")
     losses = []
     for step in range(steps_of(len(train), 20)):
         batch = model.encode(train).batch(batch_of(order, step, 20), DrawKey(seed=3, epoch=1))
@@ -542,7 +542,7 @@ def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
     operational = [
         *({"devices": 4}, {"micro_batch": "2"}, {"checkpoint_minutes": 1.0}, {"compile": True}),
         *({"device": "cpu"}, {"deterministic": False}, {"keep_best": False}, {"threads": 1}),
-        *({"activation_checkpointing": True}, {"save_embeddings": True}),
+        *({"activation_checkpointing": True}, {"save_embeddings": True}, {"redraw_every": 16}),
     ]
     for changes in science:
         assert named(True, **changes) != named(True)

@@ -54,7 +54,7 @@ def bare(model, cells, config, epochs):
     source = model.encode(cells)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
     for epoch in range(1, epochs + 1):
-        order = order_of(len(cells), seed=1, epoch=epoch, shuffled=True)
+        order = order_of(len(cells), seed=1, epoch=epoch, order="shuffled")
         for step in range(steps_of(len(cells), config.batch_size)):
             rows = batch_of(order, step, config.batch_size)
             set_cells(network, seed=1, epoch=epoch, rows=rows)

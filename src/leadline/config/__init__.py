@@ -32,7 +32,12 @@ from leadline.config.models import (
     NearestCentroidConfig,
     StratifiedConfig,
 )
-from leadline.config.protocol import PROTOCOL_CHOICES, TRAINING_SWITCHES, ProtocolConfig
+from leadline.config.protocol import (
+    MODEL_SWITCHES,
+    PROTOCOL_CHOICES,
+    TRAINING_SWITCHES,
+    ProtocolConfig,
+)
 from leadline.config.run import SCHEMAS, RunConfig, as_recorded, science
 from leadline.config.scbert import SCBERT_SIZES, BinnedConfig, Gene2vecConfig, ScbertConfig
 from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
@@ -47,6 +52,7 @@ from leadline.config.train import TRAIN_CHOICES, TrainConfig
 __all__ = [
     "ABSENT_LAUNCHERS",
     "LAUNCHERS",
+    "MODEL_SWITCHES",
     "PROTOCOL_CHOICES",
     "SCGPT_SIZES",
     "SCBERT_SIZES",

@@ -18,12 +18,13 @@ def operational(default: Any) -> Any:
     return field(default=default, metadata={"operational": True})
 
 
-def added_later(default: Any) -> Any:
-    """Declare a field that older runs did not have: at its default nothing is said of it.
+def added_later(default: Any, *more: Any, is_operational: bool = False) -> Any:
+    """Declare a field that older runs did not have; `more` are other words for what they did.
 
-    It is then part neither of a run's name nor of its record, which stay as they were.
+    At these values it is part neither of a run's name nor of its record, which stay as they were.
     """
-    return field(default=default, metadata={"silent_at_default": True, "unwritten": True})
+    known = {"silent_at": (default, *more), "unwritten": True, "operational": is_operational}
+    return field(default=default, metadata=known)
 
 
 def choice(key: str, value: str, known: Iterable[str]) -> None:

@@ -24,8 +24,7 @@ class DataConfig:
     gene_column: str | None = None
     library_column: str | None = None
     min_genes: int = 0
-    # Added later: runs that leave it out keep their names.
-    variable_genes: int | None = field(default=None, metadata={"silent_at_default": True})
+    variable_genes: int | None = field(default=None, metadata={"silent_at": (None,)})
     fraction: float = 1.0
     hard_classes: list[str] = field(default_factory=list)
     path: str | None = operational(None)

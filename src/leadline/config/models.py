@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from leadline.config.checks import choice, within
+from leadline.config.checks import added_later, choice, within
 from leadline.errors import UserError
 
 
@@ -43,10 +43,12 @@ class LogregConfig(ExpressionConfig):
     class_weight: str = "none"
     l1_ratio: float = 1.0
     multinomial: bool = False
+    one_vs_rest: str = added_later("auto", "separate")
 
     def __post_init__(self) -> None:
         ExpressionConfig.__post_init__(self)
         choice("model.solver", self.solver, ("path", "liblinear"))
+        choice("model.one_vs_rest", self.one_vs_rest, ("auto", "separate", "one_stream"))
         choice("model.cv", self.cv, ("stratified", "group"))
         choice("model.class_weight", self.class_weight, ("none", "balanced"))
         for name, value in (("C", self.C), *(("grid", value) for value in self.grid)):
@@ -67,6 +69,12 @@ class LogregConfig(ExpressionConfig):
                 "liblinear solves pure L1, one class against the rest",
                 got=f"model.l1_ratio={self.l1_ratio:g} model.multinomial={self.multinomial}",
                 remedy="use model.solver=path for these variants",
+            )
+        if self.one_vs_rest == "one_stream" and self.solver != "liblinear":
+            raise UserError(
+                "model.one_vs_rest says how liblinear draws; the path draws nothing",
+                got=f"model.one_vs_rest=one_stream model.solver={self.solver}",
+                remedy="add model.solver=liblinear, or leave it out",
             )
 
 

@@ -9,14 +9,25 @@ from leadline.errors import UserError
 
 PROTOCOL_CHOICES = {
     "reported": ("auto", "given", "stratified", "group"),
-    "selection": ("published", "reported", "holdout", "holdout_stratified", "none"),
+    "selection": (
+        "published",
+        "reported",
+        "holdout_scgpt",
+        "holdout",
+        "holdout_stratified",
+        "none",
+    ),
     "fewshot": ("published", "random", "random_stream", "stratified", "stratified_nested"),
     "baseline_cells": ("labelled", "train"),
     "regularisation": ("published", "cross_validated"),
     "select_by": ("published", "accuracy", "loss", "macro_f1"),
     "class_weights": ("published", "none", "train", "whole"),
-    "order": ("published", "shuffled", "fixed"),
+    "order": ("published", "shuffled", "fixed", "replacement"),
+    "named_classes": ("published", "trained", "all"),
     "stabiliser": ("published", "head", "batch"),
+    "one_vs_rest": ("published", "separate", "one_stream"),
+    "ties": ("published", "middle", "random"),
+    "attention_start": ("published", "xavier", "linear"),
     "metric_labels": ("observed", "truth", "all"),
     "unseen_classes": ("keep", "refuse"),
     "rare_classes": ("refuse", "drop"),
@@ -26,7 +37,9 @@ PROTOCOL_CHOICES = {
 TEST_FRACTION = 0.2
 
 # What only models that learn by epochs read.
-TRAINING_SWITCHES = ("select_by", "class_weights", "order")
+TRAINING_SWITCHES = ("select_by", "class_weights", "order", "named_classes")
+# What one model reads as its own setting of that name, unless the setting says it itself.
+MODEL_SWITCHES = ("stabiliser", "one_vs_rest", "ties", "attention_start")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,8 +61,12 @@ class ProtocolConfig:
     select_by: str = "accuracy"
     class_weights: str = "none"
     order: str = "shuffled"
-    # Science only for scBERT, where it becomes part of the model.
+    named_classes: str = added_later("trained")
+    # Science only for the model that has such a setting, where it becomes part of the model.
     stabiliser: str = operational("head")
+    one_vs_rest: str = added_later("separate", is_operational=True)
+    ties: str = added_later("middle", is_operational=True)
+    attention_start: str = added_later("xavier", is_operational=True)
     metric_labels: str = "truth"
     unseen_classes: str = "refuse"
     rare_classes: str = "refuse"

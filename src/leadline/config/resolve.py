@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from leadline.config import TRAINING_SWITCHES, LogregConfig, RunConfig, ScbertConfig
+from leadline.config import MODEL_SWITCHES, TRAINING_SWITCHES, LogregConfig, RunConfig, ScbertConfig
 from leadline.config.tasks import TASKS
 
 # Part of every run's identity: raise it when a split or a switch changes its meaning.
@@ -13,6 +12,14 @@ VERSION = 1
 
 # The paper fixed C on PBMC after an earlier cross-validation (D13).
 PUBLISHED_PBMC_C = 0.1
+
+# What the paper's code does where a switch belongs to one model.
+PUBLISHED_MODEL = {
+    "stabiliser": "batch",
+    "one_vs_rest": "one_stream",
+    "ties": "random",
+    "attention_start": "linear",
+}
 
 
 def resolve(config: RunConfig, *, selects: bool) -> RunConfig:
@@ -33,17 +40,19 @@ def resolve(config: RunConfig, *, selects: bool) -> RunConfig:
     fixed = protocol.regularisation == "published" and config.data.design == "pbmc"
     if fixed and isinstance(model, LogregConfig) and model.C is None:
         model = replace(model, C=PUBLISHED_PBMC_C)
-    stabiliser = "batch" if protocol.stabiliser == "published" else protocol.stabiliser
-    if isinstance(model, ScbertConfig) and model.stabiliser == "auto":
-        model = replace(model, stabiliser=stabiliser)
-    training: dict[str, Any] = {
-        switch: published_training(switch, model.name)
-        for switch in TRAINING_SWITCHES
-        if getattr(protocol, switch) == "published"
-    }
-    protocol = replace(
-        protocol, selection=selection, fewshot=fewshot, stabiliser=stabiliser, **training
-    )
+    known = {switch: published_training(switch, model.name) for switch in TRAINING_SWITCHES}
+    known["order"] = TASKS[config.task].published_order or known["order"]
+    protocol = replace(protocol)
+    for switch, published in (known | PUBLISHED_MODEL).items():
+        if getattr(protocol, switch) == "published":
+            setattr(protocol, switch, published)
+    told = {s: getattr(protocol, s) for s in MODEL_SWITCHES if getattr(model, s, "") == "auto"}
+    if isinstance(model, LogregConfig) and model.solver != "liblinear":
+        told.pop("one_vs_rest", None)
+    model = replace(model, **told)
+    if isinstance(model, ScbertConfig) and model.redraw_every is None:
+        model = replace(model, redraw_every=config.train.redraw_every)
+    protocol = replace(protocol, selection=selection, fewshot=fewshot)
     return replace(config, protocol=protocol, model=model)
 
 
@@ -52,14 +61,19 @@ def published_selection(model: str, *, selects: bool) -> str:
 
     For a network that the paper does not have, scGPT's way is taken.
     """
-    return {"scbert": "reported"}.get(model, "holdout" if selects else "none")
+    return {"scbert": "reported"}.get(model, "holdout_scgpt" if selects else "none")
 
 
 def published_training(switch: str, model: str) -> str:
     """Say how the paper's script trains this model (D25; scGPT's loader does not shuffle)."""
-    scbert = {"select_by": "accuracy", "class_weights": "whole", "order": "shuffled"}
-    scgpt = {"select_by": "loss", "class_weights": "none", "order": "fixed"}
-    other = {"select_by": "accuracy", "class_weights": "none", "order": "shuffled"}
+    other = {
+        "select_by": "accuracy",
+        "class_weights": "none",
+        "order": "shuffled",
+        "named_classes": "trained",
+    }
+    scbert = other | {"class_weights": "whole", "named_classes": "all"}
+    scgpt = other | {"select_by": "loss", "order": "fixed", "named_classes": "all"}
     return {"scbert": scbert, "scgpt": scgpt}.get(model, other)[switch]
 
 

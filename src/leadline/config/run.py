@@ -78,10 +78,7 @@ def science(config: Any) -> Any:
             item.name: science(getattr(config, item.name))
             for item in fields(config)
             if not item.metadata.get("operational")
-            if not (
-                item.metadata.get("silent_at_default")
-                and getattr(config, item.name) == item.default
-            )
+            if getattr(config, item.name) not in item.metadata.get("silent_at", ())
         }
     return list(config) if isinstance(config, list | tuple) else config
 
@@ -93,6 +90,6 @@ def as_recorded(config: Any) -> dict[str, Any]:
         value = getattr(config, item.name)
         if is_dataclass(value):
             plain[item.name] = as_recorded(value)
-        elif item.metadata.get("unwritten") and value == item.default:
+        elif item.metadata.get("unwritten") and value in item.metadata["silent_at"]:
             del plain[item.name]
     return plain

@@ -76,7 +76,7 @@ class ScbertConfig(BinnedConfig):
     pretrained: str = "false"
     allow_missing: list[str] = field(default_factory=list)
     stabiliser: str = "auto"
-    redraw_every: int = 1000
+    redraw_every: int | None = None
     backend: str = operational("auto")
 
     def __post_init__(self) -> None:
@@ -102,4 +102,4 @@ class ScbertConfig(BinnedConfig):
                 got=f"{len(self.hidden)} widths",
                 remedy="write for example model.hidden=[512,128]",
             )
-        within("model.redraw_every", self.redraw_every, 0, 1e9)
+        within("model.redraw_every", self.redraw_every or 0, 0, 1e9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from leadline.config.checks import choice, operational, within
+from leadline.config.checks import added_later, choice, operational, within
 from leadline.config.models import ModelConfig
 from leadline.errors import UserError
 
@@ -44,12 +44,13 @@ class ScgptConfig(ModelConfig):
     dropout: float | None = None
     attention_dropout: float | None = None
     pre_norm: bool = False
+    attention_start: str = added_later("auto", "xavier")
     pretrained: str = "false"
     allow_missing: list[str] = field(default_factory=list)
     vocabulary: str = "data"
     min_coverage: float = 0.5
     bins: int = 51
-    ties: str = "middle"
+    ties: str = "auto"
     tokens: str = "nonzero"
     max_length: int | None = None
     batch_labels: bool = False
@@ -62,7 +63,8 @@ class ScgptConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         choice("model.size", self.size, SCGPT_SIZES)
-        choice("model.ties", self.ties, ("middle", "random"))
+        choice("model.ties", self.ties, ("auto", "middle", "random"))
+        choice("model.attention_start", self.attention_start, ("auto", "xavier", "linear"))
         choice("model.tokens", self.tokens, ("nonzero", "all"))
         choice("model.attention", self.attention, ("sdpa", "flash", "math"))
         for name in ("width", "heads", "layers", "hidden"):

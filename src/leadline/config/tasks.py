@@ -34,6 +34,8 @@ class TaskRow:
     published_selection
         What protocol.selection=published means for it, where that depends on the task and not
         on the model.
+    published_order
+        The same of protocol.order=published.
     """
 
     implementation: str
@@ -44,6 +46,7 @@ class TaskRow:
     run_id_word: str = ""
     unread_protocol: tuple[str, ...] = ()
     published_selection: str | None = None
+    published_order: str | None = None
 
 
 TASKS: dict[str, TaskRow] = {
@@ -59,8 +62,10 @@ TASKS: dict[str, TaskRow] = {
         reads_labels=False,
         trains_on_unlabelled=True,
         run_id_word="pretrain",
-        unread_protocol=("class_weights", "metric_labels"),
+        unread_protocol=("class_weights", "metric_labels", "named_classes"),
         # The paper takes a checkpoint by the number of its epoch: the last one.
         published_selection="none",
+        # Its script draws each cell anew from all of them (D39).
+        published_order="replacement",
     ),
 }

@@ -38,6 +38,8 @@ class TrainConfig:
     amp: str = "none"
     patience: int = 0
     freeze: str = "none"
+    # Science only for scBERT, where it becomes part of the model.
+    redraw_every: int = operational(1000)
     deterministic: bool = operational(True)
     devices: int = operational(1)
     device: str = operational("auto")
@@ -61,6 +63,7 @@ class TrainConfig:
         within("train.warmup_epochs", self.warmup_epochs, 0, 100_000)
         if self.clip is not None:
             within("train.clip", self.clip, 0, math.inf, open_low=True)
+        within("train.redraw_every", self.redraw_every, 0, 1e9)
         within("train.patience", self.patience, 0, 100_000)
         within("train.devices", self.devices, 1, 1024)
         within("train.threads", self.threads, 0, 1024)

@@ -63,6 +63,14 @@ class TorchModel(ABC):
     accepts: frozenset[Scale]
     # Where tokens of large data may be kept for other processes; None: nowhere.
     cache: Path | None = None
+    # Whether classes without training cells can be named, as in the paper's code.
+    names_all_classes: bool = False
+
+    def nameable(self, train: Cells) -> NDArray[np.bool_]:
+        """Mark the classes of `train.classes` that can be named."""
+        assert train.labels_C is not None
+        names_K = np.arange(len(train.classes))
+        return np.isin(names_K, train.labels_C) | self.names_all_classes
 
     @abstractmethod
     def build(self, train: Cells) -> nn.Module:

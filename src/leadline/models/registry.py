@@ -11,6 +11,8 @@ from leadline.config import registry
 from leadline.models.base import Model
 
 if TYPE_CHECKING:
+    from numpy.random import RandomState
+
     from leadline.models.network import Start, TorchModel
 
 
@@ -26,12 +28,15 @@ def build(
     threads: int = 1,
     cache: Path | None = None,
     device: str = "cpu",
+    stream: RandomState | None = None,
 ) -> Model:
     """Make the model that a configuration describes.
 
     `cache` is a folder for solutions that other runs can share; without one nothing is kept.
+    `stream` goes on with random numbers that were drawn from before, where the paper's code does.
     """
-    return cast(Model, make_model(chosen, seed=seed, threads=threads, cache=cache, device=device))
+    known = {"seed": seed, "threads": threads, "cache": cache, "device": device, "stream": stream}
+    return cast(Model, make_model(chosen, **known))
 
 
 def build_network(

@@ -76,7 +76,7 @@ def identity(config: RunConfig, found: Mapping[str, WeightsSource] | None = None
     assert isinstance(whole, dict)
     whole["model"] |= starting_weights.identities(config, found) if found is not None else {}
     for setting in TASKS[config.task].unread_protocol:
-        whole["protocol"].pop(setting)
+        whole["protocol"].pop(setting, None)
     if not learns_by_epochs(config):
         del whole["train"]
         for switch in TRAINING_SWITCHES:

@@ -16,6 +16,7 @@ from leadline.config import EmbeddingConfig, Gene2vecConfig, RunConfig, science
 from leadline.data import cache
 from leadline.data.cells import Cells, keep_variable, require_scale
 from leadline.data.splits import leakage
+from leadline.data.splits.draws import draw_at_random
 from leadline.data.splits.split import Split
 from leadline.distributed import World
 from leadline.errors import UserError, nearest
@@ -23,7 +24,7 @@ from leadline.runs import starting_weights
 from leadline.runs.identity import NamedRun, learns_by_epochs, resolved, run_id_of
 from leadline.runs.record import State, state
 from leadline.runs.starting_weights import WeightsSource
-from leadline.runs.tasks.base import Job, Learner, task_of
+from leadline.runs.tasks.base import Job, Learner, binned_by_script, task_of
 
 
 def prepare(config: RunConfig) -> Job:
@@ -37,7 +38,8 @@ def prepare(config: RunConfig) -> Job:
         for origin in found.values():
             starting_weights.require_ready(origin, config)
             starting_weights.require_unseen(origin, named.cells.take(named.split.test), config)
-    model = make_model(config, found)
+    model = make_model(config, found, named.split)
+    bin_as_the_script(model, named)
     task.requires_of_model(model, config)
     require_scale(named.cells, model.accepts, config.model.name)
     return Job(named=named, task=task, model=model, hard=hard_classes(named.cells, config))
@@ -55,6 +57,9 @@ def identify_run(config: RunConfig) -> NamedRun:
     cells, config = with_positions(data.cells, config)
     data_part = [config.data.fraction, config.data.label, config.data.min_genes]
     drawn_from = [config.task, science(config.protocol), *data_part, config.seed]
+    if config.protocol.selection == "holdout_scgpt":
+        drawn_from += [config.model.name, str(found.get("pretrained"))]
+        drawn_from += [getattr(config.model, name, "") for name in ("vocabulary", "folder")]
     split = data.split(json.dumps(drawn_from), lambda: split_cells(data.cells, config))
     if config.data.variable_genes is not None:
         fewer = with_genes(data, split, config)
@@ -103,7 +108,9 @@ def require_one_process(config: RunConfig, world: World) -> None:
         )
 
 
-def make_model(config: RunConfig, found: Mapping[str, WeightsSource]) -> Learner:
+def make_model(
+    config: RunConfig, found: Mapping[str, WeightsSource], split: Split | None = None
+) -> Learner:
     """Make what the configuration names, not yet fitted; `found` says where its origins lie."""
     # The model is told of files; the run's configuration keeps the words.
     paths = {key: str(origin.path) for key, origin in found.items() if key != "pretrained"}
@@ -118,6 +125,7 @@ def make_model(config: RunConfig, found: Mapping[str, WeightsSource]) -> Learner
         first = found.get("pretrained")
         start = None if first is None else Start(path=first.path, identity=first.identity)
         network = models.build_network(chosen, train=config.train, start=start)
+        network.names_all_classes = config.protocol.named_classes == "all"
         network.cache = Path(config.runs_dir).expanduser() / ".cache" / "tokens"
         return network
     return models.build(
@@ -127,7 +135,32 @@ def make_model(config: RunConfig, found: Mapping[str, WeightsSource]) -> Learner
         cache=Path(config.runs_dir).expanduser() / ".cache",
         # A baseline takes the GPU only when told to: on few cells the CPU is the faster one.
         device=baseline_device(config),
+        stream=stream_of_draw(config, split),
     )
+
+
+def bin_as_the_script(model: Learner, named: NamedRun) -> None:
+    """Let scGPT bin with the numbers of the paper's script, where cells are held out as there."""
+    binned_G = binned_by_script(named.cells, named.config)
+    if binned_G is None or getattr(named.config.model, "ties", "") != "random":
+        return
+    from leadline.models.scgpt.model import Scgpt
+    from leadline.models.scgpt.tie_stream import TieStream
+
+    assert isinstance(model, Scgpt)
+    model.tie_stream = TieStream(named.cells, named.split, binned_G, seed=named.config.seed)
+
+
+def stream_of_draw(config: RunConfig, split: Split | None) -> np.random.RandomState | None:
+    """Give the stream that drew the labelled cells, where the paper's fit goes on with it.
+
+    Its notebook on PBMC seeds numpy, draws, and leaves liblinear's random_state unset.
+    """
+    one_stream = getattr(config.model, "one_vs_rest", "") == "one_stream"
+    if split is None or not one_stream or config.protocol.fewshot != "random":
+        return None
+    pool = np.concatenate([split.train, np.setdiff1d(split.val, split.test), split.unlabelled])
+    return draw_at_random(pool, len(split.train), config.seed)[1]
 
 
 def baseline_device(config: RunConfig) -> str:

@@ -32,6 +32,8 @@ MOST_KEPT = 20_000
 # What decides which cells a run gets, and its name: a change of this code makes kept names void.
 CODE = (
     "data/**/*.py",
+    "models/scgpt/vocabulary.py",
+    "models/scgpt/tie_stream.py",
     "config/*.py",
     "runs/prepare.py",
     "runs/identity.py",

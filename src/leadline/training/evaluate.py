@@ -6,6 +6,7 @@ Legend: C cells, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,41 +19,56 @@ from leadline.training.objectives import Objective, Tally
 from leadline.training.settings import FitSettings
 from leadline.training.step import autocast, moved, out_of_memory
 
+Rows: TypeAlias = NDArray[np.int64]
 
-def pieces(source: BatchSource, setting: FitSettings, block: int) -> Iterator[Batch]:
-    """Cut this rank's slice of the cells into batches."""
-    own = own_rows(source, setting)
+
+def pieces(
+    source: BatchSource, setting: FitSettings, block: int, rows: Rows | None = None
+) -> Iterator[Batch]:
+    """Cut this rank's slice of the cells, or of these rows of them, into batches."""
+    own = own_rows(source, setting, rows)
     for start in range(0, len(own), block):
         moment = DrawKey(seed=setting.seed, epoch=0)
         yield moved(source.batch(own[start : start + block], moment), setting.device)
 
 
-def own_rows(source: BatchSource, setting: FitSettings) -> NDArray[np.int64]:
+def own_rows(source: BatchSource, setting: FitSettings, rows: Rows | None = None) -> Rows:
     """Give the rows that this rank predicts: the longest first, if the source knows lengths.
 
     Cells of a length go together, so that little is padded; the longest show at once whether
     memory will do.
     """
-    own = distributed.share_of(np.arange(len(source)), setting.world.rank, setting.world.size)
+    chosen = np.arange(len(source)) if rows is None else rows
+    own = distributed.share_of(chosen, setting.world.rank, setting.world.size)
     lengths_C = getattr(source, "lengths_C", None)
     return own if lengths_C is None else own[np.argsort(-lengths_C[own], kind="stable")]
 
 
 def score(
-    objective: Objective, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
+    objective: Objective,
+    network: nn.Module,
+    source: BatchSource,
+    setting: FitSettings,
+    block: int,
+    rows: Rows | None = None,
 ) -> dict[str, float]:
-    """Judge the network on cells."""
-    return objective.scores(measure(objective, network, source, setting, block))
+    """Judge the network on cells, or on these rows of them, which may repeat."""
+    return objective.scores(measure(objective, network, source, setting, block, rows))
 
 
 @torch.inference_mode()
 def measure(
-    objective: Objective, network: nn.Module, source: BatchSource, setting: FitSettings, block: int
+    objective: Objective,
+    network: nn.Module,
+    source: BatchSource,
+    setting: FitSettings,
+    block: int,
+    rows: Rows | None = None,
 ) -> Tally:
     """Add up what an objective measures over cells, whichever rank measures which."""
     network.eval()
     whole: Tally = {}
-    for batch in pieces(source, setting, block):
+    for batch in pieces(source, setting, block, rows):
         with autocast(setting.train, setting.device):
             found = objective.tally(network, batch)
         whole = {name: found[name] + whole.get(name, 0.0) for name in found}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,12 +27,37 @@ from leadline.training.settings import FitSettings
 from leadline.training.step import Stepper, warn_of_emulation
 
 
-def order_of(n_cells: int, *, seed: int, epoch: int, shuffled: bool) -> NDArray[np.int64]:
-    """Give the order of the cells in one epoch."""
-    if not shuffled:
+def order_of(n_cells: int, *, seed: int, epoch: int, order: str) -> NDArray[np.int64]:
+    """Give the order, `shuffled` or `fixed`, of the cells in one epoch."""
+    if order == "fixed":
         return np.arange(n_cells)
     stream = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
     return stream.permutation(n_cells)
+
+
+class DrawsWithReplacement:
+    """Which cells scBERT's authors draw: each place of an epoch gets any cell, by chance.
+
+    Python's generator, seeded by the run, serves the training cells of an epoch, then those that
+    it is judged by, then the next epoch: their script's own stream.
+    """
+
+    def __init__(self, seed: int, n_train: int, n_selection: int) -> None:
+        self.seed, self.sizes = seed, (n_train, n_selection)
+        self.stream, self.epoch = random.Random(seed), 0
+        self.drawn: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def of_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the training cells and the selection cells of an epoch, counted from 1."""
+        if epoch < self.epoch:
+            self.stream, self.epoch = random.Random(self.seed), 0
+        while self.drawn is None or self.epoch < epoch:
+            train, selection = (
+                np.array([self.stream.randint(0, n - 1) for _ in range(n)], dtype=np.int64)
+                for n in self.sizes
+            )
+            self.drawn, self.epoch = (train, selection), self.epoch + 1
+        return self.drawn
 
 
 def steps_of(n_cells: int, batch_size: int) -> int:
@@ -134,6 +160,10 @@ class FitLoop:
         self.before_step = before_step
         self.stepper = Stepper(objective, network, train, setting)
         self.steps = steps_of(len(train), setting.train.batch_size)
+        self.draws: DrawsWithReplacement | None = None
+        if setting.order == "replacement":
+            n_selection = 0 if selection is None else len(selection)
+            self.draws = DrawsWithReplacement(setting.seed, len(train), n_selection)
         self.progress = Progress()
         self.taken = 0
         self.began = self.saved = self.began_training = time.monotonic()
@@ -175,12 +205,15 @@ class FitLoop:
     def one_epoch(self) -> None:
         """Take the steps of this epoch that are not taken yet."""
         progress, train = self.progress, self.setting.train
-        order_C = order_of(
-            len(self.train),
-            seed=self.setting.seed,
-            epoch=progress.epoch,
-            shuffled=self.setting.shuffled,
-        )
+        if self.draws is not None:
+            order_C, _ = self.draws.of_epoch(progress.epoch)
+        else:
+            order_C = order_of(
+                len(self.train),
+                seed=self.setting.seed,
+                epoch=progress.epoch,
+                order=self.setting.order,
+            )
         self.network.train()
         what = f"epoch {progress.epoch} of {train.epochs}"
         with bar(what, len(order_C), shown=self.setting.world.leads) as advance:
@@ -227,7 +260,8 @@ class FitLoop:
         }
         if self.selection is not None:
             block = max(self.stepper.micro, 1)
-            found = score(self.objective, self.network, self.selection, setting, block)
+            rows = None if self.draws is None else self.draws.of_epoch(progress.epoch)[1]
+            found = score(self.objective, self.network, self.selection, setting, block, rows)
             # Plain numbers: a checkpoint lets nothing else in.
             row |= {f"selection_{name}": np.asarray(x).item() for name, x in found.items()}
         progress.rows.append(row)

@@ -62,7 +62,8 @@ class FitSettings:
     """How, from which seed, on which device, and who is told.
 
     `select_by` names the score of the selection set that chooses the epoch: `loss`, or one that
-    is better when higher.
+    is better when higher. `order` is `shuffled`, `fixed`, or `replacement`: cells drawn anew for
+    each place, those of the selection set as well.
     """
 
     train: TrainConfig
@@ -70,7 +71,7 @@ class FitSettings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     world: World = field(default_factory=World)
     select_by: str = "accuracy"
-    shuffled: bool = True
+    order: str = "shuffled"
     vault: Checkpoints = field(default_factory=CheckpointsInMemory)
     notice: StopRequest = field(default_factory=StopRequest)
     tell: Callable[[str], None] = quiet

@@ -5,6 +5,7 @@ The paper's draws are reproduced bit for bit with the generator that they used.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ Rows = NDArray[np.int64]
 
 # The fractions of the paper's scBERT runs, in the order in which one random stream serves them.
 STREAM = (1.0, 0.75, 0.5, 0.25, 0.1)
+NUMBERS_AT_A_TIME = 10_000_000
 
 
 def draw_labelled(
@@ -31,9 +33,8 @@ def draw_labelled(
             got=f"data.fraction={fraction:g} of {len(pool)} cells",
             remedy="raise data.fraction",
         )
-    # The legacy generator is the paper's: its draws are reproduced bit for bit.
     if rule == "random":
-        return np.random.RandomState(seed).choice(pool, n_labelled, replace=False)
+        return draw_at_random(pool, n_labelled, seed)[0]
     if rule == "random_stream":
         return draw_from_stream(pool, fraction, np.random.RandomState(seed))
     if fraction == 1:
@@ -55,6 +56,15 @@ def draw_labelled(
         pool, train_size=fraction, stratify=labels_C[pool], random_state=seed, shuffle=True
     )
     return labelled
+
+
+def draw_at_random(pool: Rows, count: int, seed: int) -> tuple[Rows, np.random.RandomState]:
+    """Draw regardless of class; give the stream as well, as the draw leaves it.
+
+    The legacy generator is the paper's: its draws are reproduced bit for bit.
+    """
+    stream = np.random.RandomState(seed)
+    return stream.choice(pool, count, replace=False), stream
 
 
 def draw_from_stream(pool: Rows, fraction: float, rng: Any) -> Rows:
@@ -91,8 +101,12 @@ def draw_selection(
     test: Rows,
     protocol: ProtocolConfig,
     seed: int,
+    binned: int = 0,
 ) -> tuple[Rows, Rows]:
-    """Separate the cells on which an epoch or a setting is chosen from those that train."""
+    """Separate the cells on which an epoch or a setting is chosen from those that train.
+
+    `binned` counts the random numbers that scGPT's script draws before, one for each value.
+    """
     if protocol.selection == "none":
         return labelled, labelled[:0]
     if protocol.selection == "reported":
@@ -100,13 +114,23 @@ def draw_selection(
     if len(given_val):
         return labelled, given_val
     n_val = max(1, round(len(labelled) * protocol.selection_fraction))
-    if protocol.selection == "holdout":
-        if n_val >= len(labelled):
-            raise nothing_to_select_on(labelled, protocol.selection_fraction)
-        # The original takes it from the global stream; its state there cannot be known (D31).
-        order = np.random.RandomState(seed).permutation(len(labelled))
-        return labelled[order[n_val:]], labelled[order[:n_val]]
-    return hold_out_by_class(labels_C, labelled, n_val, seed)
+    if protocol.selection not in ("holdout", "holdout_scgpt"):
+        return hold_out_by_class(labels_C, labelled, n_val, seed)
+    stream = np.random.RandomState(seed)
+    if protocol.selection == "holdout_scgpt":
+        # scikit-learn rounds up, and takes the global stream where binning has left it (D31).
+        n_val = math.ceil(len(labelled) * protocol.selection_fraction)
+        pass_over(stream, binned)
+    if n_val >= len(labelled):
+        raise nothing_to_select_on(labelled, protocol.selection_fraction)
+    order = stream.permutation(len(labelled))
+    return labelled[order[n_val:]], labelled[order[:n_val]]
+
+
+def pass_over(stream: np.random.RandomState, count: int) -> None:
+    """Draw so many uniform numbers and forget them."""
+    for start in range(0, count, NUMBERS_AT_A_TIME):
+        stream.random_sample(min(NUMBERS_AT_A_TIME, count - start))
 
 
 def hold_out_by_class(

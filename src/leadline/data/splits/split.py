@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leadline.config import ProtocolConfig
 from leadline.config.protocol import TEST_FRACTION
@@ -54,11 +55,13 @@ def make_split(
     fraction: float,
     label: str,
     min_genes: int = 0,
+    binned_G: NDArray[np.bool_] | None = None,
 ) -> Split:
     """Draw the parts that a protocol, a seed and a labelled fraction ask for.
 
     `label` names the label column in messages; cells that express fewer than `min_genes` genes
-    are set aside before anything is drawn.
+    are set aside before anything is drawn. `binned_G` are the genes whose values scGPT's script
+    bins, with a random number each, before it holds cells out.
     """
     if cells.labels_C is None:
         raise UserError(
@@ -74,7 +77,10 @@ def make_split(
         *few_batches(cells, kept, test, protocol),
     )
     labelled = draw_labelled(cells.labels_C, pool, protocol.fewshot, fraction, seed)
-    train, val = draw_selection(cells.labels_C, labelled, given_val, test, protocol, seed)
+    binned = 0
+    if binned_G is not None:
+        binned = int(values_of_cells(cells, binned_G)[np.concatenate([pool, test])].sum())
+    train, val = draw_selection(cells.labels_C, labelled, given_val, test, protocol, seed, binned)
     unlabelled = np.setdiff1d(pool, labelled)
     return Split(
         train=train,
@@ -84,6 +90,13 @@ def make_split(
         dropped=np.union1d(rare, poor),
         warnings=warnings,
     )
+
+
+def values_of_cells(cells: Cells, genes_G: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count the values above zero that each cell has among these genes."""
+    matrix_CG = cells.matrix_CG
+    before_N = np.concatenate([[0], np.cumsum(genes_G[matrix_CG.indices])])
+    return np.diff(before_N[matrix_CG.indptr])
 
 
 def enough_genes(cells: Cells, least: int) -> tuple[Rows, Rows]:

@@ -5,6 +5,7 @@ Shapes: C cells, G genes, J problems, R values of the regularisation C.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,10 @@ class TrainingProblem:
     """One run's training cells, labels and settings, ready to be solved.
 
     The path's optimum does not depend on the order of cells, so they are put into the order of
-    their ids: runs that differ only in order share one solution. liblinear's result does depend on
-    it, as the paper's ten "replicates" show, so it gets them as they come and shares nothing.
+    their ids: runs that differ only in order share one solution. liblinear draws the order in which
+    it goes through weights, and stops before that is forgotten: the paper's ten "replicates" differ
+    by its seed (the order of cells changes rounding alone). It gets cells as they come and shares
+    nothing. `stream` is what its last fit draws from, if not from the seed.
     """
 
     def __init__(
@@ -135,8 +138,10 @@ class TrainingProblem:
         seed: int,
         threads: int,
         device: str,
+        stream: np.random.RandomState | None = None,
     ) -> None:
-        self.config, self.seed, self.threads, self.device = config, seed, threads, device
+        self.config, self.threads, self.device = config, threads, device
+        self.seed = seed if stream is None else copy.deepcopy(stream)
         self.train = train
         ordered = config.solver == "path"
         self.order = np.argsort(train.ids, kind="stable") if ordered else np.arange(len(train))
@@ -196,7 +201,9 @@ class TrainingProblem:
             # The paper's scripts cross-validate with seed 0 and fit with the run's seed.
             yield from (self._solve(rows, grid, seed=0) for rows in folds)
 
-    def _solve(self, rows: Rows, grid: list[float], *, seed: int) -> PathFit:
+    def _solve(
+        self, rows: Rows, grid: list[float], *, seed: int | np.random.RandomState
+    ) -> PathFit:
         data = (self.matrix_CG, self.labels_C, grid, rows, self.config)
         return solve(*data, seed=seed, threads=self.threads)
 

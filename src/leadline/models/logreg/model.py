@@ -90,8 +90,11 @@ class LogisticRegression:
         threads: int = 1,
         cache: Path | None = None,
         device: str = "cpu",
+        stream: np.random.RandomState | None = None,
     ) -> None:
+        """Take the settings; `stream` is what liblinear's last fit draws from, if not the seed."""
         self.config, self.seed, self.threads, self.device = config, seed, threads, device
+        self.stream = stream
         self.cache = Cache(None if cache is None else cache / "logreg")
 
     def fit(self, train: Cells, selection: Cells | None) -> FitResult:
@@ -106,6 +109,7 @@ class LogisticRegression:
                 seed=self.seed,
                 threads=self.threads,
                 device=self.device,
+                stream=self.stream,
             )
             choice = None if self.config.C is not None else problem.choose()
             value = self.config.C if choice is None else choice.best

@@ -83,6 +83,7 @@ class Scbert(MaskedBins):
             )
         # A run's protocol has said it already.
         self.stabiliser = "head" if config.stabiliser == "auto" else config.stabiliser
+        self.redraw_every = 1000 if config.redraw_every is None else config.redraw_every
         self.reference = None if config.genes == "own" else read_genes(Path(config.genes))
         self.start = None if start is None else read_start(start)
         if self.start is not None and self.start.genes is not None:
@@ -110,8 +111,7 @@ class Scbert(MaskedBins):
         """Make the network with its fine-tuning head, load its first weights, freeze the rest."""
         assert train.labels_C is not None and self.config.hidden is not None
         tokens, classes = self.tokens(train), len(train.classes)
-        self.silent_K = torch.ones(classes, dtype=torch.bool)
-        self.silent_K[as_tensor(np.unique(train.labels_C))] = False
+        self.silent_K = torch.from_numpy(~self.nameable(train))
         head = Head(len(tokens.genes) + 1, width_of(self.config), self.config.hidden, classes)
         network = self._network(tokens, head)
         if self.start is not None:
@@ -214,7 +214,7 @@ class Scbert(MaskedBins):
 
     def before_step(self, network: nn.Module, step: int) -> None:
         """Draw the projections anew when their time is over, and count the steps."""
-        body, every = body_of(network), self.config.redraw_every
+        body, every = body_of(network), self.redraw_every
         calls = body.performer.calls_since_last_redraw
         if every and int(calls) >= every:
             body.redraw(torch.Generator().manual_seed(self.redraw_seed ^ step))

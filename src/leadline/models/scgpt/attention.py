@@ -247,7 +247,9 @@ def flash(
 class TokenAttention(nn.Module):
     """Self-attention with the names and the mathematics of torch's MultiheadAttention."""
 
-    def __init__(self, width: int, heads: int, dropout: float, backend: str) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float, backend: str, start: str = "xavier"
+    ) -> None:
         super().__init__()
         self.heads, self.backend = heads, backend
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
@@ -258,6 +260,15 @@ class TokenAttention(nn.Module):
         self.drew_by_position = False
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
+        if start == "linear":
+            self.start_as_linear_layers()
+
+    def start_as_linear_layers(self) -> None:
+        """Draw as flash-attn's FlashMHA: two plain linear layers, narrower and with biases."""
+        bound = self.in_proj_weight.shape[1] ** -0.5
+        nn.init.uniform_(self.in_proj_weight, -bound, bound)
+        nn.init.uniform_(self.in_proj_bias, -bound, bound)
+        self.out_proj.reset_parameters()
 
     def forward(self, x_TE: Tensor, layout: Layout, first_B: Tensor | None = None) -> Tensor:
         """Attend from every row, or from the rows `first_B` alone."""

@@ -54,7 +54,9 @@ class ScgptBatches:
         labels_C: NDArray[np.int32] | None = None,
         batch_C: NDArray[np.int64] | None = None,
         cache: Path | None = None,
+        uniform_N: NDArray[np.float64] | None = None,
     ) -> None:
+        """Bin values; `uniform_N` settles those that equal several edges, if the rules draw."""
         self.rules, self.labels_C, self.batch_C = rules, labels_C, batch_C
         # The last of a source's genes is `<cls>`.
         self.id_G = np.append(id_G, rules.cls_id)
@@ -63,6 +65,8 @@ class ScgptBatches:
         self.low_N, self.high_N = scgpt_ranges(cache, matrix_CG, rules.bins)
         if rules.ties == "middle":
             self.low_N = self.high_N = middle_bins(self.low_N, self.high_N)
+        elif uniform_N is not None:
+            self.low_N = self.high_N = choose_bins(self.low_N, self.high_N, uniform_N)
         found_C = np.full(len(self), len(id_G)) if rules.all_genes else np.diff(self.indptr)
         self.lengths_C = np.minimum(found_C + 1, rules.max_length)
 

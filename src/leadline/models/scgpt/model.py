@@ -6,7 +6,6 @@ Legend: B cells of a batch, K classes, G genes that the vocabulary knows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,10 @@ from leadline.models.scgpt.batches import Rules, ScgptBatches, levels
 from leadline.models.scgpt.layout import Layout
 from leadline.models.scgpt.network import FROZEN, Layer, ScgptNetwork, Sizes, keep_from_changing
 from leadline.models.scgpt.pretraining import MaskedValues
+from leadline.models.scgpt.tie_stream import TieStream
 from leadline.models.scgpt.vocabulary import CLS, Coverage, Vocabulary, cover, require_coverage
 from leadline.models.scgpt.weights import (
     NAME,
-    VOCABULARY,
     Beginning,
     begin,
     in_flash_names,
@@ -49,6 +48,8 @@ class Scgpt(MaskedValues):
 
     # Any numbers above zero can be ranked within a cell; `bin_ranges` refuses negative ones.
     accepts = EXPRESSION | {Scale.OTHER}
+    # With what the script of the paper settles equal edges; None: with a draw for each cell.
+    tie_stream: TieStream | None = None
 
     def __init__(
         self, config: ScgptConfig, freeze: str = "none", start: Start | None = None
@@ -62,8 +63,7 @@ class Scgpt(MaskedValues):
         """Make the network for the classes of these cells, from weights where there are any."""
         assert train.labels_C is not None
         network = self.body(train, len(train.classes))
-        present_K = np.isin(np.arange(len(train.classes)), train.labels_C)
-        network.present_K = torch.from_numpy(present_K)
+        network.present_K = torch.from_numpy(self.nameable(train))
         self.frozen = keep_from_changing(network, self.how_frozen)
         return network
 
@@ -102,11 +102,7 @@ class Scgpt(MaskedValues):
         """Take the vocabulary of the weights, else the one that is asked for."""
         if beginning is not None and beginning.vocabulary is not None:
             return beginning.vocabulary
-        chosen = self.config.vocabulary
-        if chosen == "data":
-            return vocabulary.of_cells(train)
-        path = Path(self.config.folder) / VOCABULARY if chosen == "released" else Path(chosen)
-        return vocabulary.of_file(path.expanduser())
+        return vocabulary.chosen(self.config, train)
 
     def find_sizes(self, beginning: Beginning | None, n_classes: int) -> Sizes:
         """Take the sizes of a released folder, else those of the configuration."""
@@ -128,6 +124,7 @@ class Scgpt(MaskedValues):
             attention_dropout=self.config.of_size("attention_dropout"),
             pre_norm=self.config.pre_norm,
             attention=self.config.attention,
+            attention_start=self.config.attention_start,
             batches=len(self.batches),
             batch_labels=self.config.batch_labels,
             domain_norm=self.config.domain_norm,
@@ -142,11 +139,18 @@ class Scgpt(MaskedValues):
 
     def encode(self, cells: Cells) -> ScgptBatches:
         """Bin the values of known genes."""
+        matrix_CG, id_G, rules = self.known_part(cells)
+        uniform_N = None
+        if self.tie_stream is not None and self.tie_stream.covers(cells.ids):
+            uniform_N = self.tie_stream.numbers(cells.ids, np.diff(matrix_CG.indptr))
         return ScgptBatches(
-            *self.known_part(cells),
+            matrix_CG,
+            id_G,
+            rules,
             labels_C=cells.labels_C,
             batch_C=self.codes(cells),
             cache=self.cache,
+            uniform_N=uniform_N,
         )
 
     def known_part(self, cells: Cells) -> tuple[sparse.csr_array, NDArray[np.int64], Rules]:
@@ -158,7 +162,7 @@ class Scgpt(MaskedValues):
             matrix_CG = sparse.csr_array(matrix_CG[:, known_G])
         rules = Rules(
             bins=self.config.bins,
-            ties=self.config.ties,
+            ties="random" if self.config.ties == "random" else "middle",
             all_genes=self.config.tokens == "all",
             max_length=int(self.config.of_size("max_length")),
             cls_id=self.vocabulary.number(CLS),

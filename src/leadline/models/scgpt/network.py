@@ -81,6 +81,7 @@ class Sizes:
     attention_dropout: float = 0.2
     pre_norm: bool = False
     attention: str = "sdpa"
+    attention_start: str = "xavier"
     batches: int = 0
     batch_labels: bool = False
     domain_norm: bool = False
@@ -124,7 +125,11 @@ class Layer(nn.Module):
         super().__init__()
         width = sizes.width
         self.self_attn = TokenAttention(
-            width, sizes.heads, sizes.attention_dropout, sizes.attention
+            width,
+            sizes.heads,
+            sizes.attention_dropout,
+            sizes.attention,
+            sizes.attention_start,
         )
         self.linear1 = Linear(width, sizes.hidden)
         self.linear2 = Linear(sizes.hidden, width)

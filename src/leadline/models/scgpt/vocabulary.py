@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leadline.config import ScgptConfig
 from leadline.data.cells import Cells
 from leadline.data.cells.genes import match_keys
 from leadline.errors import UserError
 
 PAD, CLS, END = "<pad>", "<cls>", "<eoc>"
 SPECIAL = (PAD, CLS, END)
+FILE = "vocab.json"
 NAMES_SHOWN = 3
 # Not offered as a remedy unless it finds so many times as many genes.
 WORTH_TELLING = 1.5
@@ -52,6 +54,15 @@ class Vocabulary:
 def of_cells(cells: Cells) -> Vocabulary:
     """Take a dataset's own genes, in the order of their names, so that files may differ in it."""
     return Vocabulary((*sorted(match_keys(cells.genes).tolist()), *SPECIAL))
+
+
+def chosen(config: ScgptConfig, cells: Cells) -> Vocabulary:
+    """Take the vocabulary that `model.vocabulary` names."""
+    if config.vocabulary == "data":
+        return of_cells(cells)
+    released = config.vocabulary == "released"
+    path = Path(config.folder) / FILE if released else Path(config.vocabulary)
+    return of_file(path.expanduser())
 
 
 def of_file(path: Path) -> Vocabulary:

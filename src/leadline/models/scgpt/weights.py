@@ -22,7 +22,7 @@ from leadline.models.scgpt import vocabulary
 from leadline.models.scgpt.vocabulary import Vocabulary
 
 NAME = "scgpt"
-ARGS, WEIGHTS, VOCABULARY = "args.json", "best_model.pt", "vocab.json"
+ARGS, WEIGHTS, VOCABULARY = "args.json", "best_model.pt", vocabulary.FILE
 BODY = ("encoder.", "value_encoder.", "transformer_encoder.")
 # The name in `args.json` → ours.
 SIZES = {"embsize": "width", "nheads": "heads", "nlayers": "layers", "d_hid": "hidden"}

@@ -56,7 +56,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmScores:
-    """One arm in one cell. `n` counts its runs; `mean` is None where nothing is known."""
+    """One arm in one cell. `n` counts its runs; `mean` is None where nothing is known.
+
+    Each of the runs is known to within `widths`, the printed mean to within `printed_width`.
+    """
 
     cell: Condition
     values: Floats
@@ -64,6 +67,7 @@ class ArmScores:
     seeds: tuple[int | None, ...]
     notes: tuple[str, ...] = ()
     printed_mean: float | None = None
+    printed_width: float = math.inf
     printed_half_width: float | None = None
     printed_n: int | None = None
     printed_text: str = ""
@@ -99,6 +103,12 @@ class ArmScores:
     def recomputed(self) -> float | None:
         """Give the mean over the runs themselves, whatever their precision."""
         return float(self.values.mean()) if self.complete else None
+
+    @property
+    def finest_mean(self) -> float | None:
+        """Give the printed mean where it has more digits than the runs that it is the mean of."""
+        finer = self.widths.size > 0 and self.printed_width < float(self.widths.max())
+        return self.printed_mean if finer else self.mean
 
     @property
     def n(self) -> int:
@@ -145,7 +155,7 @@ class Evidence:
     def side(self, cell: Condition) -> ArmScores:
         """Gather what is known of a cell; empty where that is nothing."""
         rows = self.rows(cell)
-        widths = [0.0 if row["precision"] == "full" else float(row["precision"]) for row in rows]
+        widths = [_width(row["precision"]) for row in rows]
         printed = self.printed_row(cell)
         return ArmScores(
             cell=cell,
@@ -154,6 +164,7 @@ class Evidence:
             seeds=tuple(seed_of(row["seed"]) for row in rows),
             notes=tuple(_text(row["note"]) for row in rows),
             printed_mean=_known(printed.get("mean")),
+            printed_width=_width(printed.get("precision", math.inf)),
             printed_half_width=_known(printed.get("ci95")),
             printed_n=_count(printed.get("n_a")),
             printed_text=printed.get("printed", ""),
@@ -197,6 +208,10 @@ def _indexed(rows: list[dict[Any, Any]]) -> dict[tuple[object, ...], Rows]:
         key = (row["dataset"], row["model"], row["arm"], row["fraction"], row["metric"])
         found.setdefault(key, []).append(row)
     return found
+
+
+def _width(precision: object) -> float:
+    return 0.0 if precision == "full" else float(str(precision))
 
 
 def _text(value: object) -> str:

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline import distributed, models
-from leadline.config import RunConfig
+from leadline.config import RunConfig, ScgptConfig
 from leadline.config.tasks import TASKS, TaskRow
 from leadline.data.cells import Cells
 from leadline.data.splits.split import Split, make_split
 from leadline.distributed import World
 from leadline.processes import StopRequest
+from leadline.runs import starting_weights
 from leadline.runs.identity import NamedRun, learns_by_epochs
 from leadline.runs.record import CheckpointFolder, Predictions, tell
 from leadline.runs.tracking import Tracker
@@ -126,6 +127,7 @@ class Task(ABC):
             fraction=config.data.fraction,
             label=str(config.data.label),
             min_genes=config.data.min_genes,
+            binned_G=binned_by_script(cells, config),
         )
 
     @abstractmethod
@@ -158,6 +160,19 @@ def task_of(config: RunConfig) -> Task:
     return task
 
 
+def binned_by_script(cells: Cells, config: RunConfig) -> NDArray[np.bool_] | None:
+    """Mark the genes whose values scGPT's script draws numbers for before it holds cells out.
+
+    None where the hold-out is not the script's, or the model is another.
+    """
+    if config.protocol.selection != "holdout_scgpt" or not isinstance(config.model, ScgptConfig):
+        return None
+    from leadline.models.scgpt.tie_stream import binned_genes
+
+    first = starting_weights.weights_sources(config).get("pretrained")
+    return binned_genes(cells, config.model, None if first is None else first.path)
+
+
 def setting_of(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> FitSettings:
     """Tell the trainer all that it must know of a run."""
     from leadline import training
@@ -169,7 +184,7 @@ def setting_of(job: Job, world: World, notice: StopRequest, tracker: Tracker) ->
         device=distributed.pick_device(config.train.device, world),
         world=world,
         select_by=config.protocol.select_by,
-        shuffled=config.protocol.order == "shuffled",
+        order=config.protocol.order,
         vault=CheckpointFolder(job.folder),
         notice=notice,
         tell=lambda text: tell(job.folder, text) if world.leads else None,

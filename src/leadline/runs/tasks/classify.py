@@ -74,6 +74,12 @@ class Classify(Task):
         found = []
         if job.by_epochs and job.config.protocol.class_weights == "whole":
             found.append("class weights count the reported cells too, as in the paper's code")
+        absent = cannot_be_named(job)
+        if absent:
+            found.append(
+                f"classes without training cells cannot be named: {', '.join(absent)}; "
+                "protocol.named_classes=all lets a network name them, as in the paper's code"
+            )
         predicted_C = computed.parts["test"].predicted_C
         # To call every cell the same is what the majority control is for.
         if metrics.collapsed(predicted_C) and job.config.model.name != "majority":
@@ -105,6 +111,15 @@ def classifier(job: Job, world: World, notice: StopRequest, tracker: Tracker) ->
         class_weights=config.protocol.class_weights,
         whole_K=np.bincount(labels_C, minlength=len(job.cells.classes)),
     )
+
+
+def cannot_be_named(job: Job) -> list[str]:
+    """Quote the classes that a network was kept from naming."""
+    if not job.by_epochs or job.config.protocol.named_classes == "all":
+        return []
+    assert job.cells.labels_C is not None
+    trained = np.unique(job.cells.labels_C[job.split.train])
+    return [repr(name) for k, name in enumerate(job.cells.classes) if k not in trained]
 
 
 def estimator(job: Job) -> models.Model:
