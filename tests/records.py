@@ -33,6 +33,8 @@ def write_run(
     study="",
     truth=None,
     calls=None,
+    selection="holdout",
+    hard=None,
 ):
     """Write the record of a run whose predictions are right about as often as wanted.
 
@@ -58,9 +60,10 @@ def write_run(
         proba_CK=proba_CK.astype(np.float16),
     )
     facts = facts_of(
-        run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study
+        run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study, hard
     )
     facts["warnings"] = list(warnings)
+    facts["selected"]["selection"] = selection
     with record.open_record(runs / run_id) as opened:
         config = {
             "data": {"name": dataset, "fraction": fraction},
@@ -87,9 +90,12 @@ def write_run(
 
 
 def facts_of(
-    run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study
+    run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study, hard
 ):
-    scores = metrics.score(said.truth_C, said.predicted_C, said.proba_CK, labels="truth")
+    named = None if hard is None else np.array(hard)
+    scores = metrics.score(
+        said.truth_C, said.predicted_C, said.proba_CK, labels="truth", hard=named
+    )
     return {
         "run_id": run_id,
         "study": study or None,

@@ -13,7 +13,8 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.report.compare import cells
 from leadline.report.compare.arms import sides_of
-from leadline.report.compare.study import MCNEMAR, ArmComparison, flags_of
+from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.study import MCNEMAR, flags_of
 from leadline.report.study import Facts, StudyResults, settings_of
 from leadline.report.tables import Link, Table, Value
 from leadline.stats import tests
@@ -46,13 +47,14 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             each.p,
             each.corrected,
             None if each.equivalence is None else each.equivalence.p,
-            each.effect,
+            None if each.effect is None else each.effect.estimate,
             each.detectable,
             each.a.values.size,
             each.b.values.size,
             each.a.mean,
             each.b.mean,
             each.speaks_for,
+            _of_runs(each),
             each.shares.get("cells", each.shares.get("donors")),
             ", ".join(dict.fromkeys(flag.id for flag in each.flags)) or each.why,
             "; ".join(f"{test} {p:.2g}" for test, p in each.others.items()),
@@ -76,30 +78,40 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "p",
             "p (Holm)",
             "p (TOST)",
-            "Hedges g",
+            "Hedges g, in spreads between runs",
             "detectable",
             "n",
             "n against",
             "mean",
             "mean against",
             "speaks for",
+            "share of runs",
             "share of cells",
             "flags",
-            "other tests",
+            "same cells only",
         ],
         rows=rows,
         notes=[
-            f"Difference: mean of the arm less mean of what it is compared with. p (Holm) is "
+            "Difference: mean of the arm less mean of what it is compared with. p (Holm) is "
             f"corrected over the rows of its metric, a family of “{study.family}”; better and "
-            "worse need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
-            f"±{study.margin:g}. detectable: the smallest true difference that so many runs of "
-            "such spread, on so many cells, would have shown with power .8. share of cells: of the "
-            "variance of the difference, what comes from which cells were held out; the rest is "
-            "luck of training. one_sample: the other arm has no luck of its own, its runs are one "
-            "number."
+            f"worse need p (Holm) < .05. The first metric, {metric_title(study.metrics[0])}, "
+            "decides the study; every other one has a family, and words, of its own. p (TOST) "
+            f"< .05 shows that the difference is within ±{study.margin:g}. detectable: the "
+            "smallest true difference that so many runs of such spread, on so many cells, would "
+            "have shown with power .8. share of runs, of cells: of the variance of the "
+            "difference, what comes from luck of training, and from which cells were held out; "
+            "the rest is both at once. same cells only: p over runs alone, which decides nothing "
+            "unless the study is about these very cells; one_sample: the other arm has no luck "
+            "of its own, its runs are one number."
         ],
         printed=PRINTED_VERDICTS,
     )
+
+
+def _of_runs(each: ArmComparison) -> float | None:
+    """Add up the shares of the variance that come from runs."""
+    shares = [share for source, share in each.shares.items() if source.startswith("runs")]
+    return sum(shares) if shares else None
 
 
 def means_table(study: StudyResults) -> Table:

@@ -54,7 +54,6 @@ ROWS: dict[str, Test] = {
     "crossed": Test(title="fresh runs and cells"),
     "mcnemar": Test(title="McNemar’s test"),
     "one_sample": Test(title="one-sample t-test", asked=False),
-    "cell_bootstrap": Test(title="bootstrap of the cells", asked=False),
 }
 
 
