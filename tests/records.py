@@ -38,6 +38,8 @@ def write_run(
     donors=None,
     trained_on=(),
     order=None,
+    selection="holdout",
+    hard=None,
 ):
     """Write the record of a run whose predictions are right about as often as wanted.
 
@@ -72,9 +74,10 @@ def write_run(
     if order is not None:
         said = reordered(said, order)
     facts = facts_of(
-        run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study
+        run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study, hard
     )
     facts["warnings"] = list(warnings)
+    facts["selected"]["selection"] = selection
     with record.open_record(runs / run_id) as opened:
         config = {
             "data": {"name": dataset, "fraction": fraction},
@@ -110,9 +113,12 @@ def reordered(said, order):
 
 
 def facts_of(
-    run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study
+    run_id, arm, model, seed, fraction, dataset, protocol, said, classes, data, gpu, study, hard
 ):
-    scores = metrics.score(said.truth_C, said.predicted_C, said.proba_CK, labels="truth")
+    named = None if hard is None else np.array(hard)
+    scores = metrics.score(
+        said.truth_C, said.predicted_C, said.proba_CK, labels="truth", hard=named
+    )
     return {
         "run_id": run_id,
         "study": study or None,

@@ -7,7 +7,6 @@ from leadline.errors import UserError
 from leadline.report import figures
 from leadline.report.figures import style
 from leadline.report.figures.confusion import SCALE
-from leadline.report.figures.estimation import resampled
 from leadline.stats import Interval
 from test_figures import EVIDENCE, count, frame, labelled
 
@@ -92,7 +91,7 @@ def test_calibration_bins_hold_every_cell():
     assert "ECE 0.100" in {text.get_text() for text in drawing.figure.axes[0].texts}
 
 
-def contrast(a, b, verdict="open"):
+def contrast(a, b, verdict="open", half=0.06):
     return figures.Contrast(
         arm=ARMS[0],
         against=ARMS[1],
@@ -101,12 +100,13 @@ def contrast(a, b, verdict="open"):
         interval=Interval(-0.1, 0.2, 0.95, "welch"),
         told="welch, p = .3",
         verdict=verdict,
+        half_of_runs=half,
     )
 
 
-def test_estimation_plots_show_runs_difference_interval_and_bootstrap():
+def test_estimation_plots_show_runs_difference_interval_and_what_runs_alone_leave():
     one = contrast([0.7, 0.75, 0.8], [0.7, 0.71, 0.69])
-    drawing = figures.estimation([one], np.random.default_rng(1), score="accuracy")
+    drawing = figures.estimation([one], score="accuracy")
     left, right = drawing.figure.axes
     assert count(left, "runs of", ARMS[0]) == count(left, "runs of", ARMS[1]) == 3
     (point,) = labelled(right, "difference of", ARMS[0])
@@ -114,12 +114,13 @@ def test_estimation_plots_show_runs_difference_interval_and_bootstrap():
     spans = [c.get_segments()[0][:, 0].tolist() for c in right.collections
              if hasattr(c, "get_segments")]  # fmt: skip
     assert [-0.1, 0.2] in spans
-    draws = resampled(one.a, one.b, np.random.default_rng(1))
-    assert draws.mean() == pytest.approx(0.05, abs=0.002)
-    again = figures.estimation([one], np.random.default_rng(1), score="accuracy")
+    (band,) = (c for c in right.collections if c.get_label() == f"runs alone of {ARMS[0]}")
+    assert band.get_segments()[0][:, 0] == pytest.approx([-0.01, 0.11])
+    assert "(±0.060 by the runs alone)" in drawing.description
+    again = figures.estimation([one], score="accuracy")
     assert figures.to_svg(again.figure) == figures.to_svg(drawing.figure)
-    flat = contrast([0.7, 0.7], [0.6, 0.6], "untested")
-    assert figures.estimation([flat], np.random.default_rng(1), score="accuracy").figure
+    flat = contrast([0.7, 0.7], [0.6, 0.6], "untested", None)
+    assert figures.estimation([flat], score="accuracy").figure
 
 
 def test_a_forest_of_comparisons_groups_them():
@@ -192,8 +193,9 @@ def test_texts_of_narrow_and_wide_figures_lie_inside_them():
             figures.confusion(matrices, names, width=width),
             figures.per_class(scores, dict.fromkeys(names, 5), width=width),
             figures.learning_curves([curve(arm, 1) for arm in arms], width=width),
-            figures.estimation([contrast([0.7, 0.8], [0.6, 0.5])], np.random.default_rng(1),
-                               score="accuracy", width=width),
+            figures.estimation(
+                [contrast([0.7, 0.8], [0.6, 0.5])], score="accuracy", width=width
+            ),
         ]  # fmt: skip
         for drawing in drawings:
             box, (wide, high) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()

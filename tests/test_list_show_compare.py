@@ -14,6 +14,7 @@ from leadline.cli.terminal import aligned
 from leadline.config.compose import options
 from leadline.runs import record
 from leadline.runs.records import configuration, find_run
+from records import write_manifest, write_run
 from small import saved, small_cells
 
 
@@ -128,7 +129,10 @@ def test_compare_tells_settings_and_cells_apart(runs, capsys):
     }
     for name, cells in counts.items():
         assert [name, str(cells.sum())] == line_with(shown, name).rsplit(maxsplit=1)
-    assert "McNemar’s test: p = " in shown and "95 % interval" in shown
+    assert "McNemar’s test: p = " in shown
+    told = line_with(shown, "accuracy, A - B: ")
+    assert "95 % interval" in told and told.endswith((": open", ": better", ": worse"))
+    assert "fresh runs on fresh cells like these; its variance: 100% which cells" in shown
     differ = int((said[0].predicted_C != said[1].predicted_C).sum())
     assert f"{differ} cells are called differently, most often:" in shown
 
@@ -141,6 +145,47 @@ def line_with(shown, text):
 def test_a_run_compared_with_itself(runs, capsys):
     shown = call(capsys, "compare", "knn_pca", "knn_pca", "--runs", str(runs)).out
     assert "settings: the same" in shown and "every cell is called the same" in shown
+
+
+def test_arms_are_compared_over_fresh_runs_and_cells(tmp_path, capsys):
+    from leadline.report.compare.study import comparisons
+    from leadline.report.study import gather
+
+    made = [
+        (write_run(tmp_path, arm=arm, seed=seed, accuracy=accuracy + seed / 100), arm)
+        for arm, accuracy in (("reference", 0.6), ("other", 0.8), ("third", 0.7))
+        for seed in (1, 2, 3)
+    ]
+    write_manifest(tmp_path, "s", {"reference": None, "other": "reference"}, made)
+    words = ["compare", "other", "scbert/reference", "third", "--runs", str(tmp_path)]
+    shown = call(capsys, *words).out
+    (study,) = gather(tmp_path, ["s"], 0.01)
+    found = comparisons(study)[0]
+    line = line_with(shown, "accuracy, A - B: ")
+    ends = f"95 % interval {found.interval.low:+.4f} to {found.interval.high:+.4f}"
+    assert ends in line and f"p = {found.p:.3g} (" in line and line.endswith(": better")
+    assert line_with(shown, "A  other") == "A  other, 3 runs"
+    assert line_with(shown, "accuracy, A - C: ")
+    # One run of a model with luck says nothing of the next.
+    one = next(run for run, arm in made if arm == "other")
+    shown = call(capsys, "compare", one, "reference", "--runs", str(tmp_path)).out
+    assert line_with(shown, "accuracy, A - B: ").endswith(": untested")
+    assert "this trained model, not the next" in shown
+
+
+def test_what_cannot_be_compared_is_said(tmp_path, capsys):
+    runs = ["--runs", str(tmp_path)]
+    write_run(tmp_path, arm="a")
+    write_run(tmp_path, arm="b", fraction=0.5)
+    shown = call(capsys, "compare", "a", "b", *runs, expect=cli.MISTAKE).err
+    assert "same data and share of the labels: got a: cells 100%; b: cells 50%" in shown
+    shown = call(capsys, "compare", "a", *runs, expect=cli.MISTAKE).err
+    assert "a comparison needs two runs or arms: got a; name another" in shown
+    made = [[(write_run(tmp_path, arm=f"c{s}", seed=s), "c")] for s in (1, 2)]
+    for name, run in zip("xy", made, strict=True):
+        write_manifest(tmp_path, name, {"c": None}, run, reference="c")
+    shown = call(capsys, "compare", "a", "c", *runs, expect=cli.MISTAKE).err
+    assert "an arm must be called so by one study: got c, which stands for other runs" in shown
 
 
 def test_runs_without_common_cells_and_unfinished_ones(runs, tmp_path, capsys):

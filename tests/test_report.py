@@ -183,7 +183,8 @@ def test_single_runs_and_fixed_models_are_compared_cell_by_cell(tmp_path):
     first = comparisons(study)[0]
     assert first.test == "crossed" and first.verdict == "worse"
     assert first.interval.low < -0.2 + 1e-9 < first.interval.high
-    assert not first.flags and first.others.keys() == {"cell_bootstrap"}
+    assert not first.flags and not first.others
+    assert first.shares == {"runs_a": 0, "runs_b": 0, "cells": 1, "noise": 0}
     again = first_line(study, comparisons(study))
     assert again.startswith("Yes, logistic regression is enough for these cells: ")
 
@@ -228,7 +229,8 @@ def test_mcnemar_decides_where_there_is_one_run_of_each(tmp_path):
     study_of(tmp_path, {"reference": [0.8], "ablated": [0.6]}, seeds=(1,), **MCNEMAR)
     (study,) = gather(tmp_path, [], 0.01)
     accuracy, f1 = comparisons(study)
-    assert (accuracy.test, f1.test) == ("mcnemar", "cell_bootstrap")
+    assert (accuracy.test, f1.verdict) == ("mcnemar", "untested")
+    assert accuracy.speaks_for == "these two trained models on fresh cells like these"
     (row,) = mcnemar_table(study, [accuracy, f1]).rows
     assert row[9] == accuracy.p and accuracy.p < 0.05
 

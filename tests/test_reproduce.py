@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections import Counter
 from importlib.resources import files
 
@@ -18,9 +17,10 @@ from leadline import files as atomic
 from leadline.cli.parser import add_reproduce
 from leadline.errors import UserError
 from leadline.papers import boiarsky, claims, reproduce
-from leadline.report.compare.evidence import Condition
-from leadline.report.frame import COLUMNS
+from leadline.report.compare.arms import Condition
+from leadline.report.frame import COLUMNS, frame
 from leadline.runs import record
+from records import write_run
 
 RUNS, TABLES = boiarsky.runs(), boiarsky.aggregates()
 EVIDENCE = claims.Evidence.of(RUNS, TABLES)
@@ -116,8 +116,8 @@ def by_leadline(column, arms):
         return paper_interval(arms[0].values).half_width
     from leadline.stats import student
 
-    found = claims.difference(EVIDENCE, *arms, SETTING)
-    return found.p["student"] if found.basis == "runs" else student(*(s.values for s in arms)).p
+    found = claims.compare_pair(EVIDENCE, *arms, SETTING)
+    return found.p_of("student") if found.basis == "runs" else student(*(s.values for s in arms)).p
 
 
 def leeway(column, arms):
@@ -173,13 +173,13 @@ def test_p_values_from_summaries_equal_scipy():
         if row["artefact"] != "Figure 3" or row["fraction"] != 1 or not row["p_value"] > 0:
             continue
         arms = sides("Supp. Table 4", row)
-        found = claims.difference(EVIDENCE, *arms, SETTING)
+        found = claims.compare_pair(EVIDENCE, *arms, SETTING)
         sds = [a.printed_half_width * math.sqrt(10) / 2.262 * math.sqrt(10 / 9) for a in arms]
         a, b = ((arm.printed_mean, sd, 10) for arm, sd in zip(arms, sds, strict=True))
         for test, equal in (("student", True), ("welch", False)):
             theirs = scipy.stats.ttest_ind_from_stats(*a, *b, equal_var=equal).pvalue
-            assert found.p[test] == pytest.approx(theirs, rel=1e-12)
-        assert found.p["student"] == pytest.approx(float(text), rel=1e-3)
+            assert found.p_of(test) == pytest.approx(theirs, rel=1e-12)
+        assert found.p_of("student") == pytest.approx(float(text), rel=1e-3)
         checked += 1
     assert checked == 6
 
@@ -220,7 +220,7 @@ def test_the_table_says_verdicts_reasons_and_both_p_values(capsys):
     assert all(len(line) <= 120 for line in lines)
     assert "printed 0.003674, recomputed 0.003621" in text and "D07: " in text
     assert "no_better_than_heuristic" in text and "welch_holm" in text
-    assert lines[-1] == "40 claims: 24 hold, 8 are fragile, 2 fail, 6 were not run."
+    assert lines[-1] == "40 claims: 16 hold, 16 are fragile, 2 fail, 6 were not run."
 
 
 def test_out_writes_every_format(tmp_path, capsys):
@@ -257,7 +257,7 @@ def test_mistakes_are_told(words, message, tmp_path):
     assert message in str(error.value)
 
 
-def test_it_is_fast_and_needs_no_heavy_library():
+def test_it_needs_no_heavy_library():
     program = (
         "import argparse, sys; from leadline.papers import reproduce\n"
         "from leadline.cli.parser import add_reproduce\n"
@@ -268,41 +268,27 @@ def test_it_is_fast_and_needs_no_heavy_library():
         "found = light + [m for m in heavy if m in sys.modules]\n"
         "sys.exit(str(found) if found else 0)\n"
     )
-    started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    elapsed = time.perf_counter() - started
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["claims"]) == 40
-    # Two seconds on an idle machine; others may be busy on this one.
-    assert elapsed < 15
 
 
 # --- our own records --------------------------------------------------------------------------
 
 
-def write_record(
-    folder, arm, seed, accuracy, *, protocol="corrected", fraction=1.0, data="f" * 64, **more
-):
-    name = f"{arm.replace('/', '-')}-{protocol}-{fraction}-{seed}"
+def write_record(folder, arm, seed, accuracy, **more):
+    """Write a run on PBMC; without predictions where `calls` is False."""
     model, _, arm = arm.partition("/")
-    facts = {
-        "schema_version": 1,
-        "run_id": name,
-        "study": None,
-        "arm": arm,
-        "model": model,
-        "dataset": "zheng68k",
-        "fraction": fraction,
-        "seed": seed,
-        "protocol": {"name": protocol},
-        "metrics": {"test": {"accuracy": accuracy, "macro_f1": accuracy - 0.1}},
-        "data": {"fingerprint": data},
-    } | more
-    (folder / name).mkdir(parents=True)
-    (folder / name / record.CONFIG).write_text("seed: 1\n")
-    atomic.write_json(folder / name / record.FACTS, facts)
-    digests = record.digests(folder / name)
-    atomic.write_json(folder / name / record.DONE, {"sha256": digests})
+    calls = more.pop("calls", True)
+    run_id = write_run(
+        folder, arm=arm, model=model, seed=seed, accuracy=accuracy, dataset="zheng68k",
+        cells=2_000, **more,
+    )  # fmt: skip
+    if not calls:
+        (folder / run_id / record.PREDICTIONS).unlink()
+        digests = record.digests(folder / run_id)
+        atomic.write_json(folder / run_id / record.DONE, {"sha256": digests})
+    return run_id
 
 
 @pytest.fixture
@@ -330,19 +316,49 @@ def test_our_own_records_are_judged_by_the_same_claims(runs, capsys):
     assert not any("printed" in flag["id"] for claim in found.values() for flag in claim["flags"])
 
 
-def test_what_a_record_says_of_its_run_reaches_the_flags(tmp_path):
-    told = {
-        "warnings": ["collapsed: every cell is called 'B'"],
-        "selected": {"selection": "reported"},
-    }
+def test_claims_on_our_own_records_are_decided_over_fresh_cells(runs):
+    from leadline.report.compare.arms import ArmRuns
+    from leadline.report.compare.fresh_cells import compare_sides
+
+    report = reproduce.judge("runs", runs)
+    found = {result.id: result for result in report.results}["C01"]
+    cells = [
+        Condition("zheng68k", model, arm, 1.0, "accuracy")
+        for model, arm in (("scbert", "reference"), ("logreg", "logreg"))
+    ]
+    a, b = (report.evidence.side(cell) for cell in cells)
+    assert isinstance(a, ArmRuns) and len(a.records) == 6
+    crossed = compare_sides(a, b, runs, 0.01)
+    assert found.p["crossed"] == crossed.p
+    assert (found.interval.low, found.interval.high) == (crossed.low, crossed.high)
+
+
+def test_what_only_the_runs_show_does_not_hold_over_fresh_cells(tmp_path):
+    """One point of lead on 2,000 cells: the runs are sure of it, fresh cells are not."""
     for seed in range(6):
-        write_record(
-            tmp_path,
-            "scbert/reference",
-            seed,
-            0.1 if seed < 2 else 0.7 + seed / 100,
-            **(told if seed < 2 else {}),
-        )
+        write_record(tmp_path, "scbert/reference", seed, 0.800 + 0.0005 * (seed % 2))
+        write_record(tmp_path, "logreg/logreg", seed, 0.81)
+    found = {r.id: r for r in reproduce.judge("runs", tmp_path).results}["C01"]
+    assert found.p["welch"] < 1e-6 < 0.05 < found.p["crossed"]
+    assert found.verdict == "fragile" and set(found.fails_under) == {"crossed", "crossed_holm"}
+
+
+def test_records_without_predictions_give_no_verdict(tmp_path):
+    for seed in range(6):
+        write_record(tmp_path, "scbert/reference", seed, 0.70 + 0.01 * seed, calls=False)
+        write_record(tmp_path, "logreg/logreg", seed, 0.81, calls=False)
+    found = {r.id: r for r in reproduce.judge("runs", tmp_path).results}["C01"]
+    assert found.verdict == "not_run"
+    assert found.reason.startswith("it cannot be told for fresh cells: a comparison over cells")
+
+
+def test_what_a_record_says_of_its_run_reaches_the_flags(tmp_path):
+    for seed in range(6):
+        told = {}
+        if seed < 2:
+            told = {"warnings": ["collapsed: every cell is called 'B'"], "selection": "reported"}
+        accuracy = 0.1 if seed < 2 else 0.7 + seed / 100
+        write_record(tmp_path, "scbert/reference", seed, accuracy, **told)
         write_record(tmp_path, "logreg/logreg", seed, 0.81)
     found = {r.id: r for r in reproduce.judge("runs", tmp_path).results}["C01"]
     flags = {raised.flag.id: raised.flag for raised in found.flags}
@@ -376,8 +392,8 @@ def test_data_that_differ_are_not_mixed(runs):
 
 
 def test_two_runs_of_one_seed_are_not_mixed(runs):
-    write_record(runs / "x", "logreg/logreg", 5, 0.9)
-    (runs / "x" / "logreg-logreg-corrected-1.0-5").rename(runs / "again")
+    run_id = write_record(runs / "x", "logreg/logreg", 5, 0.9)
+    (runs / "x" / run_id).rename(runs / "again")
     with pytest.raises(UserError, match="an arm must have one run per seed"):
         reproduce.judge("runs", runs)
 
@@ -388,4 +404,4 @@ def test_a_folder_without_finished_runs_is_a_mistake(tmp_path):
 
 
 def test_our_frame_has_the_columns_of_the_published_one(runs):
-    assert tuple(reproduce.own_frame(runs, None).columns) == COLUMNS
+    assert tuple(frame(reproduce.own_records(runs, None)).columns) == COLUMNS

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from leadline import stats
 from leadline.errors import UserError
 from leadline.stats.power import noncentral_t_cdf
+from leadline.stats.precision import difference_bounds
 
 # R's `sleep`: extra hours of sleep of ten patients under two drugs.
 SLEEP_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -63,17 +64,11 @@ def test_t_tests_equal_scipy(seed):
 
 
 def test_intervals_equal_scipy():
-    a, b = two_samples()
+    a, _ = two_samples()
     low, high = scipy.stats.t.interval(0.95, 8, a.mean(), scipy.stats.sem(a))
     ours = stats.student_interval(a)
     assert (ours.low, ours.high) == pytest.approx((low, high), rel=1e-12)
     assert stats.paper_interval(a).half_width == pytest.approx(2.262 * a.std() / math.sqrt(10))
-    for method, name in (("percentile", "percentile"), ("bca", "BCa")):
-        theirs = scipy.stats.bootstrap((a,), np.mean, method=name, random_state=rng())
-        ours = stats.bootstrap_interval(a, rng(), method=method)
-        assert (ours.low, ours.high) == tuple(theirs.confidence_interval)
-        difference = stats.bootstrap_difference_interval(a, b, rng(), method=method)
-        assert difference.contains(a.mean() - b.mean())
 
 
 @pytest.mark.parametrize("n_a, n_b", [(4, 6), (9, 7), (10, 10), (30, 25)])
@@ -101,8 +96,6 @@ def test_large_samples_with_ties_use_the_normal_approximation():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
 def test_corrections_reject_what_their_definitions_reject(p, alpha):
     family = {str(i): value for i, value in enumerate(p)}
-    adjusted = list(stats.benjamini_hochberg(family).values())
-    assert adjusted == pytest.approx(scipy.stats.false_discovery_control(p), rel=1e-12)
     ordered = np.sort(p)
     passed = ordered <= alpha / (len(p) - np.arange(len(p)))
     rejected = len(p) if passed.all() else int(np.argmin(passed))
@@ -117,15 +110,13 @@ def test_corrections_reject_what_their_definitions_reject(p, alpha):
 def test_corrections_equal_statsmodels(p):
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     family = {str(i): value for i, value in enumerate(p)}
-    for ours, method in ((stats.holm, "holm"), (stats.benjamini_hochberg, "fdr_bh")):
-        theirs = multitest.multipletests(p, method=method)[1]
-        assert list(ours(family).values()) == pytest.approx(theirs, rel=1e-12, abs=1e-300)
+    theirs = multitest.multipletests(p, method="holm")[1]
+    assert list(stats.holm(family).values()) == pytest.approx(theirs, rel=1e-12, abs=1e-300)
 
 
 def test_corrections_by_hand():
     family = {"c": 0.04, "a": 0.01, "b": 0.03}
     assert stats.holm(family) == pytest.approx({"c": 0.06, "a": 0.03, "b": 0.06})
-    assert stats.benjamini_hochberg(family) == pytest.approx({"c": 0.04, "a": 0.03, "b": 0.04})
 
 
 @pytest.mark.slow
@@ -200,9 +191,8 @@ def test_mcnemar_is_exact_for_few_cells():
 
 
 def test_power_of_r():
-    # power.t.test(n = 20, delta = 1, sd = 1): 0.8689528; (power = .90, delta = 1): n = 22.02110
+    # power.t.test(n = 20, delta = 1, sd = 1): 0.8689528
     assert stats.power_of(1, 1, 20, 20) == pytest.approx(0.8689528, abs=5e-7)
-    assert stats.runs_needed(1, 1, power=0.9) == 23
     assert stats.detectable_difference(1, 20, 20, power=0.8689528) == pytest.approx(1, abs=1e-6)
 
 
@@ -315,9 +305,6 @@ def test_order_of_runs_and_names_of_arms_do_not_matter(a, b, random):
     g, h = stats.hedges_g(a, b), stats.hedges_g(b, a)
     assert g.estimate == pytest.approx(-h.estimate, abs=1e-9)
     assert g.interval.low == pytest.approx(-h.interval.high, abs=1e-6, rel=1e-6)
-    forward, back = stats.probability_of_superiority(a, b), stats.probability_of_superiority(b, a)
-    assert forward.estimate == pytest.approx(1 - back.estimate)
-    assert forward.interval.low == pytest.approx(1 - back.interval.high, abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
@@ -329,12 +316,6 @@ def test_tost_is_the_interval_inside_the_margin(a, b, margin):
     assert outcome.p == max(outcome.p_above_lower, outcome.p_below_upper)
     same = stats.welch(a, b, level=0.9).interval
     assert (outcome.interval.low, outcome.interval.high) == pytest.approx((same.low, same.high))
-
-
-def test_probability_of_superiority_at_its_ends():
-    apart = stats.probability_of_superiority([3, 4, 5], [0, 1, 2])
-    assert apart.estimate == 1 and apart.interval.high == 1 and 0.3 < apart.interval.low < 0.9
-    assert stats.probability_of_superiority([1, 1], [1, 1]).estimate == 0.5
 
 
 def test_hedges_g_corrects_cohens_d_exactly():
@@ -372,8 +353,6 @@ def test_power_and_its_inverses_agree():
     for n_b in (8, None):
         difference = stats.detectable_difference(0.02, 8, n_b)
         assert stats.power_of(difference, 0.02, 8, n_b) == pytest.approx(0.8, abs=1e-8)
-        needed = stats.runs_needed(difference, 0.02, paired=n_b is None)
-        assert needed == 8 or needed == 9
     assert stats.power_of(0, 1, 10, 10) == pytest.approx(0.05, abs=1e-9)
     assert stats.power_of(50, 1, 10, 10) == pytest.approx(1)
     a, b = two_samples(0, 6, 6)
@@ -412,7 +391,6 @@ TWO_ARM_TESTS = [
     lambda a, b: stats.paired_permutation(a, b, rng()),
     lambda a, b: stats.tost_welch(a, b, 0.01),
     lambda a, b: stats.tost_paired(a, b, 0.01),
-    lambda a, b: stats.bootstrap_difference_interval(a, b, rng()),
     stats.hedges_g,
     stats.smallest_detectable,
     lambda a, b: stats.compare(a, b, rng=rng()),
@@ -448,7 +426,6 @@ def test_two_constant_arms_are_refused(test):
     [
         stats.student_interval,
         stats.paper_interval,
-        lambda a: stats.bootstrap_interval(a, rng()),
         lambda a: stats.one_sample(a, 0.5),
         lambda a: stats.find_modes(a, rng()),
         stats.order_test,
@@ -500,16 +477,13 @@ def test_comparison_lists_the_tests_that_refused():
     [
         lambda: stats.holm({}),
         lambda: stats.holm({"a": math.nan}),
-        lambda: stats.benjamini_hochberg({"a": 1.5}),
         lambda: stats.tost_welch(GOOD, [0.6, 0.65, 0.7], 0),
         lambda: stats.tost_welch(GOOD, [0.6, 0.65, 0.7], math.nan),
         lambda: stats.student_interval(GOOD, level=95),
         lambda: stats.power_of(0.1, 0.0, 10, 10),
-        lambda: stats.runs_needed(0.0, 1.0),
-        lambda: stats.runs_needed(1e-9, 1.0),
         lambda: stats.summary_from_paper(0.5, math.nan, 10),
-        lambda: stats.mean_bounds(GOOD, [0.1, 0.1]),
-        lambda: stats.mean_bounds(GOOD, -0.1),
+        lambda: difference_bounds(GOOD, [0.1, 0.1], GOOD, 0),
+        lambda: difference_bounds(GOOD, -0.1, GOOD, 0),
         lambda: stats.batch_test(GOOD, ["x"] * 3, rng()),
     ],
 )

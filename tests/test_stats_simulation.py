@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from leadline import stats
 
@@ -74,19 +73,14 @@ def test_equivalence_is_claimed_at_most_at_its_level_on_the_margin(draws):
 @pytest.mark.parametrize("draws", FEW)
 def test_type_one_error_over_cells(draws):
     random = np.random.default_rng(4)
-    mcnemar, bootstrap = [], []
+    mcnemar = []
     for _ in range(draws):
         y_true = np.ones(300, dtype=int)
         easy = random.random(300) < 0.5
         a, b = ((random.random(300) < np.where(easy, 0.95, 0.6)).astype(int) for _ in range(2))
         mcnemar.append(stats.mcnemar(y_true, a, b).p < 0.05)
-        p = stats.cell_bootstrap(
-            y_true, a, b, lambda t, p: float(np.mean(t == p)), random, resamples=200
-        ).p
-        bootstrap.append(p < 0.05)
     # The continuity correction makes McNemar conservative.
     assert 0 <= np.mean(mcnemar) <= 0.05 + allowed_error(0.05, draws)
-    assert abs(np.mean(bootstrap) - 0.05) <= allowed_error(0.05, draws) + 0.01
 
 
 @pytest.mark.parametrize("draws", FEW)
@@ -116,17 +110,11 @@ def test_two_modes_five_sigma_apart_are_found():
 
 COVERAGE = {
     # interval, runs, level it should have
-    "student, n = 10": (lambda x, r: stats.student_interval(x), 10, (0.95, 0.95)),
-    "student, n = 3": (lambda x, r: stats.student_interval(x), 3, (0.95, 0.95)),
-    "paper, n = 10": (lambda x, r: stats.paper_interval(x), 10, (0.935, 0.95)),
-    "paper, n = 3": (lambda x, r: stats.paper_interval(x), 3, (0.55, 0.65)),
-    "percentile, n = 20": (lambda x, r: boot(x, r, "percentile"), 20, (0.90, 0.95)),
-    "bca, n = 20": (lambda x, r: boot(x, r, "bca"), 20, (0.90, 0.95)),
+    "student, n = 10": (lambda x: stats.student_interval(x), 10, (0.95, 0.95)),
+    "student, n = 3": (lambda x: stats.student_interval(x), 3, (0.95, 0.95)),
+    "paper, n = 10": (lambda x: stats.paper_interval(x), 10, (0.935, 0.95)),
+    "paper, n = 3": (lambda x: stats.paper_interval(x), 3, (0.55, 0.65)),
 }
-
-
-def boot(values, random, method):
-    return stats.bootstrap_interval(values, random, method=method, resamples=400)
 
 
 @pytest.mark.parametrize("draws", SIZES)
@@ -134,9 +122,7 @@ def boot(values, random, method):
 def test_coverage_of_intervals_of_a_mean(name, draws):
     interval, n, (least, most) = COVERAGE[name]
     random = np.random.default_rng(8)
-    covered = np.mean(
-        [interval(random.normal(0.7, 0.1, n), random).contains(0.7) for _ in range(draws)]
-    )
+    covered = np.mean([interval(random.normal(0.7, 0.1, n)).contains(0.7) for _ in range(draws)])
     slack = allowed_error(0.95 if least > 0.8 else least, draws)
     assert least - slack <= covered <= most + slack
 
@@ -144,20 +130,15 @@ def test_coverage_of_intervals_of_a_mean(name, draws):
 @pytest.mark.parametrize("draws", SIZES)
 def test_coverage_of_intervals_of_a_difference_and_of_effects(draws):
     random = np.random.default_rng(9)
-    superior = scipy.stats.norm.cdf(1 / np.sqrt(2))
-    covered = {"welch": 0, "g": 0, "superiority": 0, "bootstrap": 0}
+    covered = {"welch": 0, "g": 0}
     for _ in range(draws):
         a, b = random.normal(1, 1, 10), random.normal(0, 1, 14)
         covered["welch"] += stats.welch(a, b).interval.contains(1)
-        covered["superiority"] += stats.probability_of_superiority(a, b).interval.contains(superior)
         covered["g"] += stats.hedges_g(a, b).interval.contains(1)
-        covered["bootstrap"] += stats.bootstrap_difference_interval(
-            a, b, random, resamples=300
-        ).contains(1)
     rates = {name: count / draws for name, count in covered.items()}
     slack = allowed_error(0.95, draws)
     # The ends of g carry the small-sample correction, which shrinks the interval by 3 %.
-    least = {"welch": 0.95, "g": 0.94, "superiority": 0.94, "bootstrap": 0.90}
+    least = {"welch": 0.95, "g": 0.94}
     assert all(rates[name] >= least[name] - slack for name in least), rates
     assert all(rates[name] <= 0.97 + slack for name in least), rates
 

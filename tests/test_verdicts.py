@@ -108,11 +108,14 @@ def test_one_run_of_a_model_with_luck_is_not_judged(tmp_path):
     assert found.speaks_for.startswith("this trained model, not the next")
 
 
-def test_runs_without_predictions_speak_of_these_very_cells_and_say_so(tmp_path):
+def test_runs_without_predictions_are_not_judged_and_say_so(tmp_path):
     pair(tmp_path, np.random.default_rng(6), cells=300, seeds=3, lead=0.1)
     (study,) = gather(tmp_path, ["pair"], 0.01)
     for facts in study.records:
         (tmp_path / facts["run_id"] / "predictions.npz").unlink()
     (found,) = comparisons(study)
-    assert found.test == "welch" and found.speaks_for == "fresh runs on these very cells"
+    assert found.verdict == "untested" and found.interval is None
+    assert found.why.startswith("it cannot be told for fresh cells: ")
+    # The test over runs stands beside it, and decides nothing.
+    assert found.others["welch"] < 0.001 and found.speaks_for == "fresh runs on these very cells"
     assert "same_cells_only" in {flag.id for flag in found.flags}

@@ -1,4 +1,6 @@
-"""`leadline compare RUN RUN`: what was set differently, and which cells were called differently.
+"""`leadline compare A B`: how two or more runs, or arms, differ over fresh runs and fresh cells.
+
+Of two runs also what was set differently, and which cells were called differently.
 
 Shapes: C cells that both runs reported on.
 """
@@ -7,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,27 @@ from leadline.cli.show import UNTOLD, flat
 from leadline.cli.terminal import aligned
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.runs.records import read_settings, require_done
+from leadline.runs.records import find_run, read_settings, require_done
 from leadline.stats import metrics, tests
-from leadline.stats.paired_predictions import cell_bootstrap, mcnemar
+from leadline.stats.paired_predictions import mcnemar
+
+if TYPE_CHECKING:
+    from leadline.report.compare.arms import ArmRuns
+    from leadline.report.compare.comparison import ArmComparison
 
 EXCHANGES_SHOWN = 8
-SEED = 0
+MARGIN = 0.01
+# What is said of each share of the variance of a difference.
+SOURCES = {
+    "runs": "pairs of runs",
+    "runs_a": "runs of {a}",
+    "runs_b": "runs of {b}",
+    "cells": "which cells are held out",
+    "donors": "which donors are held out",
+    "noise": "run × cell noise",
+}
+Place = tuple[str, float]
+Group = list[tuple[Path, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +55,130 @@ class Paired:
     alone: tuple[int, int]
 
 
-def compared(first: Path, second: Path) -> list[str]:
-    """Give what tells two finished runs apart, in settings and in cells."""
-    for folder in (first, second):
+def compared(words: Sequence[str], runs_dir: Path) -> list[str]:
+    """Give what tells runs or arms apart; each of the others is compared with the first."""
+    if len(words) < 2:
+        raise UserError(
+            "a comparison needs two runs or arms", got=" ".join(words), remedy="name another"
+        )
+    found = [records_of(word, runs_dir) for word in words]
+    shared = [place for place in found[0] if all(place in other for other in found[1:])]
+    if not shared:
+        raise UserError(
+            "what is compared must have runs on the same data and share of the labels",
+            got="; ".join(f"{w}: {_places(f)}" for w, f in zip(words, found, strict=True)),
+            remedy="choose others, or run what is missing",
+        )
+    names = [chr(ord("A") + at) for at in range(len(words))]
+    lines: list[str] = []
+    for place in shared:
+        groups = [other[place] for other in found]
+        lines += [f"{place[0]}, {place[1]:.0%} of the labels", ""] if len(shared) > 1 else []
+        for name, word, group in zip(names, words, groups, strict=True):
+            runs = group[0][1]["run_id"] if len(group) == 1 else f"{word}, {len(group)} runs"
+            lines.append(f"{name}  {runs}")
+        details = [len(group) == 1 for group in groups] == [True, True]
+        folders = [group[0][0] for group in groups]
+        if details:
+            facts = [group[0][1] for group in groups]
+            lines += ["", *settings(*folders), "", *inputs(*facts), ""]
+            lines += scores(*(one["metrics"]["test"] for one in facts))
+        lines += ["", *verdicts(names, groups)]
+        if details:
+            lines += ["", *cells(paired(*folders))]
+        lines.append("")
+    return lines[:-1]
+
+
+def _places(found: Mapping[Place, Any]) -> str:
+    return ", ".join(f"{dataset} {fraction:.0%}" for dataset, fraction in found)
+
+
+def records_of(word: str, runs_dir: Path) -> dict[Place, Group]:
+    """Give the finished runs that a word names, by data set and share of the labels.
+
+    It is an arm, written as a report calls it or as model/arm, or one run.
+    """
+    from leadline.report.study import gather
+
+    arms: dict[Place, set[tuple[str, ...]]] = {}
+    known: dict[str, dict[str, Any]] = {}
+    for study in gather(runs_dir, (), MARGIN) if any(runs_dir.glob(f"*/{record.DONE}")) else ():
+        named: dict[Place, list[str]] = {}
+        for facts in study.records:
+            if word in (facts["arm"], f"{facts['model']}/{facts['arm']}"):
+                known[facts["run_id"]] = dict(facts)
+                place = (str(facts["dataset"]), float(facts["fraction"]))
+                named.setdefault(place, []).append(str(facts["run_id"]))
+        for place, ids in named.items():
+            arms.setdefault(place, set()).add(tuple(ids))
+    if not arms:
+        folder = find_run(word, runs_dir)
         require_done(folder)
-    facts = [record.read_facts(folder) for folder in (first, second)]
-    lines = [f"A  {first.name}", f"B  {second.name}", "", *settings(first, second)]
-    lines += ["", *inputs(*facts), "", *scores(*(one["metrics"]["test"] for one in facts))]
-    return [*lines, "", *cells(paired(first, second))]
+        facts = record.read_facts(folder)
+        return {(str(facts["dataset"]), float(facts["fraction"])): [(folder, facts)]}
+    if several := [place for place, runs in arms.items() if len(runs) > 1]:
+        raise UserError(
+            "an arm must be called so by one study",
+            got=f"{word}, which stands for other runs in other studies ({_places(dict(arms))})",
+            remedy=f"name runs, for example {min(*arms[several[0]])[0]}",
+        )
+    return {
+        place: [(runs_dir / run_id, known[run_id]) for run_id in next(iter(runs))]
+        for place, runs in arms.items()
+    }
+
+
+def verdicts(names: Sequence[str], groups: Sequence[Group]) -> list[str]:
+    """Say how the first differs from each of the others, over fresh runs and fresh cells."""
+    from leadline.report.compare.comparison import corrected_family
+
+    lines: list[str] = []
+    for metric in metrics.HEADLINE:
+        sides = [_side(group, metric) for group in groups]
+        others = zip(names[1:], sides[1:], strict=True)
+        family = {name: _compare(sides[0], other) for name, other in others}
+        for name, each in corrected_family(family).items():
+            lines += _told(each, names[0], name)
+    return lines
+
+
+def _side(group: Group, metric: str) -> ArmRuns:
+    from leadline.report.compare.arms import condition_of, of_records
+
+    # Folders of runs may lie apart: a run is found by its whole path.
+    records = [facts | {"run_id": str(folder.resolve())} for folder, facts in group]
+    return of_records(condition_of(records[0], metric), records)
+
+
+def _compare(a: ArmRuns, b: ArmRuns) -> ArmComparison:
+    from leadline.report.compare.comparison import ArmComparison
+    from leadline.report.compare.fresh_cells import over_fresh_cells
+
+    return over_fresh_cells(ArmComparison(a=a, b=b), Path("/"), MARGIN)
+
+
+def _told(each: ArmComparison, a: str, b: str) -> Iterator[str]:
+    """Say one difference: how large, how sure, for what, and where its variance comes from."""
+    what = f"{metrics.title(each.a.metric)}, {a} - {b}: {each.estimate:+.4f}"
+    if each.interval is None:
+        yield f"{what}; {each.why}"
+        return
+    ends = f"95 % interval {each.interval.low:+.4f} to {each.interval.high:+.4f}"
+    p = ""
+    if each.p is not None and each.corrected is not None:
+        p = f", p = {each.p:.3g}"
+        p += f" ({each.corrected:.3g} after Holm’s correction)" if each.family_size > 1 else ""
+    yield f"{what}, {ends}{p}: {each.verdict}"
+    shares = [
+        f"{share:.0%} {SOURCES[source].format(a=a, b=b)}"
+        for source, share in each.shares.items()
+        if share > 0
+    ]
+    told = ", ".join(shares) or "none, every call is the same"
+    yield f"  {each.speaks_for}; its variance: {told}"
+    for flag in each.flags:
+        yield f"  {flag.sentence}"
 
 
 def settings(first: Path, second: Path) -> list[str]:
@@ -122,34 +255,14 @@ def cells(both: Paired) -> list[str]:
 
 
 def judged(both: Paired) -> list[str]:
-    """Test whether one run is right more often, and say how far apart they are."""
+    """Test whether one run is right more often than the other on the same cells."""
     if np.array_equal(both.first_C, both.second_C):
         return ["  every cell is called the same"]
-    lines = []
-    triple = (both.truth_C, both.first_C, both.second_C)
-    if ((both.first_C == both.truth_C) != (both.second_C == both.truth_C)).any():
-        test = mcnemar(*triple)
-        lines.append(f"  {tests.title('mcnemar')}: p = {test.p:.3g} ({test.method})")
-    for name, metric in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-        found = cell_bootstrap(*triple, metric, np.random.default_rng(SEED))
-        low, high = found.interval.low, found.interval.high
-        ends = f"95 % interval {low:+.4f} to {high:+.4f}"
-        lines.append(f"  {metrics.title(name)}, A - B: {found.estimate:+.4f} ({ends})")
-    lines.append("  these two trained models on fresh cells; other seeds may differ more")
-    return lines
-
-
-def accuracy(truth_C: NDArray[np.int64], said_C: NDArray[np.int64]) -> float:
-    """Give the share of cells called right."""
-    return float((truth_C == said_C).mean())
-
-
-def macro_f1(truth_C: NDArray[np.int64], said_C: NDArray[np.int64]) -> float:
-    """Give F1 averaged over the classes that occur in the truth."""
-    n_classes = int(max(truth_C.max(), said_C.max())) + 1
-    confusion_KK = metrics.confusion_matrix(truth_C, said_C, n_classes)
-    averaged = metrics.averaged_classes(confusion_KK, "truth")
-    return float(metrics.precision_recall_f1(confusion_KK)[2, averaged].mean())
+    if not ((both.first_C == both.truth_C) != (both.second_C == both.truth_C)).any():
+        return []
+    test = mcnemar(both.truth_C, both.first_C, both.second_C)
+    told = f"p = {test.p:.3g} ({test.method}), of these two trained models only"
+    return [f"  {tests.title('mcnemar')}: {told}"]
 
 
 def exchanges(both: Paired) -> list[str]:
@@ -169,8 +282,5 @@ def exchanges(both: Paired) -> list[str]:
 
 def call(chosen: argparse.Namespace) -> int:
     """Print the differences."""
-    from leadline.runs.records import find_run
-
-    folders = (find_run(text, chosen.runs) for text in (chosen.first, chosen.second))
-    print("\n".join(compared(*folders)))
+    print("\n".join(compared(chosen.names, chosen.runs)))
     return 0

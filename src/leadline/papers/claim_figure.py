@@ -103,7 +103,7 @@ def _caption(missing: int) -> str:
     said = (
         "Sign and colour give the verdict on this part of the claim that stands on the right, not "
         "significance: a claim of no difference may hold although, or because, its interval spans "
-        "zero. Intervals are 95 %, of Welch’s test where the runs are known, else of the test that "
-        "the printed numbers allow, uncorrected."
+        "zero. Intervals are 95 %, uncorrected: over fresh runs and fresh cells where there are "
+        "predictions; of published numbers over the runs alone, that is of the same cells only."
     )
     return said + (f" {missing} differences lack their runs and are not drawn." if missing else "")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from leadline.papers.boiarsky.tables import word
 from leadline.papers.claims import (
+    ArmComparison,
     ClaimsFile,
-    Difference,
     Discrepancy,
     Evidence,
     Points,
@@ -20,6 +20,7 @@ from leadline.papers.claims import (
     members,
 )
 from leadline.papers.claims import Condition as Place
+from leadline.report.compare.fresh_cells import NAME
 from leadline.report.tables.table import Table, Value
 
 
@@ -39,6 +40,7 @@ def verdicts_table(results: Sequence[Result]) -> Table:
                 *ends,
                 test,
                 p,
+                fresh_p(result),
                 ", ".join(result.fails_under),
             ]
         )
@@ -55,10 +57,15 @@ def verdicts_table(results: Sequence[Result]) -> Table:
             "95 % to",
             "test",
             "p",
+            "p (fresh cells)",
             "fails under",
         ],
         rows=rows,
-        notes=[summary(results)],
+        notes=[
+            summary(results),
+            "p (fresh cells) is of fresh runs and fresh cells of the part that decides: from the "
+            "least that it can be to the most, where only scores are known.",
+        ],
     )
 
 
@@ -86,11 +93,21 @@ def reasons_table(results: Sequence[Result]) -> Table:
 def main_p(result: Result) -> tuple[str | None, float | None]:
     """Name the test that a reader should look at first, and its p.
 
-    The better test that contradicts, if one does; else Welch's or what stands in its place.
+    The better test that contradicts, if one does; else the one over fresh cells, if that is known;
+    else Welch's or what stands in its place.
     """
-    order = (*result.fails_under, "welch", "one_sample", "student", *result.p)
+    against = [name for test in result.fails_under for name in (test, f"{test}_at_most")]
+    order = (*against, NAME, "welch", "one_sample", "student", *result.p)
     test = next((test for test in order if test in result.p), None)
     return test, None if test is None else result.p[test]
+
+
+def fresh_p(result: Result) -> Value:
+    """Give p over fresh runs and cells: a number, or its two ends; None where there is none."""
+    ends = result.p.get(f"{NAME}_at_least"), result.p.get(f"{NAME}_at_most")
+    if ends[0] is None or ends[1] is None:
+        return result.p.get(NAME)
+    return str(PValue(None, ends[0], ends[1]))
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -214,16 +231,19 @@ COLUMNS = (
     "test",
     "p",
     "p (Holm)",
+    "p (fresh cells)",
     "p (Student)",
     "p (printed)",
     "Hedges g",
     "flags",
 )
 NOTES = (
-    "Interval and p are of the named test: Welch's, or one_sample where b is one number of a "
-    "deterministic model; a range of p, and Student's interval, where the runs are not public. "
-    "p (Holm) is corrected for every row of this table. p (printed) is the paper's, which is "
-    "Student's, uncorrected.",
+    "Interval and p are of the named test: crossed, over fresh runs and fresh cells, where there "
+    "are predictions; else, of the same cells only, Welch's, or one_sample where b is one number "
+    "of a deterministic model; a range of p, and Student's interval, where the runs are not "
+    "public. p (fresh cells) is of fresh runs and cells: where only scores are known, from the "
+    "least that it can be to the most. p (Holm) is corrected for every row of this table. "
+    "p (printed) is the paper's, which is Student's, uncorrected.",
 )
 
 
@@ -252,7 +272,7 @@ def _family(evidence: Evidence, file: ClaimsFile, name: str) -> Table:
 def _row(
     a: Place,
     b: Place,
-    found: Difference | None,
+    found: ArmComparison | None,
     corrected: Mapping[str, PValue],
 ) -> list[Value]:
     names: list[Value] = [
@@ -265,9 +285,10 @@ def _row(
     if found is None:
         # A pair that cannot be tested may still have runs on one side.
         return [*names, *[None] * (len(COLUMNS) - len(names) - 1), "not run"]
-    test = "one_sample" if "welch" not in found.tests and "one_sample" in found.p else "welch"
+    test = "one_sample" if "welch" not in found.tests and "one_sample" in found.tests else "welch"
+    test = NAME if found.test == NAME else test
     interval, value = found.interval, found.tests.get(test)
-    holm = corrected.get("welch_holm")
+    holm = corrected.get(f"{NAME}_holm" if test == NAME else "welch_holm")
     return [
         *names,
         found.a.n,
@@ -280,7 +301,8 @@ def _row(
         None if value is None else test,
         _number_or_range(value),
         _number_or_range(holm),
-        found.p.get("student"),
+        _number_or_range(found.tests.get(NAME)),
+        found.p_of("student"),
         found.printed_p,
         None if found.effect is None else found.effect.estimate,
         ", ".join(dict.fromkeys(flag.id for flag in found.flags)),

@@ -79,7 +79,7 @@ def judge(source: str, runs_dir: Path = DEFAULT_RUNS, protocol: str | None = Non
     if source == "published":
         evidence = claims.Evidence.of(boiarsky.runs(), boiarsky.aggregates())
     else:
-        evidence = claims.Evidence.of(own_frame(runs_dir, protocol))
+        evidence = claims.Evidence.of_records(own_records(runs_dir, protocol), runs_dir)
     file, discrepancies = claims.load_claims(), claims.load_discrepancies()
     return Report(
         source=source,
@@ -100,9 +100,8 @@ def _command(source: str, runs_dir: Path, protocol: str | None) -> str:
     return shlex.join(words)
 
 
-def own_frame(runs_dir: Path, protocol: str | None) -> Any:
+def own_records(runs_dir: Path, protocol: str | None) -> list[dict[str, Any]]:
     """Read the finished records of one protocol; refuse to mix protocols or data sets."""
-    from leadline.report.frame import frame
     from leadline.runs import records as results
 
     records = results.read_done(runs_dir)
@@ -125,7 +124,7 @@ def own_frame(runs_dir: Path, protocol: str | None) -> Any:
     wanted = protocol or names[0]
     kept = _on_the_papers_data([facts for facts in records if facts["protocol"]["name"] == wanted])
     _require_one_file_per_dataset(kept)
-    return frame(_by_every_name(kept, results.studies(runs_dir)))
+    return _by_every_name(kept, results.studies(runs_dir))
 
 
 def _on_the_papers_data(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from leadline.config import registry
 from leadline.report.compare.arms import ArmRuns, sides_of
-from leadline.report.compare.study import ArmComparison, leading
+from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.study import leading
 from leadline.report.study import StudyResults
 from leadline.stats import metrics
 

@@ -16,8 +16,8 @@ import scipy.stats
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns, sides_of
+from leadline.report.compare.comparison import ALPHA, ArmComparison, corrected_family
 from leadline.report.compare.fresh_cells import compare_sides
-from leadline.report.compare.study import ALPHA, ArmComparison, corrected_family
 from leadline.report.study import StudyResults
 from leadline.stats import metrics
 from leadline.stats.crossed import over_cells_alone, too_few_donors

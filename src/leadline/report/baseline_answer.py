@@ -23,7 +23,7 @@ from leadline.report.baseline import (
     what_would_tell,
 )
 from leadline.report.compare.arms import ArmRuns
-from leadline.report.compare.study import ArmComparison
+from leadline.report.compare.comparison import ArmComparison
 from leadline.report.folds import told_of_folds
 from leadline.report.study import StudyResults
 from leadline.stats import metrics, tests

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.report import study_figures
-from leadline.report.compare.study import ArmComparison
+from leadline.report.compare.comparison import ArmComparison
 from leadline.report.study import StudyResults
 from leadline.report.tables import Table
 

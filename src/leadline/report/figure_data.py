@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from leadline import stats
 from leadline.report import figures
-from leadline.report.compare.study import ALPHA, SEED
+from leadline.report.compare.caveats import SEED
+from leadline.report.compare.comparison import ALPHA
 from leadline.report.folds import folders_of, predictions, runs_of
 from leadline.report.study import Facts
 from leadline.runs import record

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.report import page, tables
-from leadline.report.compare.study import MCNEMAR, VERDICTS, ArmComparison
+from leadline.report.compare.comparison import VERDICTS, ArmComparison
+from leadline.report.compare.study import MCNEMAR
 from leadline.report.provenance import commands_of, made_with
 from leadline.stats import tests
 

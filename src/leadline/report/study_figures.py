@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,22 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figure_data, figures
 from leadline.report.answer import p_text
-from leadline.report.compare.arms import sides_of
-from leadline.report.compare.evidence import Condition, Evidence, PValue
+from leadline.report.compare.arms import Condition, sides_of
+from leadline.report.compare.comparison import ALPHA, ArmComparison, PValue
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.setting import ClaimSettings
-from leadline.report.compare.study import ALPHA, SEED, ArmComparison, leading
+from leadline.report.compare.study import leading
 from leadline.report.figures import Drawing, Tests
-from leadline.report.frame import frame
 from leadline.report.reference import Reference
 from leadline.report.study import Facts, StudyResults
 from leadline.report.tables import Table
 from leadline.stats import metrics
+from leadline.stats.difference import run_margin_squared
 
 Builder = Callable[..., Drawing]
 # Panels of one figure; the arms of a study that has more are in its tables.
@@ -118,7 +118,7 @@ def _of_scores(
     study: StudyResults, found: Sequence[ArmComparison], beside: bool, reference: Reference | None
 ) -> dict[str, Builder]:
     """Build what needs no more than the scores of runs."""
-    evidence = Evidence.of(frame(list(study.records)))
+    evidence = Evidence.of_records(study.records, study.runs_dir)
     setting = ClaimSettings() if reference is None else reference.setting
     asked: dict[str, Any] = {"metrics": study.metrics, "setting": setting}
     if reference is not None and (beside or study.published):
@@ -132,13 +132,11 @@ def _of_scores(
         builders["estimation"] = partial(
             figures.estimation,
             [_contrast(each) for each in first if each.a.values.size > 1],
-            np.random.default_rng(SEED),
             score=metrics.title(first[0].a.metric),
         )
         if len(found) > len(first):
             rows = sorted(map(_compared, found), key=lambda each: each.group)
-            told = f"{len(found)} tests"
-            builders["forest"] = partial(figures.contrasts, rows, family=told)
+            builders["forest"] = partial(figures.contrasts, rows, family="the tests of each metric")
     builders["runs"] = partial(
         figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
     )
@@ -212,6 +210,9 @@ def _contrast(each: ArmComparison) -> figures.Contrast:
         interval=each.interval,
         told=f"{told}: {each.verdict}",
         verdict=each.verdict,
+        half_of_runs=None
+        if each.parts is None
+        else math.sqrt(run_margin_squared(each.parts, ALPHA)),
     )
 
 
@@ -243,7 +244,9 @@ def tests_of(found: Sequence[ArmComparison], shares: Sequence[float]) -> Tests:
             by_pair[cells[0], cells[1]] = PValue(each.corrected, each.corrected, each.corrected)
     shown = [each for each in found if each.test and each.a.fraction in shares]
     names = list(dict.fromkeys(each.test for each in shown))
-    told = f"p: {' or '.join(names)}, Holm over {len(found)}"
+    # Each metric is a family of its own.
+    family = max((each.family_size for each in shown), default=0)
+    told = f"p: {' or '.join(names)}, Holm over {family}"
     return Tests(name=told, by_pair=by_pair, alpha=ALPHA)
 
 
@@ -251,5 +254,5 @@ def paper_tables(study: StudyResults, reference: Reference | None) -> list[Table
     """Lay out the tables of the paper that the study names among its artefacts."""
     if reference is None:
         return []
-    evidence = Evidence.of(frame([*study.records, *study.pretraining]))
+    evidence = Evidence.of_records([*study.records, *study.pretraining], study.runs_dir)
     return reference.tables(evidence, study.artefacts)

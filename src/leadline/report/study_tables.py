@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from leadline import stats
 from leadline.errors import UserError
 from leadline.report.compare import cells
 from leadline.report.compare.arms import sides_of
-from leadline.report.compare.study import MCNEMAR, ArmComparison, flags_of
+from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.study import MCNEMAR, flags_of
 from leadline.report.folds import folds_of, runs_of
 from leadline.report.study import Facts, StudyResults, settings_of
 from leadline.report.tables import Link, Table, Value
@@ -47,13 +50,14 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             each.p,
             each.corrected,
             None if each.equivalence is None else each.equivalence.p,
-            each.effect,
+            None if each.effect is None else each.effect.estimate,
             each.detectable,
             each.a.values.size,
             each.b.values.size,
             each.a.mean,
             each.b.mean,
             each.speaks_for,
+            _of_runs(each),
             each.shares.get("cells", each.shares.get("donors")),
             None if each.parts is None else each.parts.donors or None,
             *(each.of_these_donors or (None, None)),
@@ -79,31 +83,36 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "p",
             "p (Holm)",
             "p (TOST)",
-            "Hedges g",
+            "Hedges g, in spreads between runs",
             "detectable",
             "n",
             "n against",
             "mean",
             "mean against",
             "speaks for",
+            "share of runs",
             "share of cells",
             "donors",
             "these donors from",
             "these donors to",
             "flags",
-            "other tests",
+            "same cells only",
         ],
         rows=rows,
         notes=[
-            f"Difference: mean of the arm less mean of what it is compared with. p (Holm) is "
+            "Difference: mean of the arm less mean of what it is compared with. p (Holm) is "
             f"corrected over the rows of its metric, a family of “{study.family}”; better and "
-            "worse need p (Holm) < .05. p (TOST) < .05 shows that the difference is within "
-            f"±{study.margin:g}. detectable: the smallest true difference that so many runs of "
-            "such spread, on so many cells, would have shown with power .8. share of cells: of the "
-            "variance of the difference, what comes from which cells, or donors, were held out; "
-            "the rest is luck of training. donors: how many are held out, where fresh ones are "
-            "spoken for; these donors: the 95 % interval for fresh cells of those that are there. "
-            "one_sample: the other arm has no luck of its own, its runs are one number.",
+            f"worse need p (Holm) < .05. The first metric, {metric_title(study.metrics[0])}, "
+            "decides the study; every other one has a family, and words, of its own. p (TOST) "
+            f"< .05 shows that the difference is within ±{study.margin:g}. detectable: the "
+            "smallest true difference that so many runs of such spread, on so many cells, would "
+            "have shown with power .8. share of runs, of cells: of the variance of the "
+            "difference, what comes from luck of training, and from which cells, or donors, were "
+            "held out; the rest is both at once. donors: how many are held out, where fresh ones "
+            "are spoken for; these donors: the 95 % interval for fresh cells of those that are "
+            "there. same cells only: p over runs alone, which decides nothing "
+            "unless the study is about these very cells; one_sample: the other arm has no luck "
+            "of its own, its runs are one number.",
             *notes_of_folds(study),
         ],
         printed=PRINTED_VERDICTS,
@@ -122,6 +131,12 @@ def notes_of_folds(study: StudyResults) -> list[str]:
     ]
 
 
+def _of_runs(each: ArmComparison) -> float | None:
+    """Add up the shares of the variance that come from runs."""
+    shares = [share for source, share in each.shares.items() if source.startswith("runs")]
+    return sum(shares) if shares else None
+
+
 def means_table(study: StudyResults) -> Table:
     """Average over seeds, with the interval of the mean."""
     metrics = [metric for metric in (*study.metrics, *SHOWN) if _any_has(study, metric)]
@@ -137,7 +152,7 @@ def means_table(study: StudyResults) -> Table:
             side = lines[metric].get(place)
             row.append(None if side is None else side.mean)
             if metric in study.metrics:
-                varies = side is not None and side.values.size > 1 and not side.fixed
+                varies = side is not None and side.values.size > 1 and np.ptp(side.values) > 0
                 half = stats.student_interval(side.values).half_width if varies and side else None
                 row.append(half)
         rows.append(row)

@@ -4,13 +4,12 @@ Needs numpy and scipy only. `compare` gathers all of it for two arms.
 """
 
 from leadline.stats.collapse import (
-    collapsed_by_prediction,
     collapsed_by_value,
     constant_level,
     constant_macro_f1,
 )
 from leadline.stats.compare import ArmValues, Comparison, compare
-from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
+from leadline.stats.effects import Effect, hedges_g
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
 from leadline.stats.flags import (
@@ -29,21 +28,16 @@ from leadline.stats.flags import (
 from leadline.stats.inputs import pair_by_seed
 from leadline.stats.intervals import (
     Interval,
-    bootstrap_difference_interval,
-    bootstrap_interval,
     paper_interval,
     spread,
     student_interval,
 )
 from leadline.stats.modes import Modes, Order, at_most_runs, batch_test, find_modes, order_test
-from leadline.stats.multiplicity import benjamini_hochberg, holm
-from leadline.stats.paired_predictions import CellBootstrap, McNemar, cell_bootstrap, mcnemar
-from leadline.stats.power import detectable_difference, power_of, runs_needed, smallest_detectable
+from leadline.stats.multiplicity import holm
+from leadline.stats.paired_predictions import McNemar, mcnemar
+from leadline.stats.power import detectable_difference, power_of, smallest_detectable
 from leadline.stats.precision import (
     Bounds,
-    difference_bounds,
-    interval_with_precision,
-    mean_bounds,
     p_bounds,
 )
 from leadline.stats.t_tests import (
@@ -62,7 +56,6 @@ from leadline.stats.t_tests import (
 __all__ = [
     "ArmValues",
     "Bounds",
-    "CellBootstrap",
     "Comparison",
     "Effect",
     "Equivalence",
@@ -76,11 +69,6 @@ __all__ = [
     "at_most_runs",
     "batch_effect",
     "batch_test",
-    "benjamini_hochberg",
-    "bootstrap_difference_interval",
-    "bootstrap_interval",
-    "cell_bootstrap",
-    "collapsed_by_prediction",
     "collapsed_by_value",
     "collapsed_runs",
     "compare",
@@ -88,16 +76,13 @@ __all__ = [
     "constant_macro_f1",
     "dependent_replicates",
     "detectable_difference",
-    "difference_bounds",
     "few_runs",
     "find_modes",
     "hedges_g",
     "hinges_on_one_run",
     "holm",
-    "interval_with_precision",
     "mann_whitney",
     "mcnemar",
-    "mean_bounds",
     "one_sample",
     "order_effect",
     "order_test",
@@ -109,9 +94,7 @@ __all__ = [
     "permutation",
     "power_of",
     "precision_decides",
-    "probability_of_superiority",
     "require_same_data",
-    "runs_needed",
     "selected_on_reported",
     "smallest_detectable",
     "spread",

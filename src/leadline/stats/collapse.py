@@ -30,11 +30,6 @@ def collapsed_by_value(
     return np.asarray((np.abs(runs[:, None] - levels[None, :]) <= reach[:, None]).any(axis=1))
 
 
-def collapsed_by_prediction(y_pred_RC: Sequence[npt.ArrayLike] | Array) -> Array:
-    """Mark runs that predict one class for every cell (R runs, C cells)."""
-    return np.array([np.unique(np.asarray(run_C)).size == 1 for run_C in y_pred_RC])
-
-
 def constant_macro_f1(accuracy: float, classes: int) -> float:
     """Macro-F1, over `classes` classes, of predicting always the one with this accuracy."""
     return 2 * accuracy / (1 + accuracy) / classes

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from leadline.errors import UserError
 from leadline.stats import tests
-from leadline.stats.collapse import collapsed_by_value
-from leadline.stats.effects import Effect, hedges_g, probability_of_superiority
+from leadline.stats.effects import Effect, hedges_g
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.flags import (
     Flag,
@@ -23,14 +22,12 @@ from leadline.stats.flags import (
     hinges_on_one_run,
     order_effect,
     precision_decides,
-    require_same_data,
-    selected_on_reported,
     two_modes,
 )
 from leadline.stats.inputs import Floats, half_widths, pair_by_seed, scores, two_arms
-from leadline.stats.intervals import Interval, bootstrap_difference_interval
+from leadline.stats.intervals import Interval
 from leadline.stats.power import smallest_detectable
-from leadline.stats.precision import Bounds, difference_bounds, p_bounds
+from leadline.stats.precision import Bounds, p_bounds
 from leadline.stats.t_tests import TestResult, paired_t, student, welch
 
 Seeds = Sequence[Hashable | None]
@@ -46,19 +43,13 @@ class ArmValues:
         One score per run.
     widths
         Half-widths within which the scores are known; 0 where they are known in full.
-    deterministic, training_fingerprints
-        Whether the model has no luck of its own, and the training set of each run.
-    data, split
-        Fingerprints; arms in which they differ are not compared.
-    selected_on, reported_on
-        Names of the set that chose the checkpoint and of the set of the scores.
+    deterministic
+        Whether all runs are one: a model without luck, trained on the same cells each time.
     ordered
         Whether the runs stand in the order in which they were listed or made (not sorted by
         score, as markers read from a figure are): only then is an order effect looked for.
     batches
         What made each run (script, host, day).
-    constant_accuracies
-        Shares of the classes in the reported cells, if the scores are accuracies.
     collapsed
         Marks of the runs that predict one class, where predictions are at hand.
     """
@@ -67,14 +58,8 @@ class ArmValues:
     name: str = "the arm"
     widths: npt.ArrayLike = 0.0
     deterministic: bool = False
-    training_fingerprints: Sequence[Hashable] | None = None
-    data: str | None = None
-    split: str | None = None
-    selected_on: str | None = None
-    reported_on: str | None = None
     ordered: bool = False
     batches: Sequence[Hashable] | None = None
-    constant_accuracies: Sequence[float] | None = None
     collapsed: Sequence[bool] | None = None
 
 
@@ -93,12 +78,10 @@ class Comparison:
     interval: Interval
     p: Mapping[str, float]
     effect: Effect
-    superiority: Effect
     n_a: int
     n_b: int
     n_pairs: int
     smallest_detectable: float
-    estimate_bounds: Bounds
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     smallest_p: Mapping[str, float] = field(default_factory=dict)
     p_bounds: Mapping[str, Bounds] = field(default_factory=dict)
@@ -132,15 +115,12 @@ def compare(
     """
     arm_a, arm_b = _as_arm(a, "arm a"), _as_arm(b, "arm b")
     names = (arm_a.name, arm_b.name)
-    fingerprints = [{"data": arm.data, "split": arm.split} for arm in (arm_a, arm_b)]
-    require_same_data(fingerprints[0], fingerprints[1], names)
     runs_a, runs_b = two_arms(arm_a.values, arm_b.values)
     pairs = None if paired_on is None else pair_by_seed(runs_a, runs_b, *paired_on)
     outcomes, refused = _outcomes(runs_a, runs_b, pairs, level, rng)
     bounds = _p_bounds(arm_a, arm_b, runs_a, runs_b)
     intervals = {name: o.interval for name, o in outcomes.items() if o.interval is not None}
-    intervals["bootstrap"] = bootstrap_difference_interval(runs_a, runs_b, rng, level=level)
-    flags = [*_arm_flags(arm_a, rng), *_arm_flags(arm_b, rng)]
+    flags = [*arm_flags(arm_a, rng), *arm_flags(arm_b, rng)]
     flags += _comparison_flags(runs_a, runs_b, pairs, names, bounds)
     return Comparison(
         names=names,
@@ -148,12 +128,10 @@ def compare(
         interval=intervals["welch"],
         p={name: outcome.p for name, outcome in outcomes.items()},
         effect=hedges_g(runs_a, runs_b, level),
-        superiority=probability_of_superiority(runs_a, runs_b, level),
         n_a=runs_a.size,
         n_b=runs_b.size,
         n_pairs=0 if pairs is None else pairs[0].size,
         smallest_detectable=smallest_detectable(runs_a, runs_b),
-        estimate_bounds=difference_bounds(runs_a, arm_a.widths, runs_b, arm_b.widths),
         intervals=intervals,
         smallest_p={n: o.smallest_p for n, o in outcomes.items() if o.smallest_p is not None},
         p_bounds=bounds,
@@ -205,18 +183,17 @@ def _equivalence(
     return found
 
 
-def _arm_flags(arm: ArmValues, rng: np.random.Generator) -> list[Flag | None]:
+def arm_flags(arm: ArmValues, rng: np.random.Generator) -> list[Flag | None]:
+    """Give what must be known of one arm alone; None for each caveat that it has not."""
     runs, name = scores(arm.values), arm.name
     flags = [
         few_runs(runs, name),
         dependent_replicates(
             runs,
             deterministic=arm.deterministic,
-            training_fingerprints=arm.training_fingerprints,
             name=name,
         ),
         two_modes(runs, rng, name=name),
-        selected_on_reported(arm.selected_on, arm.reported_on, name),
     ]
     if arm.ordered:
         flags.append(order_effect(runs, name=name))
@@ -224,9 +201,6 @@ def _arm_flags(arm: ArmValues, rng: np.random.Generator) -> list[Flag | None]:
         flags.append(batch_effect(runs, arm.batches, rng, name=name))
     if arm.collapsed is not None:
         flags.append(collapsed_runs(runs, arm.collapsed, name))
-    elif arm.constant_accuracies is not None:
-        marks = collapsed_by_value(runs, arm.constant_accuracies, arm.widths)
-        flags.append(collapsed_runs(runs, marks, name))
     return flags
 
 

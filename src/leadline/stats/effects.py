@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 import scipy.stats
 
-from leadline.stats.inputs import probability, scores
+from leadline.stats.inputs import probability
 from leadline.stats.intervals import Interval
 from leadline.stats.power import noncentral_t_cdf
 from leadline.stats.t_tests import student
@@ -54,28 +53,3 @@ def _noncentrality(t: float, df: int, cumulative: float) -> float:
 
     reach = 5.0 + abs(t)
     return float(scipy.optimize.brentq(excess, t - reach, t + reach, xtol=1e-10))
-
-
-def probability_of_superiority(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> Effect:
-    """Chance that a run of arm a scores above a run of arm b, ties counted half.
-
-    Interval: Newcombe's (2006) method 5, the score-type interval for the Mann-Whitney
-    probability. It has a width even where the arms do not overlap, and works for constant arms.
-    """
-    runs_a, runs_b = scores(a, name="arm a"), scores(b, name="arm b")
-    order = np.sign(np.subtract.outer(runs_a, runs_b))
-    estimate = float((order.mean() + 1) / 2)
-    z = float(scipy.stats.norm.ppf((1 + probability(level, "level")) / 2))
-    mean_n, pairs = (runs_a.size + runs_b.size) / 2, runs_a.size * runs_b.size
-
-    def gap(theta: float) -> float:
-        shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
-        variance = theta * (1 - theta) * (1 + (mean_n - 1) * shape) / pairs
-        return abs(theta - estimate) - z * math.sqrt(variance)
-
-    # At 0 and 1 the variance vanishes, which is a root of its own; the end sought lies inside.
-    inside = min(max(estimate, EDGE), 1 - EDGE)
-    low = 0.0 if estimate == 0 else float(scipy.optimize.brentq(gap, 0.0, inside))
-    high = 1.0 if estimate == 1 else float(scipy.optimize.brentq(gap, inside, 1.0))
-    interval = Interval(low, high, level, "Newcombe 2006, method 5")
-    return Effect("probability_of_superiority", estimate, interval)

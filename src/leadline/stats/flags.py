@@ -163,7 +163,7 @@ def collapsed_runs(
         raise UserError(
             "collapse must be said of every run",
             got=f"{mask.size} marks for {runs.size} runs",
-            remedy="mark them with collapsed_by_prediction or collapsed_by_value",
+            remedy="mark them with collapsed_by_value",
         )
     count = int(mask.sum())
     if count == 0:

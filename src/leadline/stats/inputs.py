@@ -71,7 +71,7 @@ def two_arms(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Floats, Floats]:
         raise UserError(
             "a test over runs needs an arm that varies",
             got=f"the constants {scores_a[0]:.6g} and {scores_b[0]:.6g}",
-            remedy="compare their predictions cell by cell (mcnemar, cell_bootstrap)",
+            remedy="compare their predictions cell by cell (crossed, mcnemar)",
         )
     return scores_a, scores_b
 

@@ -7,18 +7,15 @@ same split. None of these intervals speaks of fresh cells: for that see `crossed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from leadline.errors import UserError
-from leadline.stats.inputs import Floats, probability, scores, two_arms, varying
+from leadline.stats.inputs import Floats, probability, scores, varying
 
 PAPER_T = 2.262
 PAPER_N = 10
-Bootstrap = Literal["percentile", "bca"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,69 +56,6 @@ def paper_interval(values: npt.ArrayLike) -> Interval:
     runs = varying(values)
     reach = PAPER_T * runs.std(ddof=0) / np.sqrt(PAPER_N)
     return _around(runs, reach, 0.95, "paper: 2.262 sd(ddof 0) / sqrt(10)")
-
-
-def bootstrap_interval(
-    values: npt.ArrayLike,
-    rng: np.random.Generator,
-    *,
-    method: Bootstrap = "percentile",
-    level: float = 0.95,
-    resamples: int = 9_999,
-) -> Interval:
-    """Bootstrap interval of the mean over runs, percentile or BCa.
-
-    With few runs it is too narrow: a percentile interval of 10 runs covers about 90 %, of 3 runs
-    about 74 %. Shown beside Student's interval, never in its place.
-    """
-    return _bootstrap((varying(values),), rng, method, level, resamples)
-
-
-def bootstrap_difference_interval(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    rng: np.random.Generator,
-    *,
-    method: Bootstrap = "percentile",
-    level: float = 0.95,
-    resamples: int = 9_999,
-) -> Interval:
-    """Bootstrap interval of mean(a) - mean(b), the runs of each arm resampled on their own."""
-    return _bootstrap(two_arms(a, b), rng, method, level, resamples)
-
-
-def _bootstrap(
-    arms: tuple[Floats, ...],
-    rng: np.random.Generator,
-    method: Bootstrap,
-    level: float,
-    resamples: int,
-) -> Interval:
-    result = scipy.stats.bootstrap(
-        arms,
-        _mean if len(arms) == 1 else _mean_difference,
-        n_resamples=resamples,
-        confidence_level=probability(level, "level"),
-        method="BCa" if method == "bca" else method,
-        vectorized=True,
-        # The keyword that scipy 1.14 knows; later versions take it as `rng`.
-        random_state=rng,
-    ).confidence_interval
-    if not np.isfinite(result.low + result.high):
-        raise UserError(
-            "BCa needs resamples on both sides of the mean",
-            got=f"{resamples} resamples of {sum(arm.size for arm in arms)} runs on one side",
-            remedy="use method='percentile' or Student's interval",
-        )
-    return Interval(float(result.low), float(result.high), level, f"bootstrap, {method}")
-
-
-def _mean(runs: Floats, axis: int = -1) -> Floats:
-    return np.asarray(runs.mean(axis=axis))
-
-
-def _mean_difference(a: Floats, b: Floats, axis: int = -1) -> Floats:
-    return np.asarray(a.mean(axis=axis) - b.mean(axis=axis))
 
 
 def _around(runs: Floats, reach: float, level: float, method: str) -> Interval:

@@ -59,11 +59,16 @@ def precision_recall_f1(confusion_KK: NDArray[np.int64]) -> NDArray[np.float64]:
     )
 
 
-def log_loss(truth_C: Labels, proba_CK: NDArray[np.floating[Any]]) -> float:
-    """Mean negative log-probability of the true class, after normalising each cell's row."""
+def log_losses(truth_C: Labels, proba_CK: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Negative log-probability of each cell's true class, after normalising the cell's row."""
     proba = np.clip(proba_CK.astype(np.float64), SMALLEST, None)
     proba /= proba.sum(axis=1, keepdims=True)
-    return float(-np.log(proba[np.arange(len(truth_C)), truth_C]).mean())
+    return np.asarray(-np.log(proba[np.arange(len(truth_C)), truth_C]))
+
+
+def log_loss(truth_C: Labels, proba_CK: NDArray[np.floating[Any]]) -> float:
+    """Average the log losses over cells."""
+    return float(log_losses(truth_C, proba_CK).mean())
 
 
 def expected_calibration_error(

@@ -18,17 +18,6 @@ def holm(family: Mapping[str, float]) -> dict[str, float]:
     return _in_order(family, ordered, np.maximum.accumulate(scaled))
 
 
-def benjamini_hochberg(family: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values by Benjamini and Hochberg: controls the expected share of false findings.
-
-    Valid when the tests are independent or positively dependent.
-    """
-    ordered = _ascending(family)
-    n = len(ordered)
-    scaled = np.array([p for _, p in ordered]) * n / (np.arange(n) + 1)
-    return _in_order(family, ordered, np.minimum.accumulate(scaled[::-1])[::-1])
-
-
 def _ascending(family: Mapping[str, float]) -> list[tuple[str, float]]:
     if not family:
         raise UserError(

@@ -1,12 +1,12 @@
-"""Two sets of predictions on the same cells: McNemar's test and the cell-paired bootstrap.
+"""Two sets of predictions on the same cells: McNemar's test.
 
-Both speak of these two trained models on fresh cells, not of fresh seeds: a difference found
-here may be one lucky run. Letters: C cells.
+It speaks of these two trained models on fresh cells, not of fresh seeds: a difference found here
+may be one lucky run. Letters: C cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,8 @@ import numpy.typing as npt
 import scipy.stats
 
 from leadline.errors import UserError
-from leadline.stats.inputs import Array, Floats, probability
-from leadline.stats.intervals import Interval
+from leadline.stats.inputs import Array
 
-Metric = Callable[[Array, Array], float]
 EXACT_DISCORDANT = 25
 
 
@@ -32,17 +30,6 @@ class McNemar:
     statistic: float
     p: float
     method: str
-
-
-@dataclass(frozen=True, slots=True)
-class CellBootstrap:
-    """Difference of a metric on the same cells, with its interval and two-sided p."""
-
-    estimate: float
-    interval: Interval
-    p: float
-    cells: int
-    resamples: int
 
 
 def mcnemar(
@@ -75,40 +62,6 @@ def mcnemar(
     return McNemar(only_a, only_b, truth_C.size, estimate, statistic, p, method)
 
 
-def cell_bootstrap(
-    y_true_C: npt.ArrayLike,
-    y_pred_a_C: npt.ArrayLike,
-    y_pred_b_C: npt.ArrayLike,
-    metric: Metric,
-    rng: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 2_000,
-) -> CellBootstrap:
-    """Bootstrap the cells, the same for both models, for metric(a) - metric(b).
-
-    p is the share of resampled differences, centred on the observed one, that lie as far from it
-    as it lies from zero (the observed counts as one of them). Refuses identical predictions.
-    """
-    truth_C, (a_C, b_C) = prediction_arrays(y_true_C, [y_pred_a_C, y_pred_b_C])
-    if np.array_equal(a_C, b_C):
-        raise UserError(
-            "two models must differ in some prediction",
-            got=f"identical predictions on {truth_C.size:,} cells",
-            remedy="check that these are not one run read twice",
-        )
-    estimate = float(metric(truth_C, a_C) - metric(truth_C, b_C))
-    draws = np.empty(resamples)
-    for i in range(resamples):
-        cells = rng.integers(0, truth_C.size, size=truth_C.size)
-        truth = truth_C[cells]
-        draws[i] = metric(truth, a_C[cells]) - metric(truth, b_C[cells])
-    interval = percentiles(draws, level, "cell-paired bootstrap, percentile")
-    extreme = int((np.abs(draws - estimate) >= abs(estimate) * (1 - 1e-12)).sum())
-    p = (extreme + 1) / (resamples + 1)
-    return CellBootstrap(estimate, interval, p, truth_C.size, resamples)
-
-
 def prediction_arrays(
     y_true_C: npt.ArrayLike, y_pred_RC: Sequence[npt.ArrayLike] | Array
 ) -> tuple[Array, list[Array]]:
@@ -136,16 +89,3 @@ def prediction_arrays(
                 remedy="drop unlabelled cells before the comparison",
             )
     return truth_C, runs_RC
-
-
-def percentiles(draws: Floats, level: float, method: str) -> Interval:
-    """Percentile interval of bootstrap draws; refuses a metric that was undefined in some."""
-    if not np.isfinite(draws).all():
-        raise UserError(
-            "the metric must be defined on every resample",
-            got=f"{int((~np.isfinite(draws)).sum())} NaN among {draws.size} resamples",
-            remedy="use a metric that copes with a class that is absent",
-        )
-    tail = (1 - probability(level, "level")) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Interval(float(low), float(high), level, method)

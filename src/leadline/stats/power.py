@@ -40,9 +40,6 @@ def noncentral_t_cdf(t: float, df: float, noncentrality: float) -> float:
     return float(scipy.integrate.quad(density, low, high)[0])
 
 
-MOST_RUNS = 100_000
-
-
 def power_of(
     difference: float, sd: float, n_a: int, n_b: int | None = None, *, alpha: float = 0.05
 ) -> float:
@@ -96,39 +93,3 @@ def smallest_detectable(
     squares = (n_a - 1) * runs_a.var(ddof=1) + (n_b - 1) * runs_b.var(ddof=1)
     pooled = float(np.sqrt(squares / (n_a + n_b - 2)))
     return detectable_difference(pooled, n_a, n_b, alpha=alpha, power=power)
-
-
-def runs_needed(
-    difference: float,
-    sd: float,
-    *,
-    paired: bool = False,
-    alpha: float = 0.05,
-    power: float = 0.8,
-) -> int:
-    """Give the runs per arm (or pairs) that show a true difference with the wanted power."""
-    probability(power, "power")
-    if difference == 0 or not math.isfinite(difference):
-        raise UserError(
-            "the wanted difference must not be zero",
-            got=f"{difference}",
-            remedy="name the smallest difference that would matter",
-        )
-
-    def enough(n: int) -> bool:
-        return power_of(difference, sd, n, None if paired else n, alpha=alpha) >= power
-
-    high = 2
-    while not enough(high):
-        high *= 2
-        if high > MOST_RUNS:
-            raise UserError(
-                f"the design must be feasible within {MOST_RUNS:,} runs an arm",
-                got=f"a difference of {difference} at a spread of {sd}",
-                remedy="ask for a larger difference",
-            )
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high

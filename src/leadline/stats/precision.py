@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from leadline.stats.inputs import half_widths, probability, scores
-from leadline.stats.intervals import PAPER_N, PAPER_T, Interval
+from leadline.stats.inputs import half_widths, scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +45,6 @@ def _box(values: npt.ArrayLike, widths: npt.ArrayLike, name: str) -> _Box:
     stretch = float(np.sqrt((width**2).sum() / (runs.size - 1)))
     variance = Bounds(max(0.0, sd - stretch) ** 2, (sd + stretch) ** 2)
     return _Box(Bounds(mean - shift, mean + shift), variance, runs.size)
-
-
-def mean_bounds(values: npt.ArrayLike, widths: npt.ArrayLike) -> Bounds:
-    """Bound the mean of scores known to within half-widths."""
-    return _box(values, widths, "scores").mean
-
-
-def interval_with_precision(
-    values: npt.ArrayLike,
-    widths: npt.ArrayLike,
-    *,
-    level: float = 0.95,
-    convention: Literal["student", "paper"] = "student",
-) -> Interval:
-    """Cover every interval that scores within their half-widths could give."""
-    box = _box(values, widths, "scores")
-    if convention == "paper":
-        factor = PAPER_T * np.sqrt((box.n - 1) / box.n / PAPER_N)
-    else:
-        quantile = scipy.stats.t.ppf((1 + probability(level, "level")) / 2, box.n - 1)
-        factor = quantile / np.sqrt(box.n)
-    reach = float(factor * np.sqrt(box.variance.high))
-    return Interval(
-        box.mean.low - reach, box.mean.high + reach, level, f"{convention}, envelope over precision"
-    )
 
 
 def difference_bounds(

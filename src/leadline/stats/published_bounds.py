@@ -9,19 +9,32 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.difference import VarianceParts, checked_scores, p_difference, variance
+from leadline.stats.difference import (
+    VarianceParts,
+    checked_scores,
+    p_above_lower,
+    p_below_upper,
+    p_difference,
+    variance,
+)
+from leadline.stats.t_tests import Summary
 
 LARGEST_F1_FACTOR = 0.385  # of F(1 - F)(2 - F)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedBounds:
-    """The least and the most that p can be, and the most that cells can vary."""
+    """The least and the most that p can be, and the most that cells can vary.
+
+    `least` and `most` hold the same difference with the least and the most variance over cells.
+    """
 
     estimate: float
     p_least: float
     p_most: float
     v_cells_most: float
+    least: VarianceParts
+    most: VarianceParts
 
     @property
     def verdict(self) -> str:
@@ -31,6 +44,15 @@ class PublishedBounds:
         if self.p_least < 0.05:
             return "depends on which cells each gets right"
         return "open"
+
+    def p_equivalent(self, margin: float) -> tuple[float, float]:
+        """Give the least and the most that p of equivalence within a margin can be."""
+        ends = [
+            max(p_above_lower(parts, margin), p_below_upper(parts, margin))
+            for parts in (self.least, self.most)
+        ]
+        # Of a difference beyond the margin, more variance makes the p of equivalence smaller.
+        return min(ends), max(ends)
 
 
 def accuracy_bounds(
@@ -49,8 +71,8 @@ def accuracy_bounds(
             got=f"{a} and {b}",
             remedy="divide percentages by 100",
         )
-    most = (mean_a * (1 - mean_a) + mean_b * (1 - mean_b)) / cells
-    return _bounds(a, b, most, cells)
+    most = accuracy_variance(mean_a, cells) + accuracy_variance(mean_b, cells)
+    return bounds(_summary(a), _summary(b), most, cells)
 
 
 def macro_f1_bounds(
@@ -68,11 +90,19 @@ def macro_f1_bounds(
             got=f"{sizes}",
             remedy="pass the held-out cells of every class that has some",
         )
-    most = sum(_macro_f1_variance(sizes, f1) for f1 in (f1_a_K, f1_b_K))
-    return _bounds(checked_scores(scores_a), checked_scores(scores_b), most, int(sizes.sum()))
+    most = sum(macro_f1_variance(sizes, f1) for f1 in (f1_a_K, f1_b_K))
+    a, b = checked_scores(scores_a), checked_scores(scores_b)
+    return bounds(_summary(a), _summary(b), most, int(sizes.sum()))
 
 
-def _macro_f1_variance(sizes_K: npt.NDArray[np.float64], f1_K: npt.ArrayLike | None) -> float:
+def accuracy_variance(mean: float, cells: int) -> float:
+    """Give the most that an accuracy can vary over fresh cells."""
+    return mean * (1 - mean) / cells
+
+
+def macro_f1_variance(class_sizes_K: npt.ArrayLike, f1_K: npt.ArrayLike | None = None) -> float:
+    """Give the most that a macro-F1 can vary over fresh cells of classes of these sizes."""
+    sizes_K = np.asarray(class_sizes_K, dtype=np.float64)
     factor = np.full(sizes_K.size, LARGEST_F1_FACTOR)
     if f1_K is not None:
         f1 = np.asarray(f1_K, dtype=np.float64)
@@ -80,19 +110,38 @@ def _macro_f1_variance(sizes_K: npt.NDArray[np.float64], f1_K: npt.ArrayLike | N
     return float(2 / sizes_K.size**2 * (factor / sizes_K).sum())
 
 
-def _bounds(
-    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], most: float, cells: int
+def _summary(scores_R: npt.NDArray[np.float64]) -> Summary:
+    sd = math.sqrt(variance(scores_R, scores_R)) if scores_R.size > 1 else 0.0
+    return Summary(float(scores_R.mean()), sd, scores_R.size)
+
+
+def bounds(
+    a: Summary, b: Summary, v_cells_most: float, cells: int, step: float | None = None
 ) -> PublishedBounds:
-    estimate = float(a.mean() - b.mean())
-    terms = [(variance(x, x) / x.size, x.size - 1) for x in (a, b) if x.size > 1]
+    """Bound p of a difference by the most that cells can vary; n = 1 is a number without luck.
+
+    Parameters
+    ----------
+    step
+        The most that one cell can move the metric; of accuracy, 1 of all cells.
+    """
+    estimate = a.mean - b.mean
+    terms = [(arm.sd**2 / arm.n, arm.n - 1) for arm in (a, b) if arm.n > 1]
     v_runs = sum(v for v, _ in terms)
     df = 1 / sum((v / v_runs) ** 2 / d for v, d in terms) if v_runs > 0 else math.inf
-    least = abs(estimate) * (1 - abs(estimate)) / cells if v_runs == 0 else 0.0
-
-    def p(v_cells: float) -> float:
-        return p_difference(VarianceParts(
+    v_least = abs(estimate) * (1 - abs(estimate)) / cells if v_runs == 0 else 0.0
+    least, most = (
+        VarianceParts(
             estimate=estimate, v_runs=v_runs, df_runs=df, v_cells=v_cells, df_cells=math.inf,
-            v_interaction=0.0, step=1 / cells, cells=cells, rows_a=a.size, rows_b=b.size,
-        ))  # fmt: skip
-
-    return PublishedBounds(estimate=estimate, p_least=p(least), p_most=p(most), v_cells_most=most)
+            v_interaction=0.0, step=step or 1 / cells, cells=cells, rows_a=a.n, rows_b=b.n,
+        )
+        for v_cells in (v_least, v_cells_most)
+    )  # fmt: skip
+    return PublishedBounds(
+        estimate=estimate,
+        p_least=p_difference(least),
+        p_most=p_difference(most),
+        v_cells_most=v_cells_most,
+        least=least,
+        most=most,
+    )

@@ -55,7 +55,6 @@ ROWS: dict[str, Test] = {
     "resplit_t": Test(title="corrected resampled t-test, an approximation", asked=False),
     "mcnemar": Test(title="McNemar’s test"),
     "one_sample": Test(title="one-sample t-test", asked=False),
-    "cell_bootstrap": Test(title="bootstrap of the cells", asked=False),
 }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from leadline.errors import UserError, nearest
 from leadline.papers.claims.result import Part, Verdict
 from leadline.papers.claims.schema import Check, Count
-from leadline.report.compare.evidence import Condition, Evidence
+from leadline.report.compare.arms import Condition
+from leadline.report.compare.evidence import Evidence
 
 # scBERT: genes of the Panglao list and one more position; the head reads all of them.
 GENES, POSITIONS = 16_906, 16_907

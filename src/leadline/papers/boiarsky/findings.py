@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from leadline.papers.boiarsky import counts
 from leadline.papers.boiarsky.counts import cells_of_bins
 from leadline.papers.claims.result import Part
-from leadline.report.compare.evidence import ArmScores, Condition, Evidence
+from leadline.report.compare.arms import ArmRuns, Condition
+from leadline.report.compare.evidence import Evidence
 from leadline.stats import Flag
 
 LEAST_GAIN = 0.002
@@ -100,7 +101,7 @@ def frozen(evidence: Evidence, arms: Sequence[str]) -> list[Flag]:
     return [Flag("frozen_less_than_said", "warning", sentence, numbers)]
 
 
-def _one(evidence: Evidence, cell: Condition) -> ArmScores | None:
+def _one(evidence: Evidence, cell: Condition) -> ArmRuns | None:
     side = evidence.side(cell)
     return side if side.values.size else None
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from leadline import stats
 from leadline.config.registry import ROWS
-from leadline.papers.claims import ArmScores, ClaimSettings, Evidence
+from leadline.errors import UserError
+from leadline.papers.claims import ArmRuns, ClaimSettings, Evidence
 from leadline.papers.claims import Condition as Place
-from leadline.report.compare.difference import difference
+from leadline.report.compare.pair import compare_pair
 from leadline.report.tables.table import Table, Value
 from leadline.stats import metrics
 from leadline.stats.metrics import HEADLINE
@@ -52,24 +53,24 @@ def stars(p: float) -> str:
     return next((sign for limit, sign in STARS if p <= limit), "ns")
 
 
-def _half_width(side: ArmScores) -> float | None:
+def _half_width(side: ArmRuns) -> float | None:
     if side.has_runs and side.n > 1 and float(side.values.std()) > 0:
         return stats.paper_interval(side.values).half_width
     return side.printed_half_width
 
 
-def _with_interval(side: ArmScores) -> str | None:
-    if side.mean is None:
+def _with_interval(side: ArmRuns) -> str | None:
+    if not side.known:
         return None
     half_width = _half_width(side)
     return f"{side.mean:.3f}" + ("" if half_width is None else f" ± {half_width:.3f}")
 
 
-def _rounded(side: ArmScores) -> str | None:
+def _rounded(side: ArmRuns) -> str | None:
     """Write mean and interval as the notebooks round them: without trailing zeros."""
     half_width = _half_width(side)
-    if side.mean is None or half_width is None:
-        return None if side.mean is None else f"{round(side.mean, 3)}"
+    if not side.known or half_width is None:
+        return None if not side.known else f"{round(side.mean, 3)}"
     return f"{round(side.mean, 3)} ± {round(half_width, 3)}"
 
 
@@ -133,8 +134,12 @@ def _table2(evidence: Evidence, setting: ClaimSettings) -> Table:
 
 
 def _student(evidence: Evidence, setting: ClaimSettings, a: Place, b: Place) -> float | None:
-    found = difference(evidence, evidence.side(a), evidence.side(b), setting)
-    return None if found is None else found.p.get("student")
+    try:
+        found = compare_pair(evidence, evidence.side(a), evidence.side(b), setting)
+    except UserError:
+        # One run each, or runs that do not vary: there is no test of them.
+        return None
+    return None if found is None else found.p_of("student")
 
 
 def _table3(evidence: Evidence) -> Table:

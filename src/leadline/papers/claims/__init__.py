@@ -15,16 +15,18 @@ from leadline.papers.claims.schema import (
     load_discrepancies,
 )
 from leadline.papers.claims.worth import Points, worth_of
-from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import ArmScores, Condition, Difference, Evidence, PValue
+from leadline.report.compare.arms import ArmRuns, Condition
+from leadline.report.compare.comparison import ArmComparison, PValue
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.families import adjusted, members
+from leadline.report.compare.pair import compare_pair
 from leadline.report.compare.setting import ClaimSettings
 
 __all__ = [
     "Condition",
     "Claim",
     "ClaimsFile",
-    "Difference",
+    "ArmComparison",
     "Discrepancy",
     "Evidence",
     "PValue",
@@ -32,10 +34,10 @@ __all__ = [
     "Points",
     "Result",
     "ClaimSettings",
-    "ArmScores",
+    "ArmRuns",
     "Verdict",
     "adjusted",
-    "difference",
+    "compare_pair",
     "differences",
     "evaluate",
     "evaluate_claim",

@@ -19,7 +19,8 @@ from leadline.papers.claims.one_arm import (
 from leadline.papers.claims.result import Context, Part, Raised, Result, Verdict, combine, not_run
 from leadline.papers.claims.schema import Check, Claim, ClaimsFile, Discrepancy
 from leadline.papers.claims.two_arms import DECISIONS, compare_arms
-from leadline.report.compare.evidence import Condition, Evidence, seed_of
+from leadline.report.compare.arms import Condition
+from leadline.report.compare.evidence import Evidence, seed_of
 from leadline.report.compare.families import survivors
 from leadline.stats import Flag
 

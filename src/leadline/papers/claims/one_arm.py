@@ -13,8 +13,8 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.papers.claims.result import Context, Part, Verdict, not_run
 from leadline.papers.claims.schema import Check
+from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.caveats import SEED, arm_flags
-from leadline.report.compare.evidence import ArmScores
 from leadline.report.compare.families import cells_of
 
 
@@ -22,7 +22,7 @@ def value_within(context: Context, check: Check) -> Iterator[Part]:
     """Mean of an arm inside limits."""
     for cell, _ in cells_of(check.pairs):
         side, label = context.evidence.side(cell), cell.label
-        if side.mean is None:
+        if not side.known:
             yield not_run(label, side.missing)
             continue
         low, high = (float(end) for end in check.limits[cell.metric])
@@ -113,7 +113,7 @@ def two_groups(context: Context, check: Check) -> Iterator[Part]:
         )
 
 
-def _interval(side: ArmScores) -> stats.Interval | None:
+def _interval(side: ArmRuns) -> stats.Interval | None:
     if side.has_runs:
         varies = side.n > 1 and float(np.ptp(side.values)) > 0
         return stats.student_interval(side.values) if varies else None
@@ -134,12 +134,12 @@ def rises_with_fraction(context: Context, check: Check) -> Iterator[Part]:
     for cell, _ in cells_of(replace(check.pairs, fractions=check.fractions[:1])):
         sides = [context.evidence.side(replace(cell, fraction=f)) for f in sorted(check.fractions)]
         label = f"{cell.dataset} {cell.model}/{cell.arm} {cell.metric} over labels"
-        missing = [s.missing for s in sides if s.mean is None]
+        missing = [s.missing for s in sides if not s.known]
         numbers = {s.cell.label: s.recomputed for s in sides if s.recomputed is not None}
         if missing:
             yield not_run(label, "; ".join(missing), numbers=numbers)
             continue
-        means = [float(s.mean) for s in sides if s.mean is not None]
+        means = [s.mean for s in sides]
         rises = bool((np.diff(means) > 0).all())
         p = _trend(sides) if all(s.has_runs for s in sides) else {}
         failing = tuple(test for test in p if p[test] >= context.setting.alpha) if rises else ()
@@ -156,7 +156,7 @@ def rises_with_fraction(context: Context, check: Check) -> Iterator[Part]:
         )
 
 
-def _trend(sides: list[ArmScores]) -> dict[str, float]:
+def _trend(sides: list[ArmRuns]) -> dict[str, float]:
     fractions = np.concatenate([np.full(s.n, s.cell.fraction) for s in sides])
     values = np.concatenate([s.values for s in sides])
     return {"spearman": float(scipy.stats.spearmanr(fractions, values).pvalue)}
@@ -170,8 +170,8 @@ def gap_shrinks_with_fraction(context: Context, check: Check) -> Iterator[Part]:
         for fraction in sorted(check.fractions):
             pair = [replace(cell, fraction=fraction) for cell in (first, second)]
             a, b = (context.evidence.side(cell) for cell in pair)
-            if a.mean is None or b.mean is None:
-                missing += [side.missing for side in (a, b) if side.mean is None]
+            if not (a.known and b.known):
+                missing += [side.missing for side in (a, b) if not side.known]
                 continue
             gaps.append(a.mean - b.mean)
             numbers[f"{a.cell.where} {first.metric}, gap"] = gaps[-1]

@@ -10,8 +10,9 @@ import numpy as np
 from leadline import stats
 from leadline.errors import UserError
 from leadline.papers.claims.schema import Discrepancy, Quantity, Worth
+from leadline.report.compare.arms import ArmRuns, Condition, Floats
 from leadline.report.compare.caveats import SEED, collapsed, reused
-from leadline.report.compare.evidence import ArmScores, Condition, Evidence, Floats
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.setting import ClaimSettings
 
 
@@ -40,7 +41,7 @@ def _number(evidence: Evidence, wanted: Quantity, setting: ClaimSettings) -> flo
     names = (wanted.dataset, wanted.model, wanted.arm, wanted.fraction)
     side = evidence.side(Condition(*names, wanted.metric, wanted.artefact))
     if wanted.of == "printed":
-        return side.mean
+        return side.mean if side.known else None
     try:
         values = _chosen(evidence, side, wanted, setting)
         if values is None or values.size == 0:
@@ -56,7 +57,7 @@ def _number(evidence: Evidence, wanted: Quantity, setting: ClaimSettings) -> flo
 
 
 def _chosen(
-    evidence: Evidence, side: ArmScores, wanted: Quantity, setting: ClaimSettings
+    evidence: Evidence, side: ArmRuns, wanted: Quantity, setting: ClaimSettings
 ) -> Floats | None:
     """Pick the runs that are wanted; None where what tells them is not known."""
     values, again = side.values, np.array(reused(side), dtype=bool)

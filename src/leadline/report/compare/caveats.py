@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from leadline import stats
-from leadline.report.compare.evidence import ArmScores, Difference, Evidence, Floats
+from leadline.report.compare.arms import ArmRuns, Floats
+from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.printed import stand_in
 from leadline.report.compare.setting import ClaimSettings
 from leadline.report.frame import COLLAPSED, SELECTED
@@ -22,35 +24,35 @@ MARKER = 5e-4
 REUSED = "sampleeff"
 
 
-def name_of(side: ArmScores) -> str:
+def name_of(side: ArmRuns) -> str:
     """Name an arm in sentences."""
-    return f"{side.cell.model}/{side.cell.arm}"
+    return side.name
 
 
-def is_fixed(side: ArmScores, setting: ClaimSettings) -> bool:
-    """Whether the runs of a side are one: a model without luck on the same training cells."""
-    return side.cell.model in setting.deterministic and side.cell.fraction == 1
-
-
-def reused(side: ArmScores) -> list[bool]:
+def reused(side: ArmRuns) -> list[bool]:
     """Mark the runs that another experiment of the paper lent to this arm."""
     return [REUSED in note for note in side.notes]
 
 
-def selected_on_reported(side: ArmScores, setting: ClaimSettings, own: bool) -> Flag | None:
+def selected_on_reported(side: ArmRuns, setting: ClaimSettings) -> Flag | None:
     """Flag an arm whose epoch was chosen on the cells that it is reported on."""
     reported = "validation"
-    chosen = setting.selected_on.get(side.cell.model)
-    if own:
-        chosen = reported if any(SELECTED in note for note in side.notes) else None
+    chosen = setting.selected_on.get(side.model) if side.published else None
+    if any(SELECTED in note for note in side.notes):
+        chosen = reported
     return stats.selected_on_reported(chosen, reported, name_of(side))
 
 
-def collapsed(evidence: Evidence, side: ArmScores, setting: ClaimSettings) -> Floats | None:
+def noted_collapse(side: ArmRuns) -> Floats | None:
+    """Mark the runs that say of themselves that they predict one class; None where none does."""
+    noted = np.array([float(COLLAPSED in note) for note in side.notes])
+    return noted if noted.any() else None
+
+
+def collapsed(evidence: Evidence, side: ArmRuns, setting: ClaimSettings) -> Floats | None:
     """Mark the runs that predict one class with 1; None where none does or nothing can be said."""
-    if evidence.own:
-        noted = np.array([float(COLLAPSED in note) for note in side.notes])
-        return noted if noted.any() else None
+    if not side.published:
+        return noted_collapse(side)
     classes = setting.classes.get(side.cell.dataset)
     if classes is None or side.cell.metric not in ("accuracy", "macro_f1"):
         return None
@@ -68,14 +70,14 @@ def collapsed(evidence: Evidence, side: ArmScores, setting: ClaimSettings) -> Fl
     return marks
 
 
-def marker_flags(side: ArmScores, marks: Floats | None, setting: ClaimSettings) -> list[Flag]:
+def marker_flags(side: ArmRuns, marks: Floats | None) -> list[Flag]:
     """Flag what markers of a figure show of an arm whose tests come from printed numbers."""
     name, found = name_of(side), []
     if side.complete and side.values.size > 1:
         found.append(stats.two_modes(side.values, np.random.default_rng(SEED), name=name))
         if marks is not None:
             found.append(stats.collapsed_runs(side.values, marks, name))
-    summary = side.summary() if is_fixed(side, setting) else None
+    summary = side.summary() if side.fixed else None
     if summary is not None:
         # Only mean and spread are known, and only they are looked at.
         runs = stand_in(summary)
@@ -83,7 +85,7 @@ def marker_flags(side: ArmScores, marks: Floats | None, setting: ClaimSettings) 
     return [flag for flag in found if flag is not None]
 
 
-def printed_flags(found: Difference, row: Mapping[str, object]) -> list[Flag]:
+def printed_flags(found: ArmComparison, row: Mapping[str, object]) -> list[Flag]:
     """Flag a printed test that was withheld, or that does not follow from the printed runs."""
     printed, ours = found.printed_p, found.tests.get("student")
     if printed is None:
@@ -105,7 +107,7 @@ def printed_flags(found: Difference, row: Mapping[str, object]) -> list[Flag]:
     return flags
 
 
-def rounding_flag(side: ArmScores) -> Flag | None:
+def rounding_flag(side: ArmRuns) -> Flag | None:
     """Flag a printed percentage that is not the rounding of the number it stands for."""
     text, mean = side.printed_text, side.recomputed
     if mean is None or not text.endswith("%") or text.startswith("<"):
@@ -120,7 +122,7 @@ def rounding_flag(side: ArmScores) -> Flag | None:
     return Flag("printed_digits_differ", "note", sentence, numbers)
 
 
-def arm_flags(side: ArmScores) -> list[Flag]:
+def arm_flags(side: ArmRuns) -> list[Flag]:
     """Flag what is to be said of one arm without another."""
     found = [rounding_flag(side)]
     if side.has_runs and side.n > 1:

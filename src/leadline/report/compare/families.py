@@ -7,13 +7,16 @@ from itertools import product
 
 from leadline import stats
 from leadline.errors import UserError
-from leadline.report.compare.difference import difference
-from leadline.report.compare.evidence import Condition, Difference, Evidence, PValue
+from leadline.report.compare.arms import Condition
+from leadline.report.compare.comparison import ArmComparison, PValue
+from leadline.report.compare.evidence import Evidence
+from leadline.report.compare.fresh_cells import NAME
+from leadline.report.compare.pair import compare_pair
 from leadline.report.compare.setting import ClaimSettings, Family, Pairing, Pairs
 from leadline.stats import Flag
 
 Pair = tuple[Condition, Condition]
-CORRECTED = ("student", "welch", "paired_t")
+CORRECTED = ("student", "welch", "paired_t", NAME)
 # A test that could not be done counts like this: a study half done is not corrected for less.
 NOT_DONE = PValue(1.0, 1.0, 1.0)
 
@@ -55,34 +58,39 @@ def adjusted(
 
 def members(
     evidence: Evidence, family: Family, setting: ClaimSettings
-) -> dict[Pair, Difference | None]:
+) -> dict[Pair, ArmComparison | None]:
     """Compare every pair of a family; None where that cannot be done."""
-    found: dict[Pair, Difference | None] = {}
+    found: dict[Pair, ArmComparison | None] = {}
     for pairs in family.members:
         for a, b in cells_of(pairs):
             assert b is not None, "a family is made of pairs"
             try:
-                found[a, b] = difference(evidence, evidence.side(a), evidence.side(b), setting)
+                found[a, b] = compare_pair(evidence, evidence.side(a), evidence.side(b), setting)
             except UserError:
                 # The claim that asks for this pair says why it cannot be tested.
                 found[a, b] = None
     return found
 
 
-def _adjusted(found: Mapping[Pair, Difference | None]) -> dict[Pair, dict[str, PValue]]:
+def _adjusted(found: Mapping[Pair, ArmComparison | None]) -> dict[Pair, dict[str, PValue]]:
     by_pair: dict[Pair, dict[str, PValue]] = {pair: {} for pair in found}
     for test in CORRECTED:
-        values = {pair: _value(difference, test) for pair, difference in found.items()}
-        corrected = _holm(values)
+        values = {pair: _value(each, test) for pair, each in found.items()}
+        # Over fresh cells each metric is a family of its own; the paper's tests are pooled as it
+        # starred them.
+        metrics = {pair[0].metric if test == NAME else "" for pair in found}
+        corrected: dict[Pair, PValue] = {}
+        for metric in metrics:
+            corrected |= _holm({p: v for p, v in values.items() if metric in ("", p[0].metric)})
         for pair, value in values.items():
             if value is not NOT_DONE:
                 by_pair[pair][f"{test}_holm"] = corrected[pair]
     return by_pair | {(b, a): tests for (a, b), tests in by_pair.items()}
 
 
-def _value(found: Difference | None, test: str) -> PValue:
+def _value(found: ArmComparison | None, test: str) -> PValue:
     tests = {} if found is None else found.tests
-    if test == "paired_t":
+    if test in ("paired_t", NAME):
         return tests.get(test, NOT_DONE)
     # Against one number of a deterministic model there is one test, which takes every place.
     return tests.get(test) or tests.get("one_sample") or NOT_DONE
@@ -107,7 +115,7 @@ def survivors(evidence: Evidence, name: str, family: Family, setting: ClaimSetti
     corrected = adjusted(evidence, name, family, setting)
     numbers = {"tests": float(len(found))}
     numbers["student"] = _count([_value(each, "student") for each in found.values()], setting)
-    for test in ("welch_holm", "paired_t_holm"):
+    for test in ("welch_holm", "paired_t_holm", f"{NAME}_holm"):
         values = [corrected[pair][test] for pair in found if test in corrected[pair]]
         if values:
             numbers[test] = _count(values, setting)

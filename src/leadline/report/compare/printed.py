@@ -1,4 +1,4 @@
-"""Differences of arms of which only printed numbers are known.
+"""ArmComparisons of arms of which only printed numbers are known.
 
 Means with intervals give every t-test; two means and Student's p bound Welch's.
 """
@@ -12,11 +12,13 @@ import numpy as np
 import scipy.stats
 
 from leadline import stats
-from leadline.report.compare.evidence import ArmScores, Difference, Floats
+from leadline.report.compare.arms import ArmRuns, Floats
+from leadline.report.compare.comparison import ArmComparison, PValue
 from leadline.stats import Bounds, Effect, Flag, Interval, Summary
 
 # Fewer decimals than these are not printed; trailing zeros are lost in a number.
 FEWEST_DECIMALS = 3
+FROM_P = "printed means and p"
 
 
 def stand_in(summary: Summary) -> Floats:
@@ -26,55 +28,65 @@ def stand_in(summary: Summary) -> Floats:
     return runs
 
 
-def from_summaries(a: ArmScores, b: ArmScores, margin: float) -> Difference:
+def from_summaries(a: ArmRuns, b: ArmRuns, margin: float) -> ArmComparison:
     """Test printed means and intervals; what their last digit leaves open bounds p."""
     summary_a, summary_b = a.summary(), b.summary()
     assert summary_a is not None and summary_b is not None
     corners = product(_rounded(a, summary_a), _rounded(b, summary_b))
     p, interval = _t_tests(summary_a, summary_b, margin)
-    return Difference(
+    bounds = _bounds([p, *(_t_tests(x, y, margin)[0] for x, y in corners)])
+    return ArmComparison(
         a=a,
         b=b,
         basis="printed means and intervals",
-        estimate=summary_a.mean - summary_b.mean,
+        test="welch",
         interval=interval,
-        p=p,
-        bounds=_bounds([p, *(_t_tests(x, y, margin)[0] for x, y in corners)]),
+        p=p["welch"],
+        tests={test: PValue(p[test], ends.low, ends.high) for test, ends in bounds.items()},
         effect=stats.hedges_g(stand_in(summary_a), stand_in(summary_b)),
     )
 
 
-def from_printed_p(a: ArmScores, b: ArmScores, printed_p: float, margin: float) -> Difference:
-    """Take Student's p as printed and bound Welch's, which has the same t when n is equal.
+def from_printed_p(a: ArmRuns, b: ArmRuns, printed_p: float, margin: float) -> ArmComparison:
+    """Take Student's p as printed and bound Welch's, which has the same t when n is equal."""
+    arms, error = possible_arms(a, b, printed_p)
+    n, estimate = a.n, a.mean - b.mean
+    bounds = _bounds([_t_tests(*pair, margin)[0] for pair in arms])
+    del bounds["student"]
+    tests = {"student": PValue.of(printed_p)}
+    tests |= {test: PValue(None, ends.low, ends.high) for test, ends in bounds.items()}
+    reach = float(scipy.stats.t.ppf(0.975, 2 * n - 2)) * error
+    sentence = "Student's p is the printed one: the runs that it came from are not public"
+    return ArmComparison(
+        a=a,
+        b=b,
+        basis=FROM_P,
+        test="student",
+        interval=Interval(estimate - reach, estimate + reach, 0.95, "student, from printed p"),
+        p=printed_p,
+        tests=tests,
+        effect=_effect(estimate / error, n),
+        flags=(Flag("p_as_printed", "note", sentence),),
+    )
+
+
+def possible_arms(
+    a: ArmRuns, b: ArmRuns, printed_p: float
+) -> tuple[list[tuple[Summary, Summary]], float]:
+    """Give the arms between which the truth lies, and the standard error that all of them have.
 
     Student's p gives back |t|, and with the difference the pooled variance; only how that variance
     is shared between the arms, on which Welch's degrees of freedom depend, stays open.
     """
-    assert a.mean is not None and b.mean is not None and a.n == b.n
-    n, estimate = a.n, a.mean - b.mean
-    t = float(scipy.stats.t.isf(printed_p / 2, 2 * n - 2))
-    error = abs(estimate) / t
+    assert a.n == b.n
+    n = a.n
+    error = abs(a.mean - b.mean) / float(scipy.stats.t.isf(printed_p / 2, 2 * n - 2))
     pooled = error**2 * n / 2
-    tests = []
+    arms = []
     for variance in _shares(a, b, pooled):
         other = max(0.0, 2 * pooled - variance)
-        arms = Summary(a.mean, math.sqrt(variance), n), Summary(b.mean, math.sqrt(other), n)
-        tests.append(_t_tests(*arms, margin)[0])
-    bounds = _bounds(tests)
-    del bounds["student"]
-    reach = float(scipy.stats.t.ppf(0.975, 2 * n - 2)) * error
-    sentence = "Student's p is the printed one: the runs that it came from are not public"
-    return Difference(
-        a=a,
-        b=b,
-        basis="printed means and p",
-        estimate=estimate,
-        interval=Interval(estimate - reach, estimate + reach, 0.95, "student, from printed p"),
-        p={"student": printed_p},
-        bounds=bounds,
-        effect=_effect(math.copysign(t, estimate), n),
-        flags=(Flag("p_as_printed", "note", sentence),),
-    )
+        arms.append((Summary(a.mean, math.sqrt(variance), n), Summary(b.mean, math.sqrt(other), n)))
+    return arms, error
 
 
 def _t_tests(a: Summary, b: Summary, margin: float) -> tuple[dict[str, float], Interval]:
@@ -94,7 +106,7 @@ def _bounds(tests: list[dict[str, float]]) -> dict[str, Bounds]:
     }
 
 
-def _rounded(side: ArmScores, summary: Summary) -> tuple[Summary, Summary]:
+def _rounded(side: ArmRuns, summary: Summary) -> tuple[Summary, Summary]:
     """Give the least and the largest spread that round to what was printed."""
     if side.has_runs or side.printed_half_width is None:
         return summary, summary
@@ -107,7 +119,7 @@ def _rounded(side: ArmScores, summary: Summary) -> tuple[Summary, Summary]:
     )
 
 
-def _shares(a: ArmScores, b: ArmScores, pooled: float) -> list[float]:
+def _shares(a: ArmRuns, b: ArmRuns, pooled: float) -> list[float]:
     """List variances of arm a between which Welch's p takes its extremes."""
     low, high = 0.0, 2 * pooled
     for side, other in ((a, False), (b, True)):

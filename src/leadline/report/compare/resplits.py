@@ -6,6 +6,7 @@ training cells that splits share; it is an approximation.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import numpy as np
 from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.cells import read_reported
+from leadline.report.compare.comparison import ArmComparison, PValue
+from leadline.report.compare.fresh_cells import equivalence_of, interval_of
 from leadline.report.folds import folders_of
 from leadline.report.study import Facts
 from leadline.stats import Flag, metrics
@@ -30,6 +33,26 @@ def are_resplits(a: ArmRuns, b: ArmRuns, runs_dir: Path) -> bool:
                    for side in (a, b))  # fmt: skip
     except UserError:
         return False
+
+
+def over_splits(same: ArmComparison, runs_dir: Path, margin: float) -> ArmComparison:
+    """Compare arms whose runs report on different cells: over splits, never crossed with cells."""
+    bare = ArmComparison(a=same.a, b=same.b)
+    try:
+        found, flag = compare_splits(same.a, same.b, runs_dir, margin)
+    except UserError as error:
+        return replace(bare, why=error.rule)
+    # What further splits would bring is not known: those that there are overlap.
+    return replace(
+        bare,
+        test=NAME,
+        interval=interval_of(found),
+        p=found.p,
+        tests={NAME: PValue.of(found.p)},
+        equivalence=equivalence_of(found),
+        flags=(*same.flags, flag),
+        speaks_for=f"{found.words}, an approximation",
+    )
 
 
 def compare_splits(

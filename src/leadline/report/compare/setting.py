@@ -11,19 +11,33 @@ Pairing = Literal["none", "own", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedCells:
+    """The held-out cells of a data set of which only scores are known.
+
+    `class_sizes` are the cells of each class, `hard_sizes` those of the hard classes; empty where
+    nobody has printed them. `donors` says whose cells they are, where fresh ones would be others'.
+    """
+
+    cells: int
+    class_sizes: list[int] = field(default_factory=list)
+    hard_sizes: list[int] = field(default_factory=list)
+    donors: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimSettings:
     """What the claims as a whole declare: margin, levels, and facts about the models.
 
     `classes` is the number of reported classes of a dataset, by which a constant prediction is
-    told; `deterministic` models have no luck of their own; `selected_on` names the set on which
-    the paper chose a model's epoch.
+    told; `reported` its held-out cells; `selected_on` names the set on which the paper chose a
+    model's epoch.
     """
 
     alpha: float = 0.05
     margin: float = 0.01
     better: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
-    deterministic: tuple[str, ...] = ()
+    reported: Mapping[str, ReportedCells] = field(default_factory=dict)
     selected_on: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from leadline.report.compare.evidence import Condition
+from leadline.report.compare.arms import Condition
 from leadline.report.figures.groups import Group
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.style import one_line, word
@@ -27,8 +27,8 @@ def _odd_tests(tests: Tests) -> list[str]:
     if not ranges:
         return []
     return [
-        "Where the paper gives too little to compute Welch’s p, ≤ and ≥ are bounds of it and "
-        "“open” means that they lie on both sides of the level."
+        "Where only scores are known, not which cells each run got right, ≤ and ≥ are bounds of p, "
+        "and “open” means that they lie on both sides of the level."
     ]
 
 

@@ -32,9 +32,9 @@ def contrasts(
     return Drawing(
         name=name,
         title=title,
-        caption=f"Mean of the arm less mean of what it is compared with, with the 95 % interval of "
-        f"the test; on the right p after Holm’s correction over {family}. Colour and sign give "
-        "the verdict.",
+        caption=f"Mean of the arm less mean of what it is compared with, with the 95 % interval "
+        "of the test that decides, as a rule over fresh runs and fresh cells; on the right p after "
+        f"Holm’s correction over {family}. Colour and sign give the verdict.",
         description=" ".join(map(_sentence, found)),
         figure=draw([Column(rows=rows, axis="difference of means")], width),
     )

@@ -1,4 +1,4 @@
-"""Estimation plots: every run beside the difference of means and its bootstrap distribution."""
+"""Estimation plots: every run, and the difference of means with what makes its interval wide."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
 from matplotlib.axes import Axes
 
 from leadline.report.figures.drawing import Drawing, blank, fix_layout
@@ -28,16 +27,18 @@ from leadline.report.figures.style import (
 from leadline.stats import Interval
 
 Floats = npt.NDArray[np.float64]
-RESAMPLES, GRID = 4_000, 160
-# Few runs give few distinct resamples: a wider kernel than usual keeps the shape without spikes.
-SMOOTH = 0.3
 ROW, HEAD, FRAME = 13.0, 4.0, 15.0
-SLOT, ROOM, HEIGHT = 0.08, 0.28, 0.42
+SLOT, ROOM = 0.08, 0.28
+# Height of the band that shows the share of the runs, in points.
+BAND = 9.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """An arm and what it is compared with; the interval and the words of the test that was done."""
+    """An arm and what it is compared with; the interval and the words of the test that was done.
+
+    `half_of_runs` is half of the width that luck of the runs alone would give the interval.
+    """
 
     arm: str
     against: str
@@ -46,15 +47,15 @@ class Contrast:
     interval: Interval | None
     told: str
     verdict: str
+    half_of_runs: float | None = None
 
 
 def estimation(
     contrasts: Sequence[Contrast],
-    rng: np.random.Generator,
     *,
     score: str,
     name: str = "estimation",
-    title: str = "Differences, with what the runs leave open",
+    title: str = "Differences, with what runs and cells leave open",
     width: float = WIDE,
 ) -> Drawing:
     """Draw each arm's runs on the left, and on the right its difference from the reference."""
@@ -72,7 +73,7 @@ def estimation(
         shape = (2, 1) if narrow else (1, 2)
         left, right = figure.subplots(*shape, squeeze=False).ravel()
         _runs(left, rows)
-        _differences(right, rows, rng, named=narrow)
+        _differences(right, rows, named=narrow)
         left.set_xlabel(f"{score} of every run")
         right.set_xlabel(f"difference of mean {score}")
         fix_layout(figure)
@@ -80,8 +81,10 @@ def estimation(
         name=name,
         title=title,
         caption="Left: every dot is a run, a bar the mean. Right: the difference from the arm "
-        "above, its 95 % interval under the named test, and the distribution of that difference "
-        f"over {RESAMPLES:,} bootstrap resamples of the runs of each arm (narrow with few runs).",
+        "above, and its 95 % interval under the named test (crossed: over fresh runs and fresh "
+        "cells). The band is what would be left of that interval if the same cells were held out "
+        "again: luck of the runs alone. Where it is much shorter than the line, more cells would "
+        "tell more than more seeds.",
         description=" ".join(_sentence(each) for each in contrasts),
         figure=figure,
     )
@@ -112,7 +115,6 @@ def _runs(axes: Axes, rows: Sequence[tuple[str, Floats, Contrast | None]]) -> No
 def _differences(
     axes: Axes,
     rows: Sequence[tuple[str, Floats, Contrast | None]],
-    rng: np.random.Generator,
     *,
     named: bool,
 ) -> None:
@@ -121,8 +123,11 @@ def _differences(
         if contrast is None:
             continue
         seen = look(contrast.arm)
-        _cloud(axes, at, contrast, rng)
         estimate = float(contrast.a.mean() - contrast.b.mean())
+        if contrast.half_of_runs:
+            ends = (estimate - contrast.half_of_runs, estimate + contrast.half_of_runs)
+            band = axes.hlines(at, *ends, color=seen.colour, linewidth=BAND, alpha=0.3, zorder=2)
+            band.set_label(f"runs alone of {contrast.arm}")
         if contrast.interval is not None:
             ends = (contrast.interval.low, contrast.interval.high)
             axes.hlines(at, *ends, color=INK, linewidth=1.2, zorder=4)
@@ -152,28 +157,6 @@ def _differences(
     _frame(axes, len(rows))
 
 
-def _cloud(axes: Axes, at: int, contrast: Contrast, rng: np.random.Generator) -> None:
-    """Draw the bootstrap distribution over the line of a difference, each as high as the next."""
-    draws = resampled(contrast.a, contrast.b, rng)
-    if float(np.ptp(draws)) == 0:
-        return
-    reach = 0.5 * SMOOTH * float(draws.std())
-    grid = np.linspace(draws.min() - reach, draws.max() + reach, GRID)
-    density = scipy.stats.gaussian_kde(draws, SMOOTH)(grid)
-    top = at - HEIGHT * density / density.max()
-    colour = look(contrast.arm).colour
-    axes.fill_between(grid, at, top, color=colour, alpha=0.3, linewidth=0, zorder=2)
-
-
-def resampled(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
-    """Draw differences of means, the runs of each arm resampled on their own."""
-    means = [
-        values[rng.integers(0, values.size, size=(RESAMPLES, values.size))].mean(axis=1)
-        for values in (a, b)
-    ]
-    return np.asarray(means[0] - means[1])
-
-
 def _frame(axes: Axes, count: int) -> None:
     axes.set_ylim(count - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -186,5 +169,7 @@ def _sentence(each: Contrast) -> str:
     ends = "" if each.interval is None else (
         f", interval {each.interval.low:+.3f} to {each.interval.high:+.3f}"
     )  # fmt: skip
+    if each.half_of_runs:
+        ends += f" (±{each.half_of_runs:.3f} by the runs alone)"
     said = f"{called(each.arm)} less {called(each.against)}: {estimate:+.3f}{ends}"
     return f"{said}, {one_line(each.told)}, {each.verdict}."

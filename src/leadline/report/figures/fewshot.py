@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from leadline.report.compare.evidence import Condition, Evidence
+from leadline.report.compare.arms import Condition
+from leadline.report.compare.evidence import Evidence
 from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, grid, heading, key, mean

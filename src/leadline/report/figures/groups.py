@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from leadline import stats
 from leadline.errors import UserError
+from leadline.report.compare.arms import FINEST_MARKER, ArmRuns, Condition
 from leadline.report.compare.caveats import SEED, collapsed
-from leadline.report.compare.evidence import FINEST_MARKER, ArmScores, Condition, Evidence
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.printed import stand_in
 from leadline.report.compare.setting import ClaimSettings
 from leadline.report.figures.style import PUBLISHED, look, one_line, percent
@@ -162,7 +163,7 @@ def _found(
     return None
 
 
-def _group(evidence: Evidence, side: ArmScores, setting: ClaimSettings) -> Group | None:
+def _group(evidence: Evidence, side: ArmRuns, setting: ClaimSettings) -> Group | None:
     finite = np.isfinite(side.values)
     values = side.values[finite]
     if not values.size and side.printed_mean is None:
@@ -184,7 +185,7 @@ def _group(evidence: Evidence, side: ArmScores, setting: ClaimSettings) -> Group
     )
 
 
-def _centre(side: ArmScores) -> tuple[float | None, Interval | None, bool]:
+def _centre(side: ArmRuns) -> tuple[float | None, Interval | None, bool]:
     """Give mean and interval of all runs, never of those alone that happen to be legible."""
     if side.complete:
         varies = side.values.size > 1 and float(np.ptp(side.values)) > 0
@@ -199,7 +200,7 @@ def _centre(side: ArmScores) -> tuple[float | None, Interval | None, bool]:
     return side.printed_mean, stats.student_interval(stand_in(summary), LEVEL), True
 
 
-def _modes(side: ArmScores) -> Flag | None:
+def _modes(side: ArmRuns) -> Flag | None:
     if not side.complete or side.values.size < 2:
         return None
     return stats.two_modes(side.values, np.random.default_rng(SEED), name=side.cell.label)

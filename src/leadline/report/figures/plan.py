@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from leadline.report.compare.evidence import Condition, Evidence
+from leadline.report.compare.arms import Condition
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.setting import ClaimSettings, Family
 from leadline.report.figures.captions import caption, describe
 from leadline.report.figures.drawing import Drawing

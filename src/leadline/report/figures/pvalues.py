@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from leadline.report.compare.evidence import Condition, Evidence, PValue
+from leadline.report.compare.arms import Condition
+from leadline.report.compare.comparison import PValue
+from leadline.report.compare.evidence import Evidence
 from leadline.report.compare.families import adjusted, members
+from leadline.report.compare.fresh_cells import NAME
 from leadline.report.compare.setting import ClaimSettings, Family, Pairs
 
-TEST = "welch_holm"
+TEST = f"{NAME}_holm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def pairs_of(
 
 
 def corrected(evidence: Evidence, families: Mapping[str, Family], setting: ClaimSettings) -> Tests:
-    """Test every pair with Welch's test and correct by Holm's method within each family."""
+    """Test every pair over fresh runs and cells, corrected by Holm within each family."""
     by_pair: dict[tuple[Condition, Condition], PValue] = {}
     sizes = []
     for name, family in families.items():
@@ -72,7 +75,7 @@ def corrected(evidence: Evidence, families: Mapping[str, Family], setting: Claim
         # Holm counts every pair that was declared, run or not.
         sizes += [len(declared)] if known else []
     over = " and ".join(str(size) for size in sizes)
-    return Tests(name=f"p: Welch, Holm over {over}", by_pair=by_pair, alpha=setting.alpha)
+    return Tests(name=f"p: crossed, Holm over {over}", by_pair=by_pair, alpha=setting.alpha)
 
 
 def shown(value: PValue, alpha: float) -> Shown:
