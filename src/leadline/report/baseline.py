@@ -20,7 +20,6 @@ from leadline.report.compare.fresh_cells import compare_sides
 from leadline.report.compare.study import ALPHA, ArmComparison, corrected_family
 from leadline.report.study import StudyResults
 from leadline.stats import metrics
-from leadline.stats.seeds_and_cells import what_would_buy
 
 BASELINE = "logreg"
 YES, NO, OPEN, BLIND, FEW = "yes", "no", "open", "blind", "few"
@@ -143,26 +142,3 @@ def no_better_than_chance(study: StudyResults, baseline: ArmRuns) -> bool:
             return baseline.mean <= side.mean
         return found.parts.estimate <= 0 or found.p / 2 >= ALPHA
     return False
-
-
-def what_would_tell(each: ArmComparison, margin: float) -> str:
-    """Say what would decide: seeds where luck is in the way, else held-out cells.
-
-    What they would show is that the difference lies below the margin, one-sided, where it seems
-    to; else that it lies above 0, two-sided.
-    """
-    if each.p is None:
-        return "One run says nothing of the next: run more seeds."
-    if each.parts is None:
-        return ""
-    below = each.estimate < margin
-    distance = margin - each.estimate if below else each.estimate
-    found = what_would_buy(each.parts, distance=distance, one_sided=below)
-    if found.seeds is not None and not (each.a.fixed and each.b.fixed):
-        return (
-            f"About {found.seeds} seeds would tell if further runs are like these: "
-            f"add 'seed=range(1,{found.seeds + 1})'."
-        )
-    if found.cells is not None:
-        return f"No number of seeds would tell; about {found.cells:,} held-out cells would."
-    return "It is so close that neither more seeds nor more cells would soon tell."

@@ -56,6 +56,7 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             each.shares.get("cells", each.shares.get("donors")),
             ", ".join(dict.fromkeys(flag.id for flag in each.flags)) or each.why,
             "; ".join(f"{test} {p:.2g}" for test, p in each.others.items()),
+            *([", ".join(str(look.seeds) for look in each.looks)] if study.looks else []),
         ]
         for each in found
     ]
@@ -86,6 +87,7 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "share of cells",
             "flags",
             "other tests",
+            *(["looks"] if study.looks else []),
         ],
         rows=rows,
         notes=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -29,12 +30,15 @@ PLACES = ("runs_dir", "data_dir", "study", "arm")
 class RequestedRun:
     """One run that a study asks for; names of pretraining runs are not yet ids.
 
-    `point` is where in the grid it stands, whatever its seed.
+    `point` is where in the grid it stands, whatever its seed; there it has the `nth` of so many
+    `seeds`.
     """
 
     arm: str
     settings: Settings
     point: str = ""
+    nth: int = 1
+    seeds: int = 1
 
     @property
     def starts_from(self) -> list[str]:
@@ -96,9 +100,9 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
     check_grids(study, arms)
     runs = [
-        RequestedRun(arm=name, settings=layered(arms[name], point), point=written_point(point))
+        run
         for name, arm in study.arms.items()
-        for point in points(arm, grid, configs[name])
+        for run in requested(name, arms[name], list(points(arm, grid, configs[name])))
     ]
     used = {name for run in runs for name in run.starts_from}
     return Plan(
@@ -195,6 +199,25 @@ def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]
             if (words := to_overrides(point)) not in seen:
                 seen.add(words)
                 yield point
+
+
+def requested(arm: str, settings: Settings, grid: Sequence[Settings]) -> list[RequestedRun]:
+    """Make the runs of one arm, and count the seeds at each point of its grid."""
+    places = [written_point(point) for point in grid]
+    seen: Counter[str] = Counter()
+    runs = []
+    for point, place in zip(grid, places, strict=True):
+        seen[place] += 1
+        runs.append(
+            RequestedRun(
+                arm=arm,
+                settings=layered(settings, point),
+                point=place,
+                nth=seen[place],
+                seeds=places.count(place),
+            )
+        )
+    return runs
 
 
 def written_point(point: Settings) -> str:

@@ -21,6 +21,7 @@ from leadline.report.compare.fresh_cells import (
     flags_of_cells,
     interval_of,
 )
+from leadline.report.compare.looks import LookTaken, stopped
 from leadline.report.study import StudyResults
 from leadline.stats import ArmValues, Equivalence, Flag, Interval, metrics, tests
 from leadline.stats.crossed import variance_shares
@@ -50,7 +51,8 @@ class ArmComparison:
     """Mean of `a` less mean of `b`. `p` is of `test`, `corrected` by Holm over the family.
 
     `why` says why there is no test; `detectable` is the smallest difference that the design would
-    have found with power .8.
+    have found with power .8. Where seeds are added stage by stage, `looks` are those that were
+    made, and `waits_for` the number of seeds of the next, if there is one.
     """
 
     a: ArmRuns
@@ -69,6 +71,8 @@ class ArmComparison:
     speaks_for: str = SAME_CELLS
     shares: dict[str, float] = dataclasses.field(default_factory=dict)
     parts: VarianceParts | None = None
+    looks: tuple[LookTaken, ...] = ()
+    waits_for: int | None = None
 
     @property
     def estimate(self) -> float:
@@ -76,12 +80,23 @@ class ArmComparison:
         return self.a.mean - self.b.mean
 
     @property
+    def deciding(self) -> LookTaken | None:
+        """Give the look whose p, corrected, is the least."""
+        return min(self.looks, key=lambda look: look.p / look.level, default=None)
+
+    @property
+    def needs_seeds(self) -> bool:
+        """Say whether the next look may decide what is open."""
+        return self.waits_for is not None and self.verdict in ("open", "untested")
+
+    @property
     def verdict(self) -> str:
         """Say better or worse where that is shown, equivalent where that is, else open."""
         if self.corrected is None:
             return "untested"
         if self.corrected < ALPHA:
-            up = (self.estimate > 0) is (not metrics.lower_is_better(self.a.metric))
+            estimate = self.estimate if self.deciding is None else self.deciding.estimate
+            up = (estimate > 0) is (not metrics.lower_is_better(self.a.metric))
             return "better" if up else "worse"
         if self.equivalence is not None and self.equivalence.equivalent:
             return "equivalent"
@@ -90,7 +105,10 @@ class ArmComparison:
 
 def comparisons(study: StudyResults) -> list[ArmComparison]:
     """Compare every pair of a study everywhere; each metric is a family, corrected for itself."""
-    found = [judge(a, b, study) for a, b in _pairs(study)]
+    found = [
+        stopped(a, b, study, judge, ArmComparison(a=a, b=b)) if study.looks else judge(a, b, study)
+        for a, b in _pairs(study)
+    ]
     corrected = dict(enumerate(found))
     for metric in dict.fromkeys(each.a.metric for each in found):
         family = {str(at): each for at, each in enumerate(found) if each.a.metric == metric}
