@@ -1,12 +1,12 @@
 """How often a comparison errs: studies are simulated whose truth is known, and judged.
 
-    python scripts/calibration.py [MODULE:FUNCTION] [--quick] [--studies N] [--only WORD]
-    python scripts/calibration.py folds [--quick] [--studies N] [--only WORD]
+    python scripts/calibration.py [MODULE:FUNCTION|folds|looks] [--quick] [--studies N] [--only W]
 
 FUNCTION is called as judge(truth, preds_a, preds_b, donors, metric=..., margin=0.01) and returns
 p, low, high and verdict. `welch`, today's test over runs alone, is always judged beside it on the
-same draws. `folds` compares ways of judging cross-validation (calibration_folds.py). Prints a table
-and then JSON.
+same draws. `folds` compares ways of judging cross-validation (calibration_folds.py). `looks` judges
+studies whose seeds are added until it is decided or precise, and beside them one that stops after
+any seed at p < .05. Prints a table and then JSON.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.stats
 from scipy.special import ndtr
 
-from leadline.stats.difference import parts
-from leadline.stats.influence import influences
+from leadline.stats.crossed import compare_arms, family_verdicts
+from leadline.stats.difference import interval, parts
+from leadline.stats.influence import Influences, influences
+from leadline.stats.looks import LOOKS, MOST_RUNS, p_over_looks, precise_enough
 
 Judge = Callable[..., dict[str, Any]]
 
@@ -113,18 +115,103 @@ def rates(
     """Count what each judge says of the same studies."""
     random = np.random.default_rng([seed, *setting.name.encode()])
     counts = {
-        name: dict.fromkeys(("false", "covered", "found", "equivalent"), 0) for name in judges
+        name: dict.fromkeys(("false", "covered", "found", "equivalent"), 0.0) for name in judges
     }
     for _ in range(studies):
         truth, (a, b), donors = draw(setting, random)
         for name, judge in judges.items():
             said = judge(truth, a, b, donors, metric=setting.metric, margin=0.01)
-            count, verdict = counts[name], said["verdict"]
-            wrong = ("better", "worse") if setting.lead == 0 else ("worse",)
-            count["false"] += verdict in wrong
-            count["covered"] += said["low"] <= setting.lead <= said["high"]
-            count["found"] += verdict == "better" and setting.lead > 0
-            count["equivalent"] += verdict == "equivalent"
+            counted(counts[name], said, setting)
+    return {n: {key: x / studies for key, x in count.items()} for n, count in counts.items()}
+
+
+def counted(count: dict[str, float], said: dict[str, Any], setting: Setting) -> None:
+    """Count whether a verdict is false, right, and its interval covers."""
+    verdict = said["verdict"]
+    wrong = ("better", "worse") if setting.lead == 0 else ("worse",)
+    count["false"] += verdict in wrong
+    count["covered"] += said["low"] <= setting.lead <= said["high"]
+    count["found"] += verdict == "better" and setting.lead > 0
+    count["equivalent"] += verdict == "equivalent"
+
+
+LOOKED_AT = (
+    Setting(name="equal", runs=(20, 20)),
+    Setting(name="equal, little luck", runs=(20, 20), luck=0.02),
+    Setting(name="equal, much luck", runs=(20, 20), luck=0.3),
+    Setting(name="equal, 140 cells", cells=140, runs=(20, 20)),
+    Setting(name="equal, against one run without luck", runs=(20, 1), luck=0.0),
+    Setting(name="equal, 10 donors", donors=10, runs=(20, 20)),
+    Setting(name="lead of 6 points", runs=(20, 20), lead=0.06),
+    Setting(name="lead of 6 points, much luck", runs=(20, 20), lead=0.06, luck=0.3),
+)
+EVERY_SEED = range(3, MOST_RUNS + 1)
+
+
+def first_runs(arm: Influences, count: int) -> Influences:
+    """Keep the first runs of an arm."""
+    return replace(
+        arm,
+        scores_R=arm.scores_R[:count],
+        z_RU=arm.z_RU[:count],
+        without_RD=arm.without_RD[:count],
+    )
+
+
+def at_looks(a: Influences, b: Influences, looks: Iterable[int]) -> Iterator[tuple[int, Any]]:
+    """Compare the first runs of both arms, look after look."""
+    for seeds in looks:
+        yield seeds, compare_arms(first_runs(a, seeds), first_runs(b, seeds), luck_b=b.rows > 1)
+
+
+def until_decided(a: Influences, b: Influences) -> dict[str, Any]:
+    """Add seeds until a verdict is shown at a declared look: `--until decided`."""
+    p: dict[int, float] = {}
+    p_same: dict[int, float] = {}
+    for seeds, found in at_looks(a, b, LOOKS):
+        p[seeds], p_same[seeds] = found.p, found.p_equivalent
+        low, high = interval(found.parts, LOOKS[seeds])
+        said = {"seeds": seeds, "low": low, "high": high, "verdict": "open"}
+        if p_over_looks(p) < 0.05:
+            return said | {"verdict": "better" if found.parts.estimate > 0 else "worse"}
+        if p_over_looks(p_same) < 0.05:
+            return said | {"verdict": "equivalent"}
+    return said
+
+
+def until_precise(a: Influences, b: Influences) -> dict[str, Any]:
+    """Add seeds until they narrow the interval little, then test once: `--until precise`."""
+    stages = at_looks(a, b, LOOKS)
+    seeds, found = next(
+        stage for stage in stages if stage[0] == MOST_RUNS or precise_enough(stage[1].parts)
+    )
+    verdict = family_verdicts({"": found})[""]
+    return {"seeds": seeds, "low": found.low, "high": found.high, "verdict": verdict}
+
+
+def until_significant(a: Influences, b: Influences) -> dict[str, Any]:
+    """Add one seed after the other and stop at p < .05: what must not be done."""
+    stages = at_looks(a, b, EVERY_SEED)
+    seeds, found = next(stage for stage in stages if stage[0] == MOST_RUNS or stage[1].p < 0.05)
+    verdict = family_verdicts({"": found})[""]
+    return {"seeds": seeds, "low": found.low, "high": found.high, "verdict": verdict}
+
+
+RULES = {"decided": until_decided, "precise": until_precise, "p < .05": until_significant}
+
+
+def rates_of_rules(setting: Setting, studies: int, seed: int) -> dict[str, dict[str, float]]:
+    """Count what each rule says of the same studies, and the seeds that it took."""
+    random = np.random.default_rng([seed, *setting.name.encode()])
+    keys = ("false", "covered", "found", "equivalent", "seeds")
+    counts = {name: dict.fromkeys(keys, 0.0) for name in RULES}
+    for _ in range(studies):
+        truth, arms, donors = draw(setting, random)
+        a, b = (influences(truth, calls, setting.metric, donors_N=donors) for calls in arms)
+        for name, rule in RULES.items():
+            said = rule(a, b)
+            counted(counts[name], said, setting)
+            counts[name]["seeds"] += said["seeds"]
     return {n: {key: x / studies for key, x in count.items()} for n, count in counts.items()}
 
 
@@ -151,16 +238,25 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=20_261_124)
     given = parser.parse_args(words)
     studies = given.studies or (200 if given.quick else 1000)
-    judges = {"welch": welch, "judge": load(given.judge)}
-    print(f"| {studies} studies each | test | false finding | coverage | found | equivalent |")
-    print("|---|---|---|---|---|---|")
+    looks = given.judge == "looks"
+    more = " | seeds" if looks else ""
+    print(
+        f"| {studies} studies each | test | false finding | coverage | found | equivalent{more} |"
+    )
+    print("|---" * (7 if looks else 6) + "|")
+    judges = {} if looks else {"welch": welch, "judge": load(given.judge)}
     found = {}
-    for setting in SETTINGS:
+    for setting in LOOKED_AT if looks else SETTINGS:
         if given.only not in setting.name:
             continue
-        found[setting.name] = rates(judges, setting, studies, given.seed)
+        if looks:
+            found[setting.name] = rates_of_rules(setting, studies, given.seed)
+        else:
+            found[setting.name] = rates(judges, setting, studies, given.seed)
         for name, rate in found[setting.name].items():
-            cells = " | ".join(f"{x:.3f}" for x in rate.values())
+            cells = " | ".join(
+                f"{x:.1f}" if key == "seeds" else f"{x:.3f}" for key, x in rate.items()
+            )
             print(f"| {setting.name} | {name} | {cells} |", flush=True)
     print(json.dumps({"judge": given.judge, "studies": studies, "rates": found}))
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import scipy.stats
 import yaml
 
 from leadline.cli import MISTAKE, main
@@ -118,6 +119,60 @@ def test_records_that_tell_nothing_are_passed_over(runs, tmp_path):
     (folder / "record.json").write_text('{"model": "mlp"}')
     (folder / "DONE").write_text("{}")
     assert fit_estimator(tmp_path / "runs", runs).past == []
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Write the file of a study of luck and no luck, with some seeds and looks."""
+
+    def written(seeds, **more):
+        path = tmp_path / "compared.yaml"
+        arms = {"reference": {"model": "stratified"}, "mlp": {"model": "mlp"},
+                "majority": {"model": "majority"}, "centroid": {"model": "nearest_centroid",
+                                                                "against": "majority"}}  # fmt: skip
+        content = {"question": "?", "arms": arms, "grid": {"seed": seeds}} | more
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return [str(path), f"runs_dir={tmp_path}/runs"]
+
+    return written
+
+
+def test_a_plan_says_what_it_can_find(compared, capsys):
+    mlp, majority, centroid = plan_of(compared([1, 2, 3, 4, 5]), capsys)["detectable"]
+    assert mlp["seeds"] == [5, 5] and mlp["cells"] == 140
+    assert mlp["spread"] == {"sd": 0.01, "basis": "assumed: no two runs are done"}
+    # The formula of docs/statistics.md, by hand: 5 seeds, sd of a point, psi .05.
+    t = scipy.stats.t.ppf([0.975, 0.8], 8).sum() ** 2 * 2 * 0.01**2 / 5
+    z = scipy.stats.norm.ppf([0.975, 0.8]).sum() ** 2 / 140
+    assert mlp["usual"] == pytest.approx((t + 0.05 * z) ** 0.5)
+    assert mlp["cautious"] == pytest.approx((t + 0.1 * z) ** 0.5)
+    assert majority["seeds"] == [0, 5] and majority["usual"] < mlp["usual"]
+    assert centroid["seeds"] == [0, 0] and centroid["usual"] == centroid["any_seeds"]
+    assert centroid["usual"] == pytest.approx((0.05 * z) ** 0.5)
+
+
+def test_the_spread_comes_from_records_where_there_are_any(compared, capsys):
+    words = [*compared([1, 2, 3, 4]), "train.epochs=1"]
+    assert main(["ablate", *words, "seed=1,2,3"]) == 0
+    capsys.readouterr()
+    mlp, majority, _ = plan_of(words, capsys)["detectable"]
+    assert mlp["spread"]["basis"] == "6 runs of these arms"
+    assert majority["spread"]["basis"] == "3 runs of these arms" and majority["spread"]["sd"] > 0
+    assert main(["plan", *words]) == 0
+    told = capsys.readouterr().out
+    assert "least difference in accuracy that can be found, with chance .8" in told
+    assert "centroid against majority: 5.3 points; 7.5 (no luck, 140 held-out cells; 5.3" in told
+
+
+def test_one_seed_finds_nothing_and_looks_cost_a_little(compared, capsys):
+    assert plan_of(compared([1]), capsys)["detectable"][0]["usual"] is None
+    assert main(["plan", *compared([1])]) == 0
+    assert "nothing of the next run: two seeds are needed" in capsys.readouterr().out
+    (usual, *_) = plan_of(compared([1, 2, 3, 4, 5]), capsys)["detectable"]
+    (last, *_) = plan_of(compared([1, 2, 3, 4, 5], looks=[3, 5]), capsys)["detectable"]
+    assert last["seeds"] == [5, 5] and last["usual"] > usual["usual"]
+    assert main(["plan", *compared([1, 2, 3, 4, 5], looks=[3, 5])]) == 0
+    assert "at the last look, 5 seeds" in capsys.readouterr().out
 
 
 @pytest.mark.slow

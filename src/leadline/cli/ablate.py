@@ -24,7 +24,8 @@ from leadline.studies.check_data import require_suited
 from leadline.studies.folds import told
 from leadline.studies.launchers.choose import build, choose
 from leadline.studies.overrides import to_overrides
-from leadline.studies.sweep import RunOutcome, sweep
+from leadline.studies.stages import StopRule, stop_rule
+from leadline.studies.sweep import RunEnd, RunOutcome, sweep
 
 GOOD, FAILED = 0, 1
 DEFAULT_RETRIES = 1
@@ -54,15 +55,23 @@ class StopSignal:
         self.event.set()
 
 
-def ablate(name: str, words: Sequence[str], *, watched: bool = False) -> int:
-    """Make what is missing of a study, whatever the launcher; give the exit code."""
+def ablate(
+    name: str, words: Sequence[str], *, watched: bool = False, until: str | None = None
+) -> int:
+    """Make what is missing of a study, whatever the launcher; give the exit code.
+
+    `until` adds seeds look by look, where it is not yet decided or precise; else all are made.
+    """
     asked = parse_words(words)
     plan, runs = planned(name, asked.overrides)
     if folds := told(run.config for run in runs):
         say(folds)
-    manifest.write(plan, runs, Path(runs[0].config.runs_dir))
-    again = shlex.join(["leadline", "ablate", name, *words])
-    return make(plan, runs, asked, again, watched=watched)
+    rule = None if until is None else stop_rule(plan, until)
+    if rule is None:
+        manifest.write(plan, runs, Path(runs[0].config.runs_dir))
+    flags = [] if until is None else ["--until", until]
+    again = shlex.join(["leadline", "ablate", name, *words, *flags])
+    return make(plan, runs, asked, again, watched=watched, rule=rule)
 
 
 def multirun(words: Sequence[str]) -> int:
@@ -89,6 +98,7 @@ def make(
     again: str,
     *,
     watched: bool = False,
+    rule: StopRule | None = None,
     seconds: float | None = None,
     paged: bool = True,
 ) -> int:
@@ -97,22 +107,36 @@ def make(
     After so many `seconds` no further run is started. `paged` writes the page if the study asks.
     """
     # Lines would tear the table.
-    silent = watched and sys.stderr.isatty()
+    tell = (lambda text: None) if watched and sys.stderr.isatty() else say
     with signals_as_stop() as stop, stopped_after(seconds, stop.event):
-        with live(plan, runs) if watched else nullcontext():
-            ends = sweep(
-                runs,
-                build(asked.launcher),
-                stop=stop.event,
-                retries=asked.retries,
-                tell=(lambda text: None) if silent else say,
-            )
+
+        def swept(part: Sequence[Run]) -> list[RunEnd]:
+            with live(plan, part) if watched else nullcontext():
+                return sweep(
+                    part, build(asked.launcher), stop=stop.event, retries=asked.retries, tell=tell
+                )
+
+        lines: list[str] = []
+        if rule is None:
+            ends = swept(runs)
+        else:
+            # Judging needs scipy and the report, which other sweeps need not wait for.
+            from leadline.cli.until import Stages
+
+            stages = Stages(plan=plan, runs=runs, rule=rule, tell=tell)
+            ends = stages.make(swept, stop.event)
+            lines = stages.told()
+        all_done = all(end.fate in (RunOutcome.HAD, RunOutcome.DONE) for end in ends)
         print_summary(plan, ends, stopped=stop.event.is_set(), again=again)
+        if rule is not None and stop.event.is_set() and all_done:
+            lines, all_done = [f"stopped between looks. Go on with:\n  {again}"], False
+        for line in lines:
+            print(line)
         if paged and plan.study.report and not stop.event.is_set():
             show_page(plan, Path(runs[0].config.runs_dir))
     if stop.signal == signal.SIGTERM:
         return REQUEUE
-    return GOOD if all(end.fate in (RunOutcome.HAD, RunOutcome.DONE) for end in ends) else FAILED
+    return GOOD if all_done else FAILED
 
 
 @contextmanager
@@ -195,4 +219,4 @@ def signals_as_stop() -> Iterator[StopSignal]:
 
 def call(chosen: argparse.Namespace) -> int:
     """Make the runs."""
-    return ablate(chosen.name, chosen.overrides, watched=chosen.watch)
+    return ablate(chosen.name, chosen.overrides, watched=chosen.watch, until=chosen.until)

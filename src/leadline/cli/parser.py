@@ -59,6 +59,8 @@ stop nobody else, and the same command goes on after any interruption. Words cha
 leadline run; where the study varies a setting they choose its values (seed=1,2). The sweep itself:
   hydra/launcher=basic|local|ray|submitit_slurm  hydra.launcher.n_jobs=2
   retries=1     how often a run is tried again whose worker died or ran out of memory
+--until decided stops the arms of comparisons that are decided, at the looks: of the study; --until
+precise where more seeds would narrow intervals little, and tests once (docs/studies.md).
 Exit code 0 if every run is done, 1 if some failed or are left, 75 after SIGTERM.
 
 example: leadline ablate quickstart hydra/launcher=local hydra.launcher.n_jobs=2
@@ -66,7 +68,8 @@ example: leadline ablate quickstart hydra/launcher=local hydra.launcher.n_jobs=2
 PLAN_HELP = """\
 Takes the words of leadline ablate and runs nothing, so that they answer "what if". Times come from
 records in runs_dir, of this or another study; --probe measures ten steps of each kind of run that
-was never made. Times are those of the machine that was measured.
+was never made. Times are those of the machine that was measured. The last lines say the least
+difference that each comparison can find, however it will come out.
 
 example: leadline plan quickstart seed=1,2 hydra/launcher=local hydra.launcher.n_jobs=2
 """
@@ -194,6 +197,8 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME|FILE")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--watch", action="store_true", help="show a live table while it runs")
+    until = "add seeds look by look, only to the arms of comparisons that are still open"
+    parser.add_argument("--until", choices=("decided", "precise"), help=until)
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:

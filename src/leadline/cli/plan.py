@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ from leadline.cli.sweep_summary import open_console
 from leadline.progress import say
 from leadline.runs.record import State
 from leadline.studies import Plan, Run, folds
+from leadline.studies.detectable import Findable, findable
 from leadline.studies.estimate import Basis, Estimate, Estimator, fit_estimator, probe
 from leadline.studies.launchers.choose import launcher_settings
 
 # Above this many runs the table shows arms; --json always shows runs.
 MOST_ROWS = 80
+# Lines of what comparisons can find.
+MOST_LINES = 20
 HOUR = 3600.0
 
 
@@ -79,6 +82,8 @@ def show(
     totals = add_up(planned, launcher, price)
     for line in summary(plan, planned, totals, price):
         console.print(escape(line))
+    for line in can_find(plan, runs):
+        console.print(escape(line))
 
 
 def as_json(
@@ -92,6 +97,7 @@ def as_json(
             "question": plan.study.question,
             "runs": [described(item) for item in planned],
             "totals": add_up(planned, launcher, price),
+            "detectable": [asdict(each) for each in findable(plan, runs)],
         },
         indent=1,
         ensure_ascii=False,
@@ -199,6 +205,44 @@ def summary(
     if totals["cost"] is not None:
         lines.append(f"cost at {price:g} an hour and device: {totals['cost']:,.2f}")
     return lines
+
+
+def can_find(plan: Plan, runs: Sequence[Run]) -> list[str]:
+    """Say the least difference that each comparison can find, alike ones in one line."""
+    grouped: dict[tuple[Any, ...], list[Findable]] = {}
+    for each in findable(plan, runs):
+        key = (each.against, each.at, each.seeds, each.cells, each.spread)
+        grouped.setdefault(key, []).append(each)
+    if not grouped:
+        return []
+    looks = plan.study.looks
+    when = f", at the last look, {looks[-1]} seeds" if looks else ""
+    lines = [
+        "least difference in accuracy that can be found, with chance .8, two-sided 5 %, before "
+        f"Holm’s correction{when} (usual; cautious, for models that get very different cells):"
+    ]
+    for alike in list(grouped.values())[:MOST_LINES]:
+        each = alike[0]
+        arms = ", ".join(one.arm for one in alike)
+        at = f" at {each.at}" if each.at else ""
+        lines.append(f"  {arms} against {each.against}{at}: {least_words(each)}")
+    if len(grouped) > MOST_LINES:
+        lines.append(f"  and {len(grouped) - MOST_LINES} more: --json lists all")
+    return lines
+
+
+def least_words(each: Findable) -> str:
+    """Say what one comparison can find, and from what that follows."""
+    several = dict.fromkeys(number for number in each.seeds if number)
+    seeds = f"{' and '.join(map(str, several))} seed{'s' if max(several, default=2) > 1 else ''}"
+    basis = f"{seeds if several else 'no luck'}, {each.cells:,} held-out cells"
+    if each.usual is None or each.cautious is None:
+        return f"nothing of the next run: two seeds are needed ({basis})"
+    spread = f"; sd of a run {100 * each.spread.sd:.1f} points, {each.spread.basis}"
+    return (
+        f"{100 * each.usual:.1f} points; {100 * each.cautious:.1f} ({basis}"
+        f"{spread if several else ''}; {100 * each.any_seeds:.1f} with any number of seeds)"
+    )
 
 
 def run_table(plan: Plan, planned: Sequence[Planned]) -> Table:

@@ -22,7 +22,6 @@ from leadline.report.study import StudyResults
 from leadline.stats import metrics
 from leadline.stats.crossed import over_cells_alone, too_few_donors
 from leadline.stats.difference import p_difference
-from leadline.stats.seeds_and_cells import what_would_buy
 
 BASELINE = "logreg"
 YES, NO, OPEN, BLIND, FEW = "yes", "no", "open", "blind", "few"
@@ -150,32 +149,3 @@ def no_better_than_chance(study: StudyResults, baseline: ArmRuns) -> bool:
         p = p_difference(over_cells_alone(found.parts)) if few else found.p
         return found.parts.estimate <= 0 or p / 2 >= ALPHA
     return False
-
-
-def what_would_tell(each: ArmComparison, margin: float) -> str:
-    """Say what would decide: seeds where luck is in the way, else held-out cells.
-
-    What they would show is that the difference lies below the margin, one-sided, where it seems
-    to; else that it lies above 0, two-sided.
-    """
-    if each.p is None:
-        return "One run says nothing of the next: run more seeds."
-    if each.parts is None:
-        return ""
-    if each.cannot_tell:
-        held = each.parts.donors
-        return f"For fresh donors it cannot be told from {held}: hold out at least 6."
-    below = each.estimate < margin
-    distance = margin - each.estimate if below else each.estimate
-    found = what_would_buy(each.parts, distance=distance, one_sided=below)
-    if found.seeds is not None and not (each.a.fixed and each.b.fixed):
-        return (
-            f"About {found.seeds} seeds would tell if further runs are like these: "
-            f"add 'seed=range(1,{found.seeds + 1})'."
-        )
-    if found.cells is not None:
-        units = (
-            f"{found.donors} held-out donors" if found.donors else f"{found.cells:,} held-out cells"
-        )
-        return f"No number of seeds would tell; about {units} would."
-    return "It is so close that neither more seeds nor more cells would soon tell."

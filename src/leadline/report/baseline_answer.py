@@ -20,10 +20,10 @@ from leadline.report.baseline import (
     judge,
     not_above,
     places,
-    what_would_tell,
 )
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.settle import what_would_tell
 from leadline.report.folds import told_of_folds
 from leadline.report.study import StudyResults
 from leadline.stats import metrics, tests
@@ -96,7 +96,7 @@ def undecided(said: BaselineVerdict) -> str:
     worst = max(left, key=lambda each: each.a.mean)
     if worst.interval is None:
         return f"{start}; {named(worst.a)} could not be tested: {worst.why} ({seeds(said)})."
-    remedy = what_would_tell(worst, said.margin) or "More seeds may tell."
+    remedy = what_would_tell(worst, said.margin, baseline=True) or "More seeds may tell."
     better = f"that {named(worst.a)} is {points(said.margin)} better"
     return (
         f"{start}; {better} is neither shown nor ruled out by these runs and cells "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "comparisons": "Verdicts",
+    "settling": "What is open",
     MCNEMAR: tests.title(MCNEMAR),
     "figures": "Figures",
     "means": "Means",
@@ -29,7 +30,8 @@ TITLES = {
     "costs": "Costs",
 }
 # Above the figures stand what was found and what must be known of it; below, the material.
-ABOVE, BELOW = ("comparisons", "mcnemar", "flags"), ("means", "runs", "pretraining", "unfinished")
+ABOVE = ("comparisons", "settling", "mcnemar", "flags")
+BELOW = ("means", "runs", "pretraining", "unfinished")
 UNDER = ("configuration", "costs")
 
 

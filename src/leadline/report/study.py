@@ -41,7 +41,9 @@ class StudyResults:
     Arms in `records` are named as the study names them; `pairs` are compared, first less second.
     `configs` holds each run's settings, flat, by run id. `cells` says whether the question is about
     fresh cells or about these very ones (`fixed`); `titles` holds what the study calls an arm.
-    `incomplete` are seeds that lack a fold.
+    `incomplete` are seeds that lack a fold. Where `looks` are declared, or seeds were added
+    `until` it is decided or precise, each record has its `order` among the seeds; `seeds_before`
+    are the numbers of seeds with which a study without looks was done before it had more.
     """
 
     name: str
@@ -62,6 +64,9 @@ class StudyResults:
     cells: str = "fresh"
     titles: Mapping[str, str] = field(default_factory=dict)
     incomplete: tuple[IncompleteReplicate, ...] = ()
+    looks: tuple[int, ...] = ()
+    until: str = ""
+    seeds_before: tuple[int, ...] = ()
 
     @property
     def finished(self) -> int:
@@ -118,6 +123,15 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     return studies
 
 
+def of_manifest(manifest: Mapping[str, Any], runs_dir: Path, margin: float) -> StudyResults:
+    """Read the finished runs of one study, whose manifest need not have been written yet."""
+    folders = [runs_dir / str(run["run_id"]) for run in manifest["runs"]]
+    states = {folder.name: record.state(folder) for folder in folders}
+    whole = {name: results.read_whole(runs_dir / name) for name, state in states.items()
+             if state is State.DONE}  # fmt: skip
+    return _of_manifest(str(manifest["name"]), manifest, runs_dir, whole, states, margin)
+
+
 def _of_manifest(
     name: str,
     manifest: Mapping[str, Any],
@@ -126,13 +140,13 @@ def _of_manifest(
     states: Mapping[str, State],
     margin: float,
 ) -> StudyResults:
-    runs = [(str(run["run_id"]), str(run["arm"])) for run in manifest["runs"]]
+    runs = list(manifest["runs"])
     compare = manifest.get("compare") or {}
     tests = tuple(compare.get("tests") or ("welch",))
     declared = {arm: said.get("against") for arm, said in manifest["arms"].items()}
     pairs = compare.get("pairs") or [(arm, other) for arm, other in declared.items() if other]
     return _study(
-        [(run_id, arm) for run_id, arm in runs],
+        runs,
         runs_dir,
         whole,
         states,
@@ -150,6 +164,9 @@ def _of_manifest(
         titles={
             arm: str(each["title"]) for arm, each in manifest["arms"].items() if each.get("title")
         },
+        looks=tuple(manifest.get("looks") or ()),
+        until=str(manifest.get("until") or ""),
+        seeds_before=tuple(manifest.get("seeds_before") or ()),
     )
 
 
@@ -160,7 +177,9 @@ def _of_the_rest(
     states: Mapping[str, State],
     margin: float,
 ) -> StudyResults:
-    runs = [(name, str(whole[name]["arm"]) if name in whole else "") for name in names]
+    runs = [
+        {"run_id": name, "arm": str(whole[name]["arm"]) if name in whole else ""} for name in names
+    ]
     study = _study(
         runs,
         runs_dir,
@@ -185,14 +204,15 @@ def _of_the_rest(
 
 
 def _study(
-    runs: Sequence[tuple[str, str]],
+    runs: Sequence[Mapping[str, Any]],
     runs_dir: Path,
     whole: Mapping[str, Facts],
     states: Mapping[str, State],
     **said: Any,
 ) -> StudyResults:
-    configs = {run_id: flat_config(runs_dir / run_id) for run_id, _ in runs if run_id in states}
-    done = [{**whole[run_id], "arm": arm} for run_id, arm in runs if run_id in whole]
+    ids = [str(run["run_id"]) for run in runs]
+    configs = {run_id: flat_config(runs_dir / run_id) for run_id in ids if run_id in states}
+    done = [_facts(whole[run["run_id"]], run) for run in runs if run["run_id"] in whole]
     settings = {run_id: settings_of(config) for run_id, config in configs.items()}
     judged, incomplete = put_together(
         [facts for facts in done if is_classified(facts)], settings, runs_dir
@@ -203,14 +223,22 @@ def _study(
         records=tuple(told_apart(judged, configs)),
         pretraining=tuple(facts for facts in done if not is_classified(facts)),
         unfinished=tuple(
-            _unfinished(runs_dir / run_id, arm, states.get(run_id, State.MISSING))
-            for run_id, arm in runs
+            _unfinished(runs_dir / run_id, str(run["arm"]), states.get(run_id, State.MISSING))
+            for run_id, run in zip(ids, runs, strict=True)
             if run_id not in whole
         ),
         configs=configs,
         incomplete=tuple(incomplete),
     )
     return replace(plain, pairs=tuple(_pairs(plain)))
+
+
+def _facts(facts: Facts, run: Mapping[str, Any]) -> Facts:
+    """Call a run's arm as its study does, and say which of the arm's seeds it has."""
+    said = {**facts, "arm": str(run["arm"])}
+    if "nth" in run:
+        said["order"] = {key: run[key] for key in ("arm", "at", "nth", "seeds")}
+    return said
 
 
 def is_classified(facts: Facts) -> bool:

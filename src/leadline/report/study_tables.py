@@ -63,6 +63,7 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             *(each.of_these_donors or (None, None)),
             ", ".join(dict.fromkeys(flag.id for flag in each.flags)) or each.why,
             "; ".join(f"{test} {p:.2g}" for test, p in each.others.items()),
+            *([", ".join(str(look.seeds) for look in each.looks)] if study.looks else []),
         ]
         for each in found
     ]
@@ -97,6 +98,7 @@ def verdict_table(study: StudyResults, found: Sequence[ArmComparison]) -> Table:
             "these donors to",
             "flags",
             "same cells only",
+            *(["looks"] if study.looks else []),
         ],
         rows=rows,
         notes=[

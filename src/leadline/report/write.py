@@ -12,6 +12,9 @@ from leadline.report import figures, html_page, markdown, page, study_figures, t
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
 from leadline.report.chapter import Chapter
+from leadline.report.compare import looks
+from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.settle import settling_table
 from leadline.report.compare.study import comparisons
 from leadline.report.reference import Reference
 from leadline.report.study import StudyResults, gather
@@ -72,12 +75,13 @@ def _chapter(
     return Chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
-        answer=first_line(study, found),
+        answer=_answer(study, found),
         comparisons=tuple(found),
         tables=tuple(
             table
             for table in (
                 made.verdict_table(study, found),
+                settling_table(study, found),
                 mcnemar_table(study, found),
                 made.means_table(study),
                 made.runs_table(study, runs_dir, out),
@@ -93,6 +97,13 @@ def _chapter(
         drawings=tuple(drawings),
         skipped=skipped,
     )
+
+
+def _answer(study: StudyResults, found: Sequence[ArmComparison]) -> str:
+    """Give the first line, and the second with what must be known beside it."""
+    first, _, beside = first_line(study, found).partition("\n")
+    beside = " ".join(said for said in (beside, looks.sentence(study, found)) if said)
+    return "\n".join([first, beside]).strip()
 
 
 def _figures(chapter: Chapter, out: Path) -> str:

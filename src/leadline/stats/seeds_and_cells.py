@@ -18,6 +18,8 @@ from leadline.stats.difference import (
 )
 
 MOST_SEEDS, CHANCE = 100, 0.8
+# psi: how much the competence of two models differs from cell to cell.
+USUAL, CAUTIOUS = 0.05, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ def projected(
         v_interaction=0.0,
         v_donors=found.v_donors / units,
         df_donors=max(LEAST_DONOR_DF, found.df_donors * units),
+        step=found.step / units,
         cells=round(found.cells * units),
         donors=round(found.donors * units),
         rows_a=new["a"],
@@ -70,7 +73,11 @@ def projected(
 
 
 def what_would_buy(
-    found: VarianceParts, *, distance: float | None = None, one_sided: bool = False
+    found: VarianceParts,
+    *,
+    distance: float | None = None,
+    one_sided: bool = False,
+    floor: float | None = None,
 ) -> WouldBuy:
     """Say what more seeds or cells would bring.
 
@@ -81,16 +88,20 @@ def what_would_buy(
         default), margin - (a - b) for "not above the margin".
     one_sided
         Whether the question is one-sided (.05), as for non-inferiority and equivalence.
+    floor
+        The margin of such a claim: its test needs so many cells even if not one call differs.
     """
     far = abs(found.estimate) if distance is None else distance
     many_cells = run_margin_squared(
         replace(found, v_runs=max(found.v_runs - found.v_interaction, 0.0)), 0.05
     )
-    seeds = next((r for r in range(2, MOST_SEEDS + 1) if _decides(found, far, r, one_sided)), None)
+    seeds = next(
+        (r for r in range(2, MOST_SEEDS + 1) if _decides(found, far, r, one_sided, floor)), None
+    )
     units, with_seeds = None, None
     if seeds is None and far > 0:
         for given in (max(found.rows_a, found.rows_b), MOST_SEEDS):
-            units = _units_needed(found, far, given, one_sided)
+            units = _units_needed(found, far, given, one_sided, floor)
             if units is not None:
                 with_seeds = given
                 break
@@ -110,7 +121,15 @@ def detectable(found: VarianceParts, *, one_sided: bool = False) -> float:
     return math.sqrt(_needed(found, one_sided))
 
 
-def planned_detectable(*, seeds: int, cells: int, run_sd: float, competence: float = 0.05) -> float:
+def planned_detectable(
+    *,
+    seeds: int,
+    cells: int,
+    run_sd: float,
+    competence: float = USUAL,
+    seeds_against: int | None = None,
+    alpha: float = 0.05,
+) -> float:
     """Least difference that a study finds with chance .8.
 
     Parameters
@@ -120,19 +139,29 @@ def planned_detectable(*, seeds: int, cells: int, run_sd: float, competence: flo
     competence
         psi, the spread of competence between the models: about a third of the share of cells on
         which single runs of both differ; .05 is usual, .1 cautious.
+    seeds_against
+        Seeds of the other arm, where it has not as many. Here and in `seeds`, 0 stands for a model
+        without luck.
+    alpha
+        Level of the two-sided test.
     """
-    if seeds < 2 or cells < 1 or run_sd < 0 or competence < 0:
+    rows = [seeds, seeds if seeds_against is None else seeds_against]
+    if min(rows) < 0 or 1 in rows or cells < 1 or run_sd < 0 or competence < 0:
         raise UserError(
             "a plan needs two seeds, cells, and spreads that are not negative",
             got=f"{seeds} seeds, {cells} cells, spreads {run_sd} and {competence}",
             remedy="correct the plan",
         )
-    runs = _t_factor(2 * (seeds - 1), 0.025) * 2 * run_sd**2 / seeds
-    return math.sqrt(runs + _z_factor(0.025) * competence / cells)
+    shares = [1 / n for n in rows if n]
+    v_runs, df = run_sd**2 * sum(shares), math.inf
+    if shares:
+        df = sum(shares) ** 2 / sum(x**2 / (1 / x - 1) for x in shares)
+    runs = _t_factor(df, alpha / 2) * v_runs
+    return math.sqrt(runs + _z_factor(alpha / 2) * competence / cells)
 
 
 def planned_seeds(
-    difference: float, *, cells: int, run_sd: float, competence: float = 0.05
+    difference: float, *, cells: int, run_sd: float, competence: float = USUAL
 ) -> int | None:
     """Smallest number of seeds an arm (2 to 100) that finds a difference; None: never."""
     for seeds in range(2, MOST_SEEDS + 1):
@@ -142,7 +171,7 @@ def planned_seeds(
     return None
 
 
-def planned_cells(margin: float, *, competence: float = 0.05, claim: str = "difference") -> int:
+def planned_cells(margin: float, *, competence: float = USUAL, claim: str = "difference") -> int:
     """Held-out cells that a claim needs with any number of seeds, with chance .8.
 
     `claim`: `difference` of the margin; `not_above` the margin or `equivalent` within it, of equal
@@ -179,18 +208,24 @@ def _z_factor(alpha: float) -> float:
     return float(ndtri(1 - alpha) + ndtri(CHANCE)) ** 2
 
 
-def _needed(found: VarianceParts, one_sided: bool) -> float:
+def _needed(found: VarianceParts, one_sided: bool, floor: float | None = None) -> float:
     """Squared distance that is decided with chance .8."""
     alpha = 0.05 if one_sided else 0.025
-    unit = max(found.v_competence, found.v_donors)
-    return _t_factor(found.df_runs, alpha) * found.v_runs + _z_factor(alpha) * unit
+    unit = _z_factor(alpha) * max(found.v_competence, found.v_donors)
+    if floor is not None:
+        unit = max(unit, -math.log(alpha) * floor * found.step)
+    return _t_factor(found.df_runs, alpha) * found.v_runs + unit
 
 
-def _decides(found: VarianceParts, far: float, seeds: int, one_sided: bool) -> bool:
-    return far > 0 and far**2 >= _needed(projected(found, seeds=seeds), one_sided)
+def _decides(
+    found: VarianceParts, far: float, seeds: int, one_sided: bool, floor: float | None
+) -> bool:
+    return far > 0 and far**2 >= _needed(projected(found, seeds=seeds), one_sided, floor)
 
 
-def _units_needed(found: VarianceParts, far: float, seeds: int, one_sided: bool) -> float | None:
+def _units_needed(
+    found: VarianceParts, far: float, seeds: int, one_sided: bool, floor: float | None
+) -> float | None:
     """How many times the cells (and donors) decide with these seeds."""
     now = projected(found, seeds=max(seeds, 2))
     unlimited = projected(found, seeds=max(seeds, 2), units=1e12)
@@ -198,4 +233,4 @@ def _units_needed(found: VarianceParts, far: float, seeds: int, one_sided: bool)
     rest = _needed(unlimited, one_sided)
     if far**2 <= rest:
         return None
-    return (_needed(now, one_sided) - rest) / (far**2 - rest)
+    return (_needed(now, one_sided, floor) - rest) / (far**2 - rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -30,12 +31,15 @@ PLACES = ("runs_dir", "data_dir", "study", "arm")
 class RequestedRun:
     """One run that a study asks for; names of pretraining runs are not yet ids.
 
-    `point` is where in the grid it stands, whatever its seed.
+    `point` is where in the grid it stands, whatever its seed; there it has the `nth` of so many
+    `seeds`.
     """
 
     arm: str
     settings: Settings
     point: str = ""
+    nth: int = 1
+    seeds: int = 1
 
     @property
     def starts_from(self) -> list[str]:
@@ -97,10 +101,9 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
     check_grids(study, arms)
     runs = [
-        RequestedRun(arm=name, settings=settings, point=written_point(point))
+        run
         for name, arm in study.arms.items()
-        for point in points(arm, grid, configs[name])
-        for settings in over_folds(layered(arms[name], point))
+        for run in requested(name, arms[name], list(points(arm, grid, configs[name])))
     ]
     used = folds_of(run.settings for run in runs)
     return Plan(
@@ -200,6 +203,26 @@ def points(arm: Arm, chosen: Grid, config: RunConfig) -> Iterator[dict[str, Any]
             if (words := to_overrides(point)) not in seen:
                 seen.add(words)
                 yield point
+
+
+def requested(arm: str, settings: Settings, grid: Sequence[Settings]) -> list[RequestedRun]:
+    """Make the runs of one arm, in all folds, and count the seeds at each point of its grid."""
+    places = [written_point(point) for point in grid]
+    seen: Counter[str] = Counter()
+    runs = []
+    for point, place in zip(grid, places, strict=True):
+        seen[place] += 1
+        runs += [
+            RequestedRun(
+                arm=arm,
+                settings=of_fold,
+                point=place,
+                nth=seen[place],
+                seeds=places.count(place),
+            )
+            for of_fold in over_folds(layered(settings, point))
+        ]
+    return runs
 
 
 def written_point(point: Settings) -> str:

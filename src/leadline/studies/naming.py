@@ -43,15 +43,32 @@ CODE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeedOrder:
+    """Which of the seeds of an arm at one point of the grid a run has: the nth of so many."""
+
+    arm: str
+    point: str
+    nth: int
+    seeds: int
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Give the arm and the point, where runs differ in their seed alone."""
+        return self.arm, self.point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run of a study.
 
-    `arms` are those that it serves, none for a pretraining run. `after` are the ids of the runs
-    that must be done before. Where `name` is None, `problem` says why the run cannot be made.
+    `arms` are those that it serves, none for a pretraining run; `orders` has an entry for each.
+    `after` are the ids of the runs that must be done before. Where `name` is None, `problem` says
+    why the run cannot be made.
     """
 
     label: str
     point: str = ""
+    orders: tuple[SeedOrder, ...] = ()
     arms: tuple[str, ...]
     words: tuple[str, ...]
     config: RunConfig
@@ -93,7 +110,7 @@ def name_runs(plan: Plan) -> list[Run]:
     names: dict[str, RunNameCache] = {}
     first = []
     for name, wish in plan.pretraining.items():
-        run = replace(compose_and_name([wish], ids, problems, names, plan)[0], arms=())
+        run = replace(compose_and_name([wish], ids, problems, names, plan)[0], arms=(), orders=())
         if run.name is None:
             problems[name] = run.problem
         else:
@@ -133,6 +150,7 @@ def compose_and_name(
             label=wish.arm,
             point=wish.point,
             arms=(wish.arm,),
+            orders=(SeedOrder(arm=wish.arm, point=wish.point, nth=wish.nth, seeds=wish.seeds),),
             words=to_overrides(settings | places),
             config=config,
             after=tuple(ids[name] for name in wish.starts_from if name in ids),
@@ -168,8 +186,12 @@ def merged(runs: Sequence[Run]) -> list[Run]:
     for position, run in enumerate(runs):
         key = f"problem {position}" if run.name is None else run.run_id
         known = result.get(key)
-        arms = run.arms if known is None else (*known.arms, *run.arms)
-        result[key] = replace(known or run, arms=tuple(dict.fromkeys(arms)))
+        both = [run] if known is None else [known, run]
+        result[key] = replace(
+            both[0],
+            arms=tuple(dict.fromkeys(arm for each in both for arm in each.arms)),
+            orders=tuple({o.arm: o for each in reversed(both) for o in each.orders}.values())[::-1],
+        )
     return list(result.values())
 
 

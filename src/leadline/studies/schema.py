@@ -14,6 +14,7 @@ import yaml
 from leadline.config.shipped import shipped, studies
 from leadline.errors import UserError, nearest
 from leadline.stats import metrics, tests
+from leadline.stats.looks import levels
 from leadline.studies.overrides import DECIMAL, INTEGER
 
 
@@ -191,6 +192,35 @@ def read_report(said: Any) -> bool:
     return said
 
 
+def read_looks(said: Any) -> tuple[int, ...]:
+    """Read after how many seeds the study may be looked at; none unless it says so."""
+    if said is None:
+        return ()
+    if not isinstance(said, list):
+        raise UserError("looks must be a list", got=repr(said), remedy="write [3, 5, 10, 20]")
+    return tuple(levels(said))
+
+
+def seeded(grids: tuple[Grid, ...], declared: tuple[int, ...]) -> tuple[Grid, ...]:
+    """Let the seeds be 1 to the last look where looks are declared and seeds are not."""
+    if not declared:
+        return grids
+    seeds = tuple(range(1, declared[-1] + 1))
+    return tuple(grid if "seed" in grid else {**grid, "seed": seeds} for grid in grids)
+
+
+def check_looks(declared: tuple[int, ...], arms: Mapping[str, Arm]) -> None:
+    """Refuse a last look that no arm has the seeds for."""
+    seeds = [{seed for grid in arm.grids for seed in grid["seed"]} for arm in arms.values()]
+    most = max(map(len, seeds))
+    if most < declared[-1]:
+        raise UserError(
+            "the last of the looks must not need more seeds than the grid has",
+            got=f"{declared[-1]}, where {most} are listed",
+            remedy=f"list {declared[-1]} of them, or leave seed out of the grid",
+        )
+
+
 FOLDER = "ablations"
 KEYS = (
     "question",
@@ -202,6 +232,7 @@ KEYS = (
     "arms",
     "grid",
     "compare",
+    "looks",
     "published",
     "report",
 )
@@ -249,6 +280,7 @@ class Study:
     by_size: tuple[Tier, ...] = ()
     pretraining: Mapping[str, Settings] = field(default_factory=dict)
     compare: Mapping[str, Any] = field(default_factory=dict)
+    looks: tuple[int, ...] = ()
     published: str | None = None
     report: bool = False
 
@@ -308,13 +340,17 @@ def parse_study(name: str, said: Any) -> Study:
         key: settings(f"pretraining {key}", chosen)
         for key, chosen in mapping("pretraining", said.get("pretraining") or {}).items()
     }
-    grids = read_grids("grid", said.get("grid") or {"seed": [1]})
+    looks = read_looks(said.get("looks"))
+    usual = {} if looks else {"seed": [1]}
+    grids = seeded(read_grids("grid", said.get("grid") or usual), looks)
     reference = text("reference", said.get("reference") or "reference")
     arms = {
-        key: read_arm(key, chosen, reference, grids)
+        key: read_arm(key, chosen, reference, grids, looks)
         for key, chosen in mapping("arms", said["arms"]).items()
     }
     check_references(reference, arms)
+    if looks:
+        check_looks(looks, arms)
     return Study(
         name=name,
         question=text("question", said["question"]),
@@ -325,12 +361,15 @@ def parse_study(name: str, said: Any) -> Study:
         pretraining=pretraining,
         arms=arms,
         compare=read_compare(said.get("compare") or {}, arms),
+        looks=looks,
         published=read_published(said.get("published")),
         report=read_report(said.get("report", False)),
     )
 
 
-def read_arm(name: str, said: Any, reference: str, grids: tuple[Grid, ...]) -> Arm:
+def read_arm(
+    name: str, said: Any, reference: str, grids: tuple[Grid, ...], looks: tuple[int, ...]
+) -> Arm:
     """Read one arm."""
     said = dict(mapping(f"arm {name}", said))
     against = said.pop("against", None if name == reference else reference)
@@ -341,7 +380,7 @@ def read_arm(name: str, said: Any, reference: str, grids: tuple[Grid, ...]) -> A
         name=text("an arm's name", name),
         settings=settings(f"arm {name}", said),
         against=None if against is None else text(f"arm {name}: against", against),
-        grids=grids if own is None else read_grids(f"arm {name}: grid", own),
+        grids=grids if own is None else seeded(read_grids(f"arm {name}: grid", own), looks),
         also={key: text(f"arm {name}: also {key}", reason) for key, reason in also.items()},
         title=title and text(f"arm {name}: title", title),
     )

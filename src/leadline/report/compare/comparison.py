@@ -48,6 +48,16 @@ class PValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookTaken:
+    """One look at two arms: after how many seeds, at which level, and what was found."""
+
+    seeds: int
+    level: float
+    p: float
+    estimate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmComparison:
     """Mean of `a` less mean of `b`.
 
@@ -55,7 +65,9 @@ class ArmComparison:
     it is empty nothing decides, and `why` says why. `tests` holds every test that was done, by its
     name; `others` those that the study asked for beside the one that decides. `smallest_p` is the
     least that a test can ever say with so few runs. `basis` says what was known of the arms;
-    `detectable` is the smallest difference that the design would have found with power .8.
+    `detectable` is the smallest difference that the design would have found with power .8. Where
+    seeds are added stage by stage, `looks` are those that were made, and `waits_for` the number of
+    seeds of the next, if there is one.
     """
 
     a: ArmRuns
@@ -78,11 +90,23 @@ class ArmComparison:
     speaks_for: str = SAME_CELLS
     shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
     parts: VarianceParts | None = None
+    looks: tuple[LookTaken, ...] = ()
+    waits_for: int | None = None
 
     @property
     def estimate(self) -> float:
         """Give the difference of means."""
         return self.a.mean - self.b.mean
+
+    @property
+    def deciding(self) -> LookTaken | None:
+        """Give the look whose p, corrected, is the least."""
+        return min(self.looks, key=lambda look: look.p / look.level, default=None)
+
+    @property
+    def needs_seeds(self) -> bool:
+        """Say whether the next look may decide what is open."""
+        return self.waits_for is not None and self.verdict in ("open", "untested")
 
     @property
     def cannot_tell(self) -> bool:
@@ -108,7 +132,8 @@ class ArmComparison:
         if self.cannot_tell:
             return "open"
         if self.corrected < ALPHA:
-            up = (self.estimate > 0) is (not metrics.lower_is_better(self.a.metric))
+            estimate = self.estimate if self.deciding is None else self.deciding.estimate
+            up = (estimate > 0) is (not metrics.lower_is_better(self.a.metric))
             return "better" if up else "worse"
         if self.equivalence is not None and self.equivalence.equivalent:
             return "equivalent"

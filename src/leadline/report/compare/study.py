@@ -12,6 +12,7 @@ from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns, sides_of
 from leadline.report.compare.cells import mcnemar
 from leadline.report.compare.comparison import ArmComparison, corrected_family
+from leadline.report.compare.looks import stopped
 from leadline.report.compare.pair import compare_records
 from leadline.report.compare.setting import ClaimSettings
 from leadline.report.study import StudyResults
@@ -24,7 +25,10 @@ THESE_MODELS = "these two trained models on fresh cells like these"
 
 def comparisons(study: StudyResults) -> list[ArmComparison]:
     """Compare every pair of a study everywhere; each metric is a family, corrected for itself."""
-    found = [judge(a, b, study) for a, b in _pairs(study)]
+    found = [
+        stopped(a, b, study, judge, ArmComparison(a=a, b=b)) if study.looks else judge(a, b, study)
+        for a, b in _pairs(study)
+    ]
     corrected = dict(enumerate(found))
     for metric in dict.fromkeys(each.a.metric for each in found):
         family = {str(at): each for at, each in enumerate(found) if each.a.metric == metric}
