@@ -41,6 +41,7 @@ class Setting:
 
     name: str
     model: str
+    metric: str = "accuracy"
     cells: int = 700
     genes: int = 100
     spread: float = 0.22
@@ -60,6 +61,8 @@ SETTINGS = (
     Setting(name="equal, centroid of 10 chosen genes", model="chosen", spread=0.35),
     Setting(name="equal, network, 3 seeds", model="network", runs=3),
     Setting(name="equal, network, 5 seeds", model="network", runs=5),
+    Setting(name="equal, ridge, macro-F1", model="ridge", metric="macro_f1"),
+    Setting(name="equal, network, 3 seeds, macro-F1", model="network", runs=3, metric="macro_f1"),
     Setting(name="equal, ridge, 10 donors", model="ridge", donors=10),
     Setting(name="equal, network, 3 seeds, 10 donors", model="network", runs=3, donors=10),
     Setting(name="equal, network, 5 seeds, 200 cells", model="network", runs=5, cells=200,
@@ -127,13 +130,17 @@ def out_of_fold(setting: Setting, truth: Any, arm: Any, folds: Any, random: Any)
     return np.stack(rows)
 
 
-def by_fold(truth: Any, called_RN: Any, folds: Any) -> Any:
-    """Accuracy of each run in each fold (R, folds)."""
-    right_RN = called_RN == truth
+def by_fold(truth: Any, called_RN: Any, folds: Any, metric: str) -> Any:
+    """Score of each run in each fold (R, folds)."""
     return np.array(
         [
-            [right[fold_N == fold].mean() for fold in range(FOLDS)]
-            for right, fold_N in zip(right_RN, folds, strict=True)
+            [
+                influences(truth[fold_N == fold], called_N[None, fold_N == fold], metric).scores_R[
+                    0
+                ]
+                for fold in range(FOLDS)
+            ]
+            for called_N, fold_N in zip(called_RN, folds, strict=True)
         ]
     )
 
@@ -150,7 +157,7 @@ def study(setting: Setting, random: np.random.Generator) -> dict[str, VariancePa
 
     def judged(called: Any, kept: Any = slice(None)) -> Any:
         unit = {"donors_N": donor_N[kept]} if setting.donors else {}
-        return influences(truth[kept], called, **unit)
+        return influences(truth[kept], called, setting.metric, **unit)
 
     one = part()
     sizes = {"test_cells": size / FOLDS, "training_cells": size * (FOLDS - 1) / FOLDS}
@@ -170,9 +177,9 @@ def study(setting: Setting, random: np.random.Generator) -> dict[str, VariancePa
     plain = parts(*(judged(each) for each in called))
     found["folds, crossed, uncorrected"] = plain
     found["folds, crossed, corrected"] = over_folds(plain, FOLDS)
-    means = [by_fold(truth, each, same).mean(axis=0) for each in called]
+    means = [by_fold(truth, each, same, setting.metric).mean(axis=0) for each in called]
     found["folds, corrected t"] = resplit_parts(*means, **sizes)
-    grouped = [influences(truth, each, donors_N=one) for each in called]
+    grouped = [influences(truth, each, setting.metric, donors_N=one) for each in called]
     found["folds, crossed, folds as donors"] = parts(*grouped)
 
     # A partition for each seed, of both arms the same.
@@ -180,7 +187,7 @@ def study(setting: Setting, random: np.random.Generator) -> dict[str, VariancePa
     called = [out_of_fold(setting, truth, arm, many, random) for arm in arms]
     plain = parts(*(judged(each) for each in called), paired=runs > 1)
     found["a partition each seed, crossed, corrected"] = over_folds(plain, FOLDS)
-    scores = [by_fold(truth, each, many).ravel() for each in called]
+    scores = [by_fold(truth, each, many, setting.metric).ravel() for each in called]
     found["a partition each seed, corrected t"] = resplit_parts(*scores, **sizes)
     return found
 

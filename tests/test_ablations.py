@@ -16,7 +16,8 @@ RUNS = {
     "fig3_fewshot_scgpt": 2 * 3 * 5 * 10,
     "fig4_batch_size": 4 * 3,
     "fig5_seeds": 10,
-    "own_data": 9 * 2 * 5,
+    # Each run in 5 folds.
+    "own_data": 9 * 2 * 5 * 5,
     "quickstart": 8 * 2 * 3,
     "s4_scgpt": 2 * 3 * 10,
     "s5_scgpt_no_pretraining": 3 * 3 * 10,
@@ -110,7 +111,7 @@ def test_own_data_chooses_by_size(own_words):
     plan = expand(read("own_data"), own_words)
     scbert = next(run for run in plan.runs if run.arm == "scbert")
     assert scbert.settings["model.size"] == "tiny" and scbert.settings["train.epochs"] == 20
-    assert plan.pretraining["scbert"].settings["model.size"] == "tiny"
+    assert plan.pretraining["scbert of fold 1"].settings["model.size"] == "tiny"
 
 
 def test_quickstart_can_be_planned_at_once(tmp_path):

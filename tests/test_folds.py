@@ -17,6 +17,7 @@ from leadline.config.compose import compose
 from leadline.data.splits.split import corpus_split, make_split
 from leadline.errors import UserError
 from leadline.report import study_tables
+from leadline.report.baseline import cells_that_count
 from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import comparisons
 from leadline.report.study import gather
@@ -318,6 +319,8 @@ def test_words_and_tables_say_that_each_cell_is_reported_once(made):
     said = first_line(study, found)
     assert "of the 100 held-out cells right" in said
     assert "Each cell is reported once, in 4 folds." in said
+    # How well the baseline's own score is known takes account of shared training cells as well.
+    assert all(cells_that_count(each.b) == round(100 / (1 + 4 / 3)) for each in found)
     for table in (study_tables.verdict_table(study, found), study_tables.means_table(study)):
         assert "a run is the 4 fits of one seed" in table.notes[-1]
         assert "counted 2.33 times" in table.notes[-1]

@@ -18,10 +18,11 @@ from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns, sides_of
 from leadline.report.compare.comparison import ALPHA, ArmComparison, corrected_family
 from leadline.report.compare.fresh_cells import compare_sides
+from leadline.report.folds import folds_of
 from leadline.report.study import StudyResults
 from leadline.stats import metrics
 from leadline.stats.crossed import over_cells_alone, too_few_donors
-from leadline.stats.difference import p_difference
+from leadline.stats.difference import p_difference, times_for_folds
 
 BASELINE = "logreg"
 YES, NO, OPEN, BLIND, FEW = "yes", "no", "open", "blind", "few"
@@ -62,6 +63,12 @@ def family(each: ArmComparison) -> str:
 def cells_of(side: ArmRuns) -> int:
     """Count the cells that runs are reported on."""
     return int(side.records[0]["split"]["cells"]["test"])
+
+
+def cells_that_count(side: ArmRuns) -> int:
+    """Count the cells by which a score is known: in folds, which share training cells, fewer."""
+    folds = folds_of(side.records)
+    return round(cells_of(side) / times_for_folds(folds)) if folds else cells_of(side)
 
 
 def places(study: StudyResults, found: Sequence[ArmComparison]) -> list[list[ArmComparison]]:
@@ -128,7 +135,7 @@ def at_the_ceiling(baseline: ArmRuns, margin: float) -> bool:
     """
     if baseline.metric != "accuracy":
         return False
-    cells = cells_of(baseline)
+    cells = cells_that_count(baseline)
     right = round(baseline.mean * cells)
     test = scipy.stats.binomtest(right, cells, alternative="greater")
     return bool(test.proportion_ci(1 - ALPHA, method="exact").low >= 1 - margin)

@@ -17,6 +17,7 @@ from leadline.report.baseline import (
     YES,
     BaselineVerdict,
     at_the_ceiling,
+    cells_that_count,
     judge,
     not_above,
     places,
@@ -155,8 +156,9 @@ def left_out(study: StudyResults) -> list[str]:
 
 def fresh_cells(said: BaselineVerdict) -> str:
     """Give how well the baseline's own score is known from so many cells."""
-    right = round(said.baseline.mean * said.cells)
-    found = scipy.stats.binomtest(right, said.cells).proportion_ci(0.95, method="exact")
+    cells = cells_that_count(said.baseline)
+    right = round(said.baseline.mean * cells)
+    found = scipy.stats.binomtest(right, cells).proportion_ci(0.95, method="exact")
     return f"{percent(found.low)} to {percent(found.high)}"
 
 

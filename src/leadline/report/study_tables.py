@@ -21,6 +21,7 @@ from leadline.report.folds import folds_of, runs_of
 from leadline.report.study import Facts, StudyResults, settings_of
 from leadline.report.tables import Link, Table, Value
 from leadline.stats import tests
+from leadline.stats.difference import times_for_folds
 from leadline.stats.metrics import title as metric_title
 
 SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
@@ -129,7 +130,7 @@ def notes_of_folds(study: StudyResults) -> list[str]:
     return [
         f"Each cell is reported once, in {folds} folds: a run is the {folds} fits of one seed, its "
         "scores are of all cells together. Folds share training cells; the variance over cells is "
-        f"counted {1 + folds / (folds - 1):.3g} times for it (Nadeau and Bengio), an approximation."
+        f"counted {times_for_folds(folds):.3g} times for it (Nadeau and Bengio), an approximation."
     ]
 
 

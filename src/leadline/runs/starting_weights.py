@@ -224,6 +224,8 @@ def command(origin: WeightsSource) -> str:
         stored = read_settings(origin.folder)
         words = [f"model={stored['model']['name']}", f"data={stored['data']['name']}"]
         words += [f"protocol={stored['protocol']['name']}", f"seed={stored['seed']}"]
+        in_folds = {key: stored["protocol"].get(key) for key in ("folds", "fold")}
+        words += [f"protocol.{key}={value}" for key, value in in_folds.items() if value is not None]
         words += changed_words(stored)
     except (UserError, KeyError, TypeError):
         model, _, rest = origin.identity.partition("-pretrain-")

@@ -226,12 +226,12 @@ def resplit_parts(
     )
 
 
-def over_folds(found: VarianceParts, folds: int) -> VarianceParts:
-    """Widen the part of the cells where every cell was held out once, by models of other cells.
+def times_for_folds(folds: int) -> float:
+    """Give how many times a variance over cells counts where each was held out once, in folds.
 
     Models of different folds share most of their training cells, so that what these cells favour
     shows in all folds at once and not in the variance over cells. Nadeau and Bengio's correction
-    counts it like a test on as many cells as train: the variance is 1 + N/n_train times as large.
+    counts it like a test on as many cells as train: 1 + N/n_train. An approximation.
     """
     if folds < 2:
         raise UserError(
@@ -239,13 +239,17 @@ def over_folds(found: VarianceParts, folds: int) -> VarianceParts:
             got=f"{folds}",
             remedy="compare runs of one split without this correction",
         )
-    factor = 1 + folds / (folds - 1)
+    return 1 + folds / (folds - 1)
+
+
+def over_folds(found: VarianceParts, folds: int) -> VarianceParts:
+    """Widen the part of the cells, and of the donors, where all were held out once, in folds."""
+    times = times_for_folds(folds)
+    widened = found.v_interaction + times * found.v_competence
     return replace(
         found,
-        v_cells=found.v_interaction + factor * found.v_competence
-        if found.v_competence
-        else found.v_cells,
-        v_donors=factor * found.v_donors,
+        v_cells=widened if found.v_competence else found.v_cells,
+        v_donors=times * found.v_donors,
     )
 
 

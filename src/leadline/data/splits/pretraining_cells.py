@@ -98,6 +98,6 @@ def require_unseen(corpus: Arrays, reported: Cells, run_id: str, *, copies: bool
     raise UserError(
         "a pretraining run must not have seen the cells that are reported on",
         got=f"{count:,} of {len(reported):,} reported cells in the corpus of {run_id}",
-        remedy="pretrain again with the protocol.test_fraction, split_seed and reported of this "
-        "run; if these are other cells under the same names, rename them",
+        remedy="pretrain again with the protocol.test_fraction, split_seed, reported and fold of "
+        "this run; if these are other cells under the same names, rename them",
     )
