@@ -52,6 +52,9 @@ def _short(each: ArmComparison, usual: str) -> str:
     said += f" against {each.b.arm}" if each.b.arm != usual else ""
     if each.interval is None or each.corrected is None:
         return said
+    if each.cannot_tell and each.of_these_donors is not None:
+        low, high = (_bare(end, each.a.metric) for end in each.of_these_donors)
+        return f"{said} (of these donors {low} to {high})"
     low, high = (_bare(end, each.a.metric) for end in (each.interval.low, each.interval.high))
     return f"{said} ({low} to {high}, {p_text(each.corrected)})"
 
@@ -87,7 +90,8 @@ def clause(each: ArmComparison) -> str:
     numbers = (
         f"95 % interval {low} to {high}; {tests.title(each.test)}, "
         f"{p_text(each.corrected)} after Holm’s correction over {each.family_size} "
-        f"test{'s' if each.family_size != 1 else ''}; {runs(each)}{of_donors(each)}"
+        f"test{'s' if each.family_size != 1 else ''}; {runs(each)}"
+        f"{'' if each.cannot_tell else of_donors(each)}"
     )
     return f"{said} ({numbers}): {verdict_words(each)}"
 
@@ -96,12 +100,10 @@ def verdict_words(each: ArmComparison) -> str:
     """Say what a comparison shows."""
     margin = "" if each.equivalence is None else scaled(each.equivalence.margin, each.a.metric)[1:]
     if each.cannot_tell:
-        assert each.parts is not None and each.of_these_donors is not None
+        assert each.of_these_donors is not None
         low, high = (scaled(end, each.a.metric) for end in each.of_these_donors)
-        return (
-            f"for fresh donors it cannot be told from {each.parts.donors}; of these donors, 95 % "
-            f"interval {low} to {high}"
-        )
+        told = of_donors(each).removeprefix("; ")
+        return f"{told}; of these donors, 95 % interval {low} to {high}"
     if each.verdict in ("better", "worse"):
         within = each.equivalence is not None and each.equivalence.equivalent
         return f"a real difference, yet one shown to be below {margin}" if within else (
@@ -149,8 +151,10 @@ def runs(each: ArmComparison) -> str:
 def of_donors(each: ArmComparison) -> str:
     """Say which donors a comparison speaks for, where records tell of them."""
     which = donors_spoken_for(each)
-    held = f", {each.parts.donors} held out" if each.parts and each.parts.donors else ""
-    return f"; of {which}{held}" if which else ""
+    count = each.parts.donors if each.parts is not None else 0
+    if each.cannot_tell:
+        return f"; for fresh donors it cannot be told from {count}"
+    return f"; of {which}{f', {count} held out' if count else ''}" if which else ""
 
 
 def donors_spoken_for(each: ArmComparison) -> str:
