@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leadline.report.baseline_answer import first_line
 from leadline.report.compare.study import comparisons
 from leadline.report.study import gather
 from leadline.report.write import write_report
@@ -260,6 +261,46 @@ def test_the_page_says_that_two_donors_cannot_tell(tmp_path, no_figures):
     assert (row["donors"], row["verdict"]) == ("2", "open") and "few_donors" in row["flags"]
     for text in (short, page):
         assert "for fresh donors it cannot be told from 2; of these donors, 95 % interval" in text
+
+
+# --- is logistic regression enough? ---------------------------------------------------------------
+def enough(folder, rng, *, donors, right, cells=60):
+    """Write a baseline, a transformer and the majority, whatever the donor right alike often."""
+    donor_N = np.repeat(np.arange(donors), cells)
+    truth_N = rng.integers(0, 5, donor_N.size)
+    made = []
+    for arm, seeds in (("logreg", [1]), ("scbert", [1, 2, 3]), ("majority", [1])):
+        for seed in seeds:
+            sure_N = rng.random(truth_N.size) < right.get(arm, 0)
+            calls_N = np.where(sure_N, truth_N, (truth_N + 1) % 5 if arm in right else 0)
+            run = write_run(
+                folder, arm=arm, model=arm, seed=seed, cells=truth_N.size, truth=truth_N,
+                calls=calls_N, donors=np.char.add("donor ", donor_N.astype(str)),
+            )  # fmt: skip
+            made.append((run, arm))
+    against = {"logreg": None, "scbert": "logreg", "majority": "logreg"}
+    write_manifest(folder, "own_data", against, made, reference="logreg")
+    (study,) = gather(folder, ["own_data"], 0.01)
+    return first_line(study, comparisons(study))
+
+
+def test_the_answer_about_the_baseline_names_fresh_donors(tmp_path):
+    rng = np.random.default_rng(13)
+    said = enough(tmp_path, rng, donors=12, right={"logreg": 0.6, "scbert": 0.9})
+    assert said.startswith("No, logistic regression is not enough for these cells: ")
+    assert "; 1 to 3 seeds each; of fresh donors, 12 held out)." in said
+    assert "Of fresh cells of these donors, logistic regression gets" in said
+
+
+@pytest.mark.parametrize("right", [{"logreg": 0.6, "scbert": 0.9}, {"logreg": 1.0, "scbert": 0.8}])
+def test_two_donors_leave_it_open_whether_the_baseline_is_enough(right, tmp_path):
+    said = enough(tmp_path, np.random.default_rng(14), donors=2, right=right, cells=200)
+    assert said.startswith("It cannot be told yet whether logistic regression is enough")
+    assert "(of these donors 95 % interval " in said
+    assert (
+        "; for fresh donors it cannot be told from 2). No number of seeds or cells would tell: "
+        "hold out at least 6 donors."
+    ) in said
 
 
 # --- laws -----------------------------------------------------------------------------------------

@@ -205,8 +205,10 @@ def size(each: ArmComparison) -> str:
 def of_donors(each: ArmComparison) -> str:
     """Say which donors a comparison speaks for, where records tell of them."""
     which = donors_spoken_for(each)
-    held = f", {each.parts.donors} held out" if each.parts and each.parts.donors else ""
-    return f"; of {which}{held}" if which else ""
+    count = each.parts.donors if each.parts is not None else 0
+    if each.cannot_tell:
+        return f"; for fresh donors it cannot be told from {count}"
+    return f"; of {which}{f', {count} held out' if count else ''}" if which else ""
 
 
 def donors_spoken_for(each: ArmComparison) -> str:

@@ -21,7 +21,7 @@ from leadline.report.compare.fresh_cells import compare_sides
 from leadline.report.folds import folds_of
 from leadline.report.study import StudyResults
 from leadline.stats import metrics
-from leadline.stats.crossed import over_cells_alone, too_few_donors
+from leadline.stats.crossed import over_cells_alone
 from leadline.stats.difference import p_difference, times_for_folds
 
 BASELINE = "logreg"
@@ -119,10 +119,12 @@ def shown_small(each: ArmComparison) -> bool:
 
 def not_above(each: ArmComparison, margin: float) -> bool:
     """Say whether a competitor is shown not to be above the baseline by more than the margin."""
-    if at_the_ceiling(each.b, margin):
-        return True
     if each.cannot_tell:
         return False
+    # The bound of the ceiling is over cells alone, and says nothing of fresh donors.
+    of_donors = each.parts is not None and each.parts.donors > 0
+    if not of_donors and at_the_ceiling(each.b, margin):
+        return True
     if each.equivalence is not None:
         return each.equivalence.p_below_upper < ALPHA
     return each.p is not None and each.interval is not None and each.interval.high < margin
@@ -151,8 +153,7 @@ def no_better_than_chance(study: StudyResults, baseline: ArmRuns) -> bool:
             found = compare_sides(baseline, side, study.runs_dir, study.margin)
         except UserError:
             return baseline.mean <= side.mean
-        # Of few donors nothing is shown; whether anything was learnt shows in these alone.
-        few = too_few_donors(found.parts)
-        p = p_difference(over_cells_alone(found.parts)) if few else found.p
+        # Whether anything was learnt is asked of the donors that are there.
+        p = p_difference(over_cells_alone(found.parts))
         return found.parts.estimate <= 0 or p / 2 >= ALPHA
     return False

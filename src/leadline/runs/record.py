@@ -4,6 +4,11 @@ runs/<run_id>/ config.yaml, record.json, epochs.csv, predictions.npz, log.txt, c
 and DONE or FAILED, written last. checkpoints/ holds last.pt and the best weights while a run is
 under way, best.pt (or nothing, or what a pretraining keeps for others) once it is done; it is
 large, and not part of what DONE seals.
+
+predictions.npz holds `classes`, and of each part (`test`, the reported cells, and `val`, those on
+which was selected) `ids`, `true` and `pred` as codes of the classes, and `proba`. Where the data
+set names a batch column it holds of the reported cells also `test_batch`, codes of
+`test_batch_names`, and `test_batch_trained_on`: whether any training or selection cell is of each.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ docs/statistics.md explains the interval; `stats.crossed` computes it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -112,7 +111,9 @@ def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> Cros
         )
     paired = _is_paired(a, b)
     chosen = [_runs_of(side, runs_dir, paired) for side in (a, b)]
-    speaks = _speaks_for([*chosen[0], *chosen[1]])
+    held_out = [_donors_of(runs) for runs in chosen]
+    known = min(count for count, _ in held_out)
+    speaks = speaks_for(known or None, any_trained_on=any(learnt for _, learnt in held_out))
     arms = [_influences(runs, a.metric, speaks is SpeaksFor.DONORS) for runs in chosen]
     if arms[0][1] != arms[1][1]:
         raise _other_cells()
@@ -165,7 +166,7 @@ def _few_donors(a: ArmRuns, b: ArmRuns, found: CrossedComparison, warn: Warn) ->
         numbers |= {"of_these_donors_low": low, "of_these_donors_high": high}
         sentence = (
             f"{a.arm} less {b.arm} in {metrics.title(a.metric)}: {sentence}; of these donors "
-            f"{low:+.4f} to {high:+.4f} (95 %, fresh runs on fresh cells)"
+            f"{low:+.4f} to {high:+.4f} (95 %)"
         )
     return Flag(warn.name, "warning", sentence, numbers)
 
@@ -214,14 +215,14 @@ def _stamp(folders: tuple[Path, ...]) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
-def _speaks_for(runs: Sequence[StampedRun]) -> SpeaksFor:
-    """Say what runs on the same cells speak for: of no donors, where any record lacks them."""
+@lru_cache(maxsize=256)
+def _donors_of(runs: tuple[StampedRun, ...]) -> tuple[int, bool]:
+    """Count the reported donors, 0 where a record lacks them, and say if any was learnt from."""
     batches = [_read(*run).batches for run in runs]
     known = [each for each in batches if each is not None]
     if len(known) < len(batches):
-        return speaks_for(None)
-    trained_on = any(each.trained_on_B.any() for each in known)
-    return speaks_for(len(known[0].names), any_trained_on=trained_on)
+        return 0, False
+    return len(known[0].names), any(bool(each.trained_on_B.any()) for each in known)
 
 
 @lru_cache(maxsize=256)

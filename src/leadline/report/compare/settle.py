@@ -73,8 +73,7 @@ def what_would_tell(each: ArmComparison, margin: float, *, baseline: bool = Fals
     if each.p is None:
         return "One run says nothing of the next: run more seeds."
     if each.cannot_tell and each.parts is not None:
-        held = each.parts.donors
-        return f"For fresh donors it cannot be told from {held}: hold out at least 6."
+        return "No number of seeds or cells would tell: hold out at least 6 donors."
     found = settling(each, margin, baseline=baseline)
     if found is None:
         return ""
