@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
+
+# sysexits.h calls it EX_TEMPFAIL; SLURM's --requeue scripts and most schedulers can test for it.
 
 
 class Preempted(BaseException):
@@ -37,17 +41,32 @@ class StopRequest:
 
 
 @contextmanager
+def signals_answered(answers: Mapping[int, Handler | None]) -> Iterator[None]:
+    """Answer signals by these handlers while this lasts; put the former ones back at the end.
+
+    Where a handler is None the former one stays, and is put back if somebody else replaced it.
+    Does nothing outside the main thread, which alone may set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in answers}
+    for number, handler in answers.items():
+        if handler is not None:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former or signal.SIG_DFL)
+
+
+@contextmanager
 def sigterm_as_stop() -> Iterator[StopRequest]:
     """Answer SIGTERM with Preempted for as long as this lasts (main thread only)."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with signals_answered({signal.SIGTERM: request.on_signal}):
         yield request
-        return
-    previous = signal.signal(signal.SIGTERM, request.on_signal)
-    try:
-        yield request
-    finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 SHARE = "LEADLINE_CORES"

@@ -17,6 +17,7 @@ from leadline.cli.live_table import live
 from leadline.cli.sweep_summary import print_summary
 from leadline.config import LauncherConfig, compose
 from leadline.errors import REQUEUE, UserError, nearest
+from leadline.processes import signals_answered
 from leadline.progress import say
 from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
@@ -160,17 +161,8 @@ def parse_words(words: Sequence[str]) -> SweepOptions:
 def signals_as_stop() -> Iterator[StopSignal]:
     """On Ctrl-C or SIGTERM start no further run, inside this block."""
     stop = StopSignal()
-    if threading.current_thread() is not threading.main_thread():
+    with signals_answered({signal.SIGINT: stop.on_signal, signal.SIGTERM: stop.on_signal}):
         yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, stop.on_signal)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def call(chosen: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ import yaml
 from leadline.cli.terminal import aligned
 from leadline.config.registry import installed
 from leadline.config.shipped import about, options, shipped, studies
-from leadline.errors import UserError
 from leadline.runs import record
 from leadline.runs.record import State
+from leadline.runs.records import find_records
 
 TOPICS = ("models", "datasets", "studies", "runs")
 
@@ -56,14 +56,7 @@ def questions(runs_dir: Path) -> list[str]:
 
 def runs(runs_dir: Path) -> list[str]:
     """Name the runs of a folder: how far each got, and what came of it."""
-    if not runs_dir.is_dir():
-        raise UserError(
-            "--runs must be a folder of records",
-            got=repr(str(runs_dir)),
-            remedy="make records first, for example with leadline run model=logreg",
-        )
-    folders = sorted(path.parent for path in runs_dir.glob(f"*/{record.CONFIG}"))
-    rows = [(folder.name, *of_run(folder)) for folder in folders]
+    rows = [(folder.name, *of_run(folder)) for folder in find_records(runs_dir)]
     return aligned([("run", "state", "accuracy", "macro-F1", "study"), *rows]) if rows else ["none"]
 
 

@@ -113,9 +113,7 @@ def not_above(each: ArmComparison, margin: float) -> bool:
     """Say whether a competitor is shown not to be above the baseline by more than the margin."""
     if at_the_ceiling(each.b, margin):
         return True
-    if each.equivalence is not None:
-        return each.equivalence.p_below_upper < ALPHA
-    return each.p is not None and each.interval is not None and each.interval.high < margin
+    return each.equivalence is not None and each.equivalence.p_below_upper < ALPHA
 
 
 def at_the_ceiling(baseline: ArmRuns, margin: float) -> bool:

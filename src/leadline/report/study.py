@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import UserError, nearest
+from leadline.errors import UserError
 from leadline.runs import record
 from leadline.runs import records as results
 from leadline.runs.record import State
@@ -78,15 +78,7 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     """
     states = results.find_records(runs_dir)
     manifests = results.studies(runs_dir)
-    for name in names:
-        if name not in manifests:
-            raise UserError(
-                f"a study must have been run into {str(runs_dir)!r}",
-                got=repr(name),
-                remedy=nearest(name, manifests)
-                if manifests
-                else f"start leadline ablate {name}, or leave the name out",
-            )
+    results.require_studies(names, manifests, runs_dir)
     chosen = {name: manifests[name] for name in names or manifests}
     wanted = {str(run["run_id"]) for manifest in chosen.values() for run in manifest["runs"]}
     folders = {folder.name: folder for folder in states if not names or folder.name in wanted}
@@ -123,7 +115,7 @@ def _of_manifest(
 ) -> StudyResults:
     runs = [(str(run["run_id"]), str(run["arm"])) for run in manifest["runs"]]
     compare = manifest.get("compare") or {}
-    tests = tuple(compare.get("tests") or ("welch",))
+    tests = tuple(compare.get("tests") or ("crossed",))
     declared = {arm: said.get("against") for arm, said in manifest["arms"].items()}
     pairs = compare.get("pairs") or [(arm, other) for arm, other in declared.items() if other]
     return _study(
@@ -162,7 +154,7 @@ def _of_the_rest(
         question="",
         reference="",
         pairs=(),
-        tests=("welch",),
+        tests=("crossed", "welch"),
         metrics=HEADLINE,
         margin=margin,
         family="these runs",

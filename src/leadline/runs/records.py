@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,18 @@ def find_records(runs_dir: Path) -> dict[Path, State]:
         )
     folders = sorted(path for path in runs_dir.iterdir() if (path / record.CONFIG).exists())
     return {folder: record.state(folder) for folder in folders}
+
+
+def require_studies(names: Sequence[str], manifests: Mapping[str, Any], runs_dir: Path) -> None:
+    """Refuse studies of which no manifest lies in a folder of records."""
+    for name in names:
+        if name not in manifests:
+            begin = f"start leadline ablate {name}, or leave the name out"
+            raise UserError(
+                f"a study must have been run into {str(runs_dir)!r}",
+                got=repr(name),
+                remedy=nearest(name, manifests) if manifests else begin,
+            )
 
 
 def studies(runs_dir: Path) -> dict[str, dict[str, Any]]:
@@ -65,12 +77,7 @@ def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
         done = [folder for folder, state in find_records(runs_dir).items() if state is State.DONE]
         return [read_whole(folder) for folder in done]
     manifests = studies(runs_dir)
-    if study not in manifests:
-        raise UserError(
-            f"a study must have been run into {str(runs_dir)!r}",
-            got=repr(study),
-            remedy=nearest(study, manifests) if manifests else f"start leadline ablate {study}",
-        )
+    require_studies([study], manifests, runs_dir)
     return [
         read_whole(runs_dir / run["run_id"]) | {"study": study, "arm": run["arm"]}
         for run in manifests[study]["runs"]

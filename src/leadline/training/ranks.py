@@ -17,7 +17,7 @@ from leadline import distributed, processes
 from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.locks import started
-from leadline.processes import Preempted
+from leadline.processes import Preempted, signals_answered
 
 HERE = "127.0.0.1"
 # Time in which ranks write a checkpoint when the run is told to stop; then they are killed.
@@ -69,7 +69,7 @@ def ranks(count: int, device: str, work: Work, *arguments: Any) -> Any:
         # SIGHUP and SIGQUIT end a run like any other program.
         signals_to_handle="SIGTERM,SIGINT",
     )
-    with quiet_agent(), handlers_kept():
+    with quiet_agent(), signals_answered(KEPT):
         try:
             said = elastic_launch(plan, rank_main)(
                 os.getpid(), (HERE, store.port), device, work, arguments
@@ -156,6 +156,10 @@ def reasons(error: Any, confessed: list[str]) -> str:
     return "\n\n".join([*killed, *confessed])
 
 
+# The agent replaces the handlers of these, and leaves its own.
+KEPT: dict[int, None] = {signal.SIGTERM: None, signal.SIGINT: None}
+
+
 @contextmanager
 def quiet_agent() -> Iterator[None]:
     """Keep torch from writing to stderr what the record will say."""
@@ -169,16 +173,3 @@ def quiet_agent() -> Iterator[None]:
     finally:
         for speaker, level in zip(speakers, before, strict=True):
             speaker.setLevel(level)
-
-
-@contextmanager
-def handlers_kept() -> Iterator[None]:
-    """Put signal handlers back, which the agent replaces and leaves."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler or signal.SIG_DFL)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from leadline.processes import signals_answered
 from leadline.studies.launchers.base import Launcher, QueuedRun, TaskResult, TaskState
 from leadline.studies.launchers.execute import execute
 
@@ -56,15 +57,14 @@ def stoppable(stop: threading.Event) -> Iterator[Signals]:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    previous = signal.signal(signal.SIGTERM, heard)
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield signals
-    finally:
-        over.set()
-        watcher.join()
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+    with signals_answered({signal.SIGTERM: heard}):
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield signals
+        finally:
+            over.set()
+            watcher.join()
 
 
 def pass_on() -> None:

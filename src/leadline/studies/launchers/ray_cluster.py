@@ -15,13 +15,13 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from leadline import processes
 from leadline.config import RayLauncher
 from leadline.errors import UserError
+from leadline.processes import signals_answered
 from leadline.runs import record
 from leadline.studies.launchers.base import (
     Launcher,
@@ -42,6 +42,8 @@ GRACE_SECONDS = 60.0
 # What a killed actor's worker gets to let go of its run before another attempt is made.
 RELEASE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+# Ray answers these itself, and would end the process on SIGTERM.
+KEPT: dict[int, None] = {signal.SIGTERM: None, signal.SIGINT: None}
 
 
 class Seat:
@@ -84,7 +86,7 @@ class RayCluster(Launcher):
             options |= {"include_dashboard": False, "num_cpus": processes.of_machine()}
         require_listening(self.config.address)
         try:
-            with warnings.catch_warnings(), handlers_kept():
+            with warnings.catch_warnings(), signals_answered(KEPT):
                 warnings.simplefilter("ignore")
                 self.ray.init(address=self.config.address or "local", **options)
         except (ConnectionError, ValueError) as error:
@@ -196,17 +198,6 @@ def import_ray() -> Any:
             remedy='install it: pip install "leadline[ray]"',
         ) from error
     return ray
-
-
-@contextmanager
-def handlers_kept() -> Iterator[None]:
-    """Put the sweeper's signal handlers back: Ray's would end the process on SIGTERM."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def require_listening(address: str | None) -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 
 from leadline import distributed, locks
 from leadline.errors import REQUEUE
-from leadline.processes import Preempted
+from leadline.processes import Preempted, signals_answered
 from leadline.studies.launchers.base import (
     QueuedRun,
     TaskResult,
@@ -68,17 +68,12 @@ def slurm_signals() -> Iterator[list[int]]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Preempted
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
-    signal.signal(signal.SIGUSR2, nearly_over)
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield warned
-    except Preempted:
-        # Between two runs.
-        raise SystemExit(requeue_code(warned=bool(warned))) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+    with signals_answered({signal.SIGUSR2: nearly_over, signal.SIGTERM: stop}):
+        try:
+            yield warned
+        except Preempted:
+            # Between two runs.
+            raise SystemExit(requeue_code(warned=bool(warned))) from None
 
 
 def requeue_code(*, warned: bool, environment: Mapping[str, str] = os.environ) -> int:
