@@ -82,8 +82,9 @@ def test_too_few_seeds_are_told_with_how_many_would_do(tmp_path):
     assert first == (
         "It cannot be told yet whether logistic regression is enough for these cells: with all "
         "labels it gets 85 % of the 1,000 held-out cells right; scBERT, 84.5 %; that scBERT is "
-        "1 point better is neither shown nor ruled out by these runs and cells (95 % interval "
-        "4.8 points less to 3.8 points more; 3 seeds each). No number of seeds would tell; about "
+        "1 point better is neither shown nor ruled out by these runs and cells (at most "
+        "2.7 points more at one-sided 95 %; 95 % interval 4.8 points less to 3.8 points more; "
+        "3 seeds each). No number of seeds would tell; about "
         "3,693 held-out cells would."
     )
 

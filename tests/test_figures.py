@@ -90,7 +90,7 @@ def test_figure2_holds_every_run_its_intervals_and_named_tests(drawings):
             means = [bar.get_ydata()[0] for bar in labelled(axes, marks.AVERAGE, arm)]
             assert np.allclose(means, [values.mean() for values in by_share], rtol=1e-12)
         above = axes.child_axes[0]
-        assert above.get_xlabel() == "p: crossed, Holm over 8"
+        assert above.get_xlabel() == "p: crossed, Holm over 4"
         low, high = axes.get_ylim()
         assert low < min(e.low for e in ends) and high > max(e.high for e in ends)
     corrected = claims.adjusted(EVIDENCE, "figure2", FILE.families["figure2"], FILE.setting)

@@ -1,16 +1,23 @@
 """Two arms over fresh runs and cells: every metric of predictions, from records on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leadline.report.compare.arms import sides_of
 from leadline.report.compare.fresh_cells import compare_sides
 from leadline.report.compare.study import comparisons
 from leadline.report.study import gather
 from leadline.runs import record
-from leadline.stats import metrics
+from leadline.stats import Summary, metrics
 from leadline.stats.crossed import compare_arms
-from leadline.stats.influence import block_influences
+from leadline.stats.difference import p_above_lower, p_below_upper, p_difference
+from leadline.stats.influence import block_influences, influences, nothing_like
+from leadline.stats.published_bounds import accuracy_variance, bounds
 from records import CLASSES, write_manifest, write_run
 
 CELLS = 120
@@ -117,3 +124,41 @@ def test_equal_scores_are_not_taken_for_a_model_without_luck(tmp_path):
     (found,) = comparisons(study)
     assert np.ptp(found.a.values) == 0 and not found.a.fixed
     assert found.parts.rows_a == 3 and found.parts.v_interaction_a > 0
+
+
+def scored(values):
+    return Summary(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(-0.05, 0.05),
+    st.floats(0.001, 0.03),
+    st.integers(200, 20_000),
+    st.floats(0, 1),
+    st.floats(0.002, 0.05),
+)
+def test_every_variance_of_cells_gives_a_p_between_both_ends(lead, sd, cells, share, margin):
+    rng = np.random.default_rng(1)
+    a, b = (scored(mean + sd * rng.normal(size=5)) for mean in (0.8 + lead, 0.8))
+    most = accuracy_variance(a.mean, cells) + accuracy_variance(b.mean, cells)
+    found = bounds(a, b, most, cells)
+    inside = replace(found.least, v_cells=share * most)
+    assert found.p_least <= p_difference(inside) + 1e-9
+    assert p_difference(inside) <= found.p_most + 1e-9
+    least, top = found.p_equivalent(margin)
+    if abs(found.estimate) < margin:
+        same = max(p_above_lower(inside, margin), p_below_upper(inside, margin))
+        assert least - 1e-9 <= same <= top + 1e-9
+    assert 0 <= least <= top <= 1
+
+
+def test_one_arm_alone_has_the_interval_of_a_mean_over_cells():
+    rng = np.random.default_rng(2)
+    right_N = rng.random(400) < 0.8
+    arm = influences(np.zeros(400, int), (~right_N).astype(int)[None])
+    found = compare_arms(arm, nothing_like(arm), luck_a=False, luck_b=False)
+    error = right_N.std(ddof=1) / np.sqrt(400)
+    assert found.parts.estimate == pytest.approx(right_N.mean())
+    reach = scipy.stats.t.ppf(0.975, found.parts.df_cells) * error
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-6)

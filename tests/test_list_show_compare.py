@@ -14,7 +14,7 @@ from leadline.cli.terminal import aligned
 from leadline.config.compose import options
 from leadline.runs import record
 from leadline.runs.records import configuration, find_run
-from records import write_manifest, write_run
+from records import write_manifest, write_pretraining, write_run
 from small import saved, small_cells
 
 
@@ -176,9 +176,15 @@ def test_arms_are_compared_over_fresh_runs_and_cells(tmp_path, capsys):
 def test_what_cannot_be_compared_is_said(tmp_path, capsys):
     runs = ["--runs", str(tmp_path)]
     write_run(tmp_path, arm="a")
-    write_run(tmp_path, arm="b", fraction=0.5)
+    for fraction in (0.25, 0.5):
+        write_run(tmp_path, arm="b", fraction=fraction)
     shown = call(capsys, "compare", "a", "b", *runs, expect=cli.MISTAKE).err
-    assert "same data and share of the labels: got a: cells 100%; b: cells 50%" in shown
+    assert "same data and share of the labels: got a: cells 100%; b: cells 25%, cells 50%" in shown
+    body = write_pretraining(tmp_path)
+    shown = call(capsys, "compare", body, "a", *runs, expect=cli.MISTAKE).err
+    assert "compared by the classes that they name: got scbert-pretrain-s1, which names no" in shown
+    half = write_run(tmp_path, arm="half", fraction=0.5)
+    assert "accuracy, A - B: " in call(capsys, "compare", "a", half, *runs).out
     shown = call(capsys, "compare", "a", *runs, expect=cli.MISTAKE).err
     assert "a comparison needs two runs or arms: got a; name another" in shown
     made = [[(write_run(tmp_path, arm=f"c{s}", seed=s), "c")] for s in (1, 2)]

@@ -343,6 +343,26 @@ def test_what_only_the_runs_show_does_not_hold_over_fresh_cells(tmp_path):
     assert found.verdict == "fragile" and set(found.fails_under) == {"crossed", "crossed_holm"}
 
 
+def test_trends_and_means_of_our_own_records_are_over_fresh_cells_too(tmp_path):
+    from leadline.report.compare.fresh_cells import interval_of_mean
+    from leadline.stats import student_interval
+
+    for step, fraction in enumerate((0.1, 0.25, 0.5, 0.75, 1.0)):
+        for seed in range(3):
+            for arm in ("scbert/reference", "logreg/logreg"):
+                accuracy = 0.70 + 0.02 * step + 0.002 * seed
+                write_record(tmp_path, arm, seed, accuracy, fraction=fraction)
+    report = reproduce.judge("runs", tmp_path)
+    found = {result.id: result for result in report.results}
+    rising = found["C11"].parts[0]
+    assert found["C11"].verdict == "holds" and rising.p["crossed"] < 1e-4
+    (mean,) = (p for p in found["C05"].parts if p.label == "zheng68k scbert/reference accuracy")
+    arm = report.evidence.side(Condition("zheng68k", "scbert", "reference", 1.0, "accuracy"))
+    assert mean.interval == interval_of_mean(arm, tmp_path)
+    # Cells can only add to what the runs leave open.
+    assert mean.interval.half_width >= student_interval(arm.values).half_width
+
+
 def test_records_without_predictions_give_no_verdict(tmp_path):
     for seed in range(6):
         write_record(tmp_path, "scbert/reference", seed, 0.70 + 0.01 * seed, calls=False)

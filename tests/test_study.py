@@ -16,6 +16,7 @@ from leadline.runs import records
 from leadline.runs.record import State
 from leadline.studies import expand, manifest, name_runs, read
 from leadline.studies.overrides import to_override, to_overrides
+from leadline.studies.schema import read_compare
 
 SMALL = {
     "question": "Is it better than guessing?",
@@ -342,6 +343,11 @@ def test_a_run_that_cannot_be_made_does_not_stop_the_others(write, tmp_path):
     assert "data=ms needs" in next(run.problem for run in runs if run.name is None)
     told = manifest.content(plan, runs)
     assert len(told["runs"]) == 2 and len(told["impossible"]) == 2
+
+
+def test_a_comparison_is_over_fresh_runs_and_cells_unless_it_says_otherwise():
+    compare = {"family": "f", "metrics": ["accuracy"]}
+    assert read_compare(compare, [])["tests"] == ["crossed"]
 
 
 def test_the_manifest_says_what_a_report_needs(write, tmp_path):

@@ -20,6 +20,15 @@ GOLDEN = Path(__file__).parent / "golden"
 NOW = DrawKey(seed=3, epoch=1)
 
 
+def mask_as_original(values_BL, share, rng):
+    """Mask a share of each cell's tokens as the original does, `<cls>` not excepted."""
+    masked_BL = values_BL.copy()
+    for row_L in masked_BL:
+        there = np.flatnonzero(row_L != tokens.PAD_VALUE)
+        row_L[rng.choice(there, int(len(there) * share), replace=False)] = tokens.MASK_VALUE
+    return masked_BL
+
+
 @pytest.fixture(scope="module")
 def binning():
     return np.load(GOLDEN / "scgpt_binning.npz")
@@ -122,7 +131,7 @@ def test_padded_tokens_are_those_of_the_original(tokenizer):
         ids, values = tokens.padded_tokens(binned, tokenizer["gene_ids"], **words, **options)
         np.testing.assert_array_equal(ids, tokenizer[f"{name}_genes"], name)
         np.testing.assert_array_equal(values, tokenizer[f"{name}_values"], name)
-    masked = tokens.mask_as_original(tokenizer["nz_values"], 0.4, np.random.RandomState(11))
+    masked = mask_as_original(tokenizer["nz_values"], 0.4, np.random.RandomState(11))
     np.testing.assert_array_equal(masked, tokenizer["mask04_seed11"])
 
 

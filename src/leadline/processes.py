@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+Handler = Callable[[int, FrameType | None], object]
+
+# sysexits.h calls it EX_TEMPFAIL; SLURM's --requeue scripts and most schedulers can test for it.
+
 
 class Preempted(BaseException):
     """SIGTERM ended the work; like KeyboardInterrupt, it is no error."""

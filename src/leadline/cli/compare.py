@@ -28,6 +28,7 @@ from leadline.stats.paired_predictions import mcnemar
 if TYPE_CHECKING:
     from leadline.report.compare.arms import ArmRuns
     from leadline.report.compare.comparison import ArmComparison
+    from leadline.report.study import StudyResults
 
 EXCHANGES_SHOWN = 8
 MARGIN = 0.01
@@ -41,6 +42,7 @@ SOURCES = {
     "noise": "run × cell noise",
 }
 Place = tuple[str, float]
+EVERYWHERE: Place = ("", 1.0)
 Group = list[tuple[Path, dict[str, Any]]]
 
 
@@ -61,7 +63,18 @@ def compared(words: Sequence[str], runs_dir: Path) -> list[str]:
         raise UserError(
             "a comparison needs two runs or arms", got=" ".join(words), remedy="name another"
         )
-    found = [records_of(word, runs_dir) for word in words]
+    studies = None
+    found = []
+    for word in words:
+        folder = exact_run(word, runs_dir)
+        if folder is None:
+            studies = studies_of(runs_dir) if studies is None else studies
+            found.append(runs_of_arm(word, studies, runs_dir) or one_run(find_run(word, runs_dir)))
+        else:
+            found.append(one_run(folder))
+    if all(len(places) == 1 for places in found):
+        # Runs and arms of one share of the labels each: the held-out cells decide if they fit.
+        found = [dict.fromkeys([EVERYWHERE], *places.values()) for places in found]
     shared = [place for place in found[0] if all(place in other for other in found[1:])]
     if not shared:
         raise UserError(
@@ -94,16 +107,43 @@ def _places(found: Mapping[Place, Any]) -> str:
     return ", ".join(f"{dataset} {fraction:.0%}" for dataset, fraction in found)
 
 
-def records_of(word: str, runs_dir: Path) -> dict[Place, Group]:
-    """Give the finished runs that a word names, by data set and share of the labels.
+def exact_run(word: str, runs_dir: Path) -> Path | None:
+    """Give the run that a word names in full, by its folder or its id."""
+    places = (Path(word).expanduser(), runs_dir / word)
+    return next((place for place in places if (place / record.CONFIG).is_file()), None)
 
-    It is an arm, written as a report calls it or as model/arm, or one run.
-    """
+
+def studies_of(runs_dir: Path) -> list[StudyResults]:
+    """Read the studies of a folder, and its runs of none; empty where nothing is finished."""
     from leadline.report.study import gather
 
+    finished = any(runs_dir.glob(f"*/{record.DONE}"))
+    return gather(runs_dir, (), MARGIN) if finished else []
+
+
+def one_run(folder: Path) -> dict[Place, Group]:
+    """Give one finished run under its data set and share of the labels."""
+    from leadline.report.study import is_classified
+
+    require_done(folder)
+    facts = record.read_facts(folder)
+    if not is_classified(facts):
+        raise UserError(
+            "runs are compared by the classes that they name",
+            got=f"{folder.name}, which names none",
+            remedy="`leadline show` tells what a pretraining run came to",
+        )
+    return {(str(facts["dataset"]), float(facts["fraction"])): [(folder, facts)]}
+
+
+def runs_of_arm(word: str, studies: Sequence[StudyResults], runs_dir: Path) -> dict[Place, Group]:
+    """Give the finished runs of an arm, by data set and share of the labels; empty if none.
+
+    It is written as a report calls it, or as model/arm.
+    """
     arms: dict[Place, set[tuple[str, ...]]] = {}
     known: dict[str, dict[str, Any]] = {}
-    for study in gather(runs_dir, (), MARGIN) if any(runs_dir.glob(f"*/{record.DONE}")) else ():
+    for study in studies:
         named: dict[Place, list[str]] = {}
         for facts in study.records:
             if word in (facts["arm"], f"{facts['model']}/{facts['arm']}"):
@@ -112,11 +152,6 @@ def records_of(word: str, runs_dir: Path) -> dict[Place, Group]:
                 named.setdefault(place, []).append(str(facts["run_id"]))
         for place, ids in named.items():
             arms.setdefault(place, set()).add(tuple(ids))
-    if not arms:
-        folder = find_run(word, runs_dir)
-        require_done(folder)
-        facts = record.read_facts(folder)
-        return {(str(facts["dataset"]), float(facts["fraction"])): [(folder, facts)]}
     if several := [place for place, runs in arms.items() if len(runs) > 1]:
         raise UserError(
             "an arm must be called so by one study",

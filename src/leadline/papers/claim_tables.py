@@ -64,7 +64,8 @@ def verdicts_table(results: Sequence[Result]) -> Table:
         notes=[
             summary(results),
             "p (fresh cells) is of fresh runs and fresh cells of the part that decides: from the "
-            "least that it can be to the most, where only scores are known.",
+            "least that it can be to the most, where only scores are known. The interval is then "
+            "of the runs alone: of the same cells only.",
         ],
     )
 

@@ -125,9 +125,7 @@ def not_above(each: ArmComparison, margin: float) -> bool:
     of_donors = each.parts is not None and each.parts.donors > 0
     if not of_donors and at_the_ceiling(each.b, margin):
         return True
-    if each.equivalence is not None:
-        return each.equivalence.p_below_upper < ALPHA
-    return each.p is not None and each.interval is not None and each.interval.high < margin
+    return each.equivalence is not None and each.equivalence.p_below_upper < ALPHA
 
 
 def at_the_ceiling(baseline: ArmRuns, margin: float) -> bool:

@@ -24,10 +24,12 @@ from leadline.report.baseline import (
 )
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.comparison import ArmComparison
+from leadline.report.compare.fresh_cells import NAME
 from leadline.report.compare.settle import what_would_tell
 from leadline.report.folds import told_of_folds
 from leadline.report.study import StudyResults
 from leadline.stats import metrics, tests
+from leadline.stats.difference import one_sided_bound
 
 
 def first_line(study: StudyResults, found: Sequence[ArmComparison]) -> str:
@@ -68,10 +70,8 @@ def enough(said: BaselineVerdict) -> str:
 def shown_by(said: BaselineVerdict) -> str:
     """Name what shows that no competitor is above the baseline, and over how many runs."""
     tested = [each.equivalence.p_below_upper for each in said.found if each.equivalence is not None]
-    if tested:
-        largest = p_text(max(tested))
-        return f"one-sided tests over fresh runs and cells at 5 %, largest {largest}; {seeds(said)}"
-    return f"95 % intervals over resampled cells; {seeds(said)}"
+    over = "fresh runs and cells" if said.best.test == NAME else "the runs, of these very cells,"
+    return f"one-sided tests over {over} at 5 %, largest {p_text(max(tested))}; {seeds(said)}"
 
 
 def not_enough(said: BaselineVerdict) -> str:
@@ -99,9 +99,13 @@ def undecided(said: BaselineVerdict) -> str:
         return f"{start}; {named(worst.a)} could not be tested: {worst.why} ({seeds(said)})."
     remedy = what_would_tell(worst, said.margin, baseline=True) or "More seeds may tell."
     better = f"that {named(worst.a)} is {points(said.margin)} better"
+    most = ""
+    if worst.parts is not None:
+        bound = directed(one_sided_bound(worst.parts, said.margin))
+        most = f"at most {bound} at one-sided 95 %; "
     return (
         f"{start}; {better} is neither shown nor ruled out by these runs and cells "
-        f"({fitting(worst)}; {seeds(said)}). {remedy}"
+        f"({most}{fitting(worst)}; {seeds(said)}). {remedy}"
     )
 
 

@@ -142,7 +142,7 @@ def _of_manifest(
 ) -> StudyResults:
     runs = list(manifest["runs"])
     compare = manifest.get("compare") or {}
-    tests = tuple(compare.get("tests") or ("welch",))
+    tests = tuple(compare.get("tests") or ("crossed",))
     declared = {arm: said.get("against") for arm, said in manifest["arms"].items()}
     pairs = compare.get("pairs") or [(arm, other) for arm, other in declared.items() if other]
     return _study(
@@ -189,7 +189,7 @@ def _of_the_rest(
         question="",
         reference="",
         pairs=(),
-        tests=("welch",),
+        tests=("crossed", "welch"),
         metrics=HEADLINE,
         margin=margin,
         family="these runs",

@@ -107,6 +107,17 @@ class Influences:
         return self.without_RD.mean(axis=0)
 
 
+def nothing_like(arm: Influences) -> Influences:
+    """Give an arm that scores 0 whatever the cells: a comparison with it is of one arm alone."""
+    return replace(
+        arm,
+        scores_R=np.zeros(1),
+        z_RU=np.zeros((1, arm.z_RU.shape[1])),
+        without_RD=np.zeros((1, arm.donors)),
+        identical=False,
+    )
+
+
 def interaction_variance(z_RU: Floats) -> float:
     """Variance that run x cell noise gives to the mean of a rows x cells layout; 0 for one row."""
     rows, units = z_RU.shape

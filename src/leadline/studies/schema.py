@@ -110,8 +110,9 @@ def read_compare(said: Any, arms: Iterable[str]) -> dict[str, Any]:
     compare = dict(mapping("compare", said, COMPARE_KEYS))
     if not compare:
         return compare
+    compare.setdefault("tests", ["crossed"])
     for key in ("family", "tests", "metrics"):
-        # Where an arm has one run there is nothing to test: an empty list says so.
+        # An empty list of tests asks for none beside the one over fresh runs and cells.
         if not compare.get(key) and compare.get(key) != []:
             raise UserError(
                 f"compare must have its {key}",

@@ -157,6 +157,10 @@ def reasons(error: Any, confessed: list[str]) -> str:
     return "\n\n".join([*killed, *confessed])
 
 
+# The agent replaces the handlers of these, and leaves its own.
+KEPT: dict[int, None] = {signal.SIGTERM: None, signal.SIGINT: None}
+
+
 @contextmanager
 def quiet_agent() -> Iterator[None]:
     """Keep torch from writing to stderr what the record will say."""

@@ -143,17 +143,6 @@ def truncate_as_original(
     return np.insert(rng.choice(length - 1, max_length - 1, replace=False) + 1, 0, 0)
 
 
-def mask_as_original(
-    values_BL: NDArray[np.float32], share: float, rng: np.random.RandomState
-) -> NDArray[np.float32]:
-    """Mask a share of each cell's tokens as the original does, `<cls>` not excepted."""
-    masked_BL = values_BL.copy()
-    for row_L in masked_BL:
-        there = np.flatnonzero(row_L != PAD_VALUE)
-        row_L[rng.choice(there, int(len(there) * share), replace=False)] = MASK_VALUE
-    return masked_BL
-
-
 # Tokens in the original's padded form
 
 

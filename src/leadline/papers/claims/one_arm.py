@@ -13,9 +13,13 @@ from leadline import stats
 from leadline.errors import UserError
 from leadline.papers.claims.result import Context, Part, Verdict, not_run
 from leadline.papers.claims.schema import Check
+from leadline.papers.claims.two_arms import is_of_fresh_cells, reported
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.caveats import SEED, arm_flags
+from leadline.report.compare.comparison import PValue
 from leadline.report.compare.families import cells_of
+from leadline.report.compare.fresh_cells import NAME, UNTOLD, interval_of_mean
+from leadline.report.compare.pair import compare_pair
 
 
 def value_within(context: Context, check: Check) -> Iterator[Part]:
@@ -32,7 +36,7 @@ def value_within(context: Context, check: Check) -> Iterator[Part]:
             verdict=Verdict.HOLDS if inside else Verdict.FAILS,
             reason=f"{side.mean:.4f} is {'inside' if inside else 'outside'} {low:g} ... {high:g}",
             estimate=side.mean,
-            interval=_interval(side),
+            interval=_interval(context, side),
             numbers=_known(label, side.recomputed),
             flags=tuple(arm_flags(side)),
             margin=min(abs(side.mean - low), abs(high - side.mean)),
@@ -113,7 +117,10 @@ def two_groups(context: Context, check: Check) -> Iterator[Part]:
         )
 
 
-def _interval(side: ArmRuns) -> stats.Interval | None:
+def _interval(context: Context, side: ArmRuns) -> stats.Interval | None:
+    """Give the interval of a mean: over fresh cells where there are predictions, else over runs."""
+    if side.records and context.evidence.runs_dir is not None:
+        return interval_of_mean(side, context.evidence.runs_dir)
     if side.has_runs:
         varies = side.n > 1 and float(np.ptp(side.values)) > 0
         return stats.student_interval(side.values) if varies else None
@@ -141,8 +148,15 @@ def rises_with_fraction(context: Context, check: Check) -> Iterator[Part]:
             continue
         means = [s.mean for s in sides]
         rises = bool((np.diff(means) > 0).all())
-        p = _trend(sides) if all(s.has_runs for s in sides) else {}
-        failing = tuple(test for test in p if p[test] >= context.setting.alpha) if rises else ()
+        tests = _trend(context, sides) if all(s.has_runs for s in sides) else {}
+        p = reported(tests)
+        failing = tuple(t for t in tests if tests[t].most >= context.setting.alpha and rises)
+        if sides[0].records:
+            # Of runs with predictions the one test over fresh cells has a vote.
+            failing = tuple(test for test in failing if is_of_fresh_cells(test))
+            if NAME not in tests:
+                yield not_run(label, f"{UNTOLD}: no predictions", numbers=numbers)
+                continue
         verdict = Verdict.FAILS if not rises else Verdict.FRAGILE if failing else Verdict.HOLDS
         yield Part(
             label=label,
@@ -156,10 +170,18 @@ def rises_with_fraction(context: Context, check: Check) -> Iterator[Part]:
         )
 
 
-def _trend(sides: list[ArmRuns]) -> dict[str, float]:
+def _trend(context: Context, sides: list[ArmRuns]) -> dict[str, PValue]:
+    """Test a trend over the runs, and of runs with predictions the ends of it over fresh cells."""
     fractions = np.concatenate([np.full(s.n, s.cell.fraction) for s in sides])
     values = np.concatenate([s.values for s in sides])
-    return {"spearman": float(scipy.stats.spearmanr(fractions, values).pvalue)}
+    found = {"spearman": PValue.of(float(scipy.stats.spearmanr(fractions, values).pvalue))}
+    if not all(side.records for side in sides):
+        return found
+    try:
+        ends = compare_pair(context.evidence, sides[-1], sides[0], context.setting)
+    except UserError:
+        return found
+    return found if ends is None or NAME not in ends.tests else found | {NAME: ends.tests[NAME]}
 
 
 def gap_shrinks_with_fraction(context: Context, check: Check) -> Iterator[Part]:

@@ -71,7 +71,7 @@ def _judged(
         reason=reason,
         estimate=found.estimate,
         interval=found.interval,
-        p=_reported(tests),
+        p=reported(tests),
         fails_under=failing,
         undecided=undecided,
         numbers=numbers,
@@ -98,7 +98,7 @@ def _tests(context: Context, check: Check, found: ArmComparison) -> Tests:
     return {**found.tests, **corrected.get((found.a.cell, found.b.cell), {})}
 
 
-def _reported(tests: Tests) -> dict[str, float]:
+def reported(tests: Tests) -> dict[str, float]:
     """Give p by test; where only a range is known, its ends."""
     p: dict[str, float] = {}
     for test, value in tests.items():

@@ -32,7 +32,13 @@ from leadline.stats.crossed import (
     too_few_donors,
     variance_shares,
 )
-from leadline.stats.influence import METRICS, Influences, influences, mean_influences
+from leadline.stats.influence import (
+    METRICS,
+    Influences,
+    influences,
+    mean_influences,
+    nothing_like,
+)
 from leadline.stats.metrics import log_losses
 from leadline.stats.seeds_and_cells import detectable
 
@@ -129,6 +135,29 @@ def compare_sides(a: ArmRuns, b: ArmRuns, runs_dir: Path, margin: float) -> Cros
     )
 
 
+def interval_of_mean(side: ArmRuns, runs_dir: Path) -> Interval | None:
+    """Give the 95 % interval of an arm's mean score over fresh runs and fresh cells.
+
+    None where it cannot be told: predictions are missing, or one run of a model with luck is all.
+    """
+    try:
+        runs = _runs_of(side, runs_dir, paired=False)
+        donors, learnt = _donors_of(runs)
+        speaks = speaks_for(donors or None, any_trained_on=learnt)
+        arm, _ = _influences(runs, side.metric, speaks is SpeaksFor.DONORS)
+    except UserError:
+        return None
+    found = compare_arms(
+        arm,
+        nothing_like(arm),
+        luck_a=not side.without_luck,
+        luck_b=False,
+        folds=folds_of(side.records),
+        speaks=speaks,
+    )
+    return interval_of(found) if found.tested else None
+
+
 def interval_of(found: CrossedComparison) -> Interval:
     """Give the 95 % interval, and what it is of."""
     return Interval(found.low, found.high, 0.95, METHOD)
@@ -197,7 +226,7 @@ def _is_paired(a: ArmRuns, b: ArmRuns) -> bool:
 
     Seeds that merely share a number are no pair.
     """
-    subsets_differ = a.fraction < 1 and not (a.fixed or b.fixed)
+    subsets_differ = a.fraction == b.fraction < 1 and not (a.fixed or b.fixed)
     return subsets_differ and a.values.size > 1 and set(a.seeds) == set(b.seeds)
 
 

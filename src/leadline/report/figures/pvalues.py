@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,8 +73,9 @@ def corrected(evidence: Evidence, families: Mapping[str, Family], setting: Claim
         declared = members(evidence, family, setting)
         known = {pair: found[pair][TEST] for pair in declared if TEST in found[pair]}
         by_pair |= known
-        # Holm counts every pair that was declared, run or not.
-        sizes += [len(declared)] if known else []
+        # Holm counts every pair of a metric that was declared, run or not.
+        counted = Counter(a.metric for a, _ in declared)
+        sizes += [max(counted.values())] if known else []
     over = " and ".join(str(size) for size in sizes)
     return Tests(name=f"p: crossed, Holm over {over}", by_pair=by_pair, alpha=setting.alpha)
 
