@@ -1,4 +1,4 @@
-"""The baseline: the paper's procedure, the exact optimum, and what is said of either."""
+"""The baseline: liblinear class by class, the exact optimum, and what is said of either."""
 
 import csv
 import dataclasses
@@ -49,7 +49,7 @@ def liblinear(value, seed, **changes):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_liblinear_is_the_papers_procedure(n_classes):
+def test_liblinear_class_by_class_is_scikit_learns_wrapper(n_classes):
     train, test = halves(sizes=(30, 40, 50)[:n_classes], signal=1.6)
     grid = [0.01, 0.1, 1.0]
     model, fit = fitted(train, seed=5, solver="liblinear", grid=grid)

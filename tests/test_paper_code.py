@@ -1,5 +1,6 @@
 """protocol=paper_code against what the originals' scripts draw and compute."""
 
+import dataclasses
 import json
 import random
 import re
@@ -12,13 +13,16 @@ import torch
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.svm import LinearSVC
 
-from leadline.config import LogregConfig, ScbertConfig, ScgptConfig
+from leadline.cli.doctor import of_shared_order
+from leadline.config import LogregConfig, MlpConfig, PublishedData, ScbertConfig, ScgptConfig
 from leadline.config.compose import compose
 from leadline.data.cells import Scale
+from leadline.data.datasets.published import PAPER_SETS, join
 from leadline.data.splits.draws import draw_selection
 from leadline.errors import UserError
 from leadline.models import build
 from leadline.models.logreg.solvers import solve
+from leadline.models.mlp import Mlp
 from leadline.models.network import DrawKey
 from leadline.models.scbert.model import Scbert
 from leadline.models.scgpt.attention import TokenAttention
@@ -28,7 +32,6 @@ from leadline.runs import identity
 from leadline.runs.prepare import prepare
 from leadline.runs.run import run
 from leadline.training.fit import DrawsWithReplacement, FitLoop
-from leadline.training.settings import FitSettings
 from networks import classifier, halves
 from small import saved, small_cells
 
@@ -90,7 +93,7 @@ def test_the_numbers_of_one_call_are_those_that_were_kept():
 def test_the_scripts_c_is_chosen():
     cells = small_cells(sizes=(30, 40, 25), n_genes=30, signal=1.6)
     x, y = cells.lognorm().toarray(), cells.labels_C
-    grid = [0.1, 1, 10, 1000]
+    grid = [0.1, 10, 1000]
     fit = build(logreg(grid=grid), seed=7).fit(cells, None)
     curve = []
     for value in grid:
@@ -132,7 +135,7 @@ def test_one_stream_belongs_to_liblinear():
         compose(["model.one_vs_rest=one_stream"])
     liblinear = "model.solver=liblinear"
     assert resolved(liblinear, "protocol=paper_code").model.one_vs_rest == "one_stream"
-    assert resolved("protocol=paper_code").model.one_vs_rest == "auto"
+    assert resolved("protocol=paper_code").model.one_vs_rest == "separate"
     assert resolved(liblinear).model.one_vs_rest == "separate"
     assert "one_vs_rest" not in identity.identity(resolved(liblinear))["model"]
 
@@ -201,12 +204,14 @@ def test_cells_that_the_script_never_binned_are_binned_all_the_same(scgpt_words)
     job = prepare(compose(words))
     network, train = job.model, job.cells.take(job.split.train)
     network.build(train)
-    named = type(train)(
-        **{f: getattr(train, f) for f in train.__dataclass_fields__}
-        | {"ids": np.array([f"new {name}" for name in train.ids])}
-    )
-    assert network.tie_stream.covers(train.ids) and not network.tie_stream.covers(named.ids)
-    assert len(network.encode(named)) == len(train)
+    renamed = dataclasses.replace(train, ids=np.array([f"new {name}" for name in train.ids]))
+    # Another file may call its cells the same.
+    others = dataclasses.replace(train.take(np.arange(1, len(train))), ids=train.ids[1:])
+    mixed = dataclasses.replace(others, ids=train.ids[:-1])
+    for cells in (renamed, mixed):
+        counts = np.diff(network.known_part(cells)[0].indptr)
+        assert network.tie_stream.numbers(cells.ids, counts) is None
+        assert len(network.encode(cells)) == len(cells)
 
 
 @pytest.mark.parametrize(("cells", "held"), [(7844, 785), (3922, 393), (1961, 197), (784, 79)])
@@ -293,26 +298,21 @@ def test_drawing_with_replacement_is_the_authors_stream():
 
 def test_a_fit_trains_and_is_judged_on_the_cells_that_were_drawn(monkeypatch):
     train, selection = halves()
-    seen = []
-    step = FitLoop.one_step
-    monkeypatch.setattr(
-        FitLoop, "one_step", lambda self, rows: (seen.extend(rows.tolist()), step(self, rows))
-    )
-    words = ["model=mlp", "protocol.order=replacement", "train.epochs=2"]
-    from leadline.models.mlp import Mlp
-    from leadline.training import Classifier
+    seen, step = [], FitLoop.one_step
 
-    config = compose(words)
-    setting = FitSettings(train=config.train, seed=4, order="replacement")
-    rows = Classifier(Mlp(config.model), setting).fit(train, selection).epochs
-    draws = DrawsWithReplacement(4, len(train), len(selection))
-    expected = np.concatenate([draws.of_epoch(epoch)[0] for epoch in (1, 2)])
-    assert seen == expected.tolist()
-    drawn = draws.of_epoch(2)[1]
-    # Accuracy is a share of as many cells, each counted as often as it was drawn.
-    assert (rows[-1]["selection_accuracy"] * len(drawn)) % 1 == pytest.approx(0, abs=1e-9)
-    once = Classifier(Mlp(config.model), FitSettings(train=config.train, seed=4))
-    assert once.fit(train, selection).epochs != rows
+    def one_step(self, rows):
+        seen.extend(rows.tolist())
+        step(self, rows)
+
+    monkeypatch.setattr(FitLoop, "one_step", one_step)
+    learner = classifier(epochs=1, order="replacement", seed=4)
+    (row,) = learner.fit(train, selection).epochs
+    drawn, judged = DrawsWithReplacement(4, len(train), len(selection)).of_epoch(1)
+    assert seen == drawn.tolist()
+    right = learner.predict_proba(selection).argmax(axis=1) == selection.labels_C
+    assert row["selection_accuracy"] == pytest.approx(right[judged].mean())
+    assert right[judged].mean() != right.mean()
+    assert resolved("model=mlp", "protocol.order=replacement").protocol.order == "replacement"
 
 
 def test_pretraining_under_paper_code_draws_with_replacement():
@@ -336,13 +336,14 @@ def test_the_papers_pretraining_takes_8_cells_at_a_time_and_redraws_every_16_ste
     compose(["task=pretrain", "model=scgpt", "train=pretrain_scbert_paper"])
 
 
-@pytest.mark.parametrize("name", ["scbert", "scgpt"])
+@pytest.mark.parametrize("name", ["scbert", "scgpt", "mlp"])
 def test_classes_without_training_cells_can_be_named_as_in_the_papers_networks(name):
     train, test = halves()
     train = train.take(np.flatnonzero(train.labels_C != 1))
     kinds = {
         "scbert": (Scbert, ScbertConfig, {"size": "tiny", "gene2vec": "random"}),
         "scgpt": (Scgpt, ScgptConfig, {"size": "tiny"}),
+        "mlp": (Mlp, MlpConfig, {}),
     }
     kind, schema, settings = kinds[name]
     for named in (False, True):
@@ -352,8 +353,7 @@ def test_classes_without_training_cells_can_be_named_as_in_the_papers_networks(n
         learner.fit(train, test)
         assert bool((learner.predict_proba(test)[:, 1] > 0).all()) is named
     paper = resolved(f"model={name}", "protocol=paper_code").protocol
-    assert paper.named_classes == "all"
-    assert resolved("model=mlp", "protocol=paper_code").protocol.named_classes == "trained"
+    assert paper.named_classes == ("trained" if name == "mlp" else "all")
     corrected = identity.identity(resolved(f"model={name}"))
     assert "named_classes" not in corrected["protocol"]
 
@@ -370,3 +370,31 @@ def test_a_record_names_the_classes_that_a_network_could_not(tmp_path):
         text.startswith("classes without training cells cannot be named: 'type 2'")
         for text in warnings
     )
+
+
+# ---- the files of multiple sclerosis
+
+
+def test_genes_of_the_test_file_can_go_by_place_as_in_the_papers_scripts():
+    train, test = small_cells(), small_cells(seed=1)
+    turned = dataclasses.replace(test, genes=test.genes[::-1].copy())
+    own, placed = join(train, turned), join(train, turned, test_genes="training")
+    rows = np.arange(len(train), 2 * len(train))
+    np.testing.assert_array_equal(placed.matrix_CG[rows].toarray(), test.matrix_CG.toarray())
+    np.testing.assert_array_equal(own.matrix_CG[rows].toarray(), test.matrix_CG.toarray()[:, ::-1])
+    fewer = dataclasses.replace(test, genes=test.genes[:-1], matrix_CG=test.matrix_CG[:, :-1])
+    with pytest.raises(UserError, match="needs as many in both files: got 40 and 39"):
+        join(train, fewer, test_genes="training")
+    assert "test_genes" not in identity.science(compose(["data=ms"]).data)
+
+
+@pytest.mark.parametrize(("turned", "said"), [(False, "in one order"), (True, "not in one order")])
+def test_doctor_says_whether_names_and_places_agree(tmp_path, turned, said):
+    cells = small_cells()
+    first = saved(cells, tmp_path / "train.h5ad")
+    genes = cells.genes[::-1].copy() if turned else cells.genes
+    second = saved(dataclasses.replace(cells, genes=genes), tmp_path / "test.h5ad")
+    data = PublishedData(name="ms", label="celltype")
+    (check,) = of_shared_order(first, second, data)
+    assert check.text.startswith(f"  genes of both files are {said}")
+    assert PAPER_SETS["ms"].named_by_place and not PAPER_SETS["pancreas"].named_by_place

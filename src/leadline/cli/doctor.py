@@ -167,7 +167,26 @@ def of_paper_set(data: PublishedData, data_dir: Path) -> list[InstallationCheck]
                     False, f"{path} is missing ({size}); {'; or '.join(expected.sources)}"
                 )
             )
+    if expected.named_by_place:
+        train, test = (folder / file.name for file in expected.files)
+        found += of_shared_order(train, test, data)
     return found
+
+
+def of_shared_order(train: Path, test: Path, data: PublishedData) -> list[InstallationCheck]:
+    """Say whether two files have their genes in one order, which the paper's scripts rely on."""
+    if not (train.exists() and test.exists()):
+        return []
+    try:
+        same = np.array_equal(read(data, train).genes, read(data, test).genes)
+    except UserError:
+        # Already said of the file itself.
+        return []
+    text = "in one order, so that names and places agree"
+    if not same:
+        text = "not in one order: here they go by name, in the paper's scripts by place "
+        text += "(D61; data.test_genes=training)"
+    return [InstallationCheck(True, f"  genes of both files are {text}")]
 
 
 def of_packed(path: Path, file: PaperFile) -> InstallationCheck:

@@ -56,7 +56,16 @@ class FileData(DataConfig):
 
 @dataclass(slots=True, kw_only=True)
 class PublishedData(DataConfig):
-    """A dataset of the paper, from files that the user has fetched into `data_dir`."""
+    """A dataset of the paper, from files that the user has fetched into `data_dir`.
+
+    The genes of a test file go by their `own` names, or by the `training` file's, place by place.
+    """
+
+    test_genes: str = silent("own")
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        choice("data.test_genes", self.test_genes, ("own", "training"))
 
 
 @dataclass(slots=True, kw_only=True)

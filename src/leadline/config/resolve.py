@@ -48,7 +48,7 @@ def resolve(config: RunConfig, *, selects: bool) -> RunConfig:
             setattr(protocol, switch, published)
     told = {s: getattr(protocol, s) for s in MODEL_SWITCHES if getattr(model, s, "") == "auto"}
     if isinstance(model, LogregConfig) and model.solver != "liblinear":
-        told.pop("one_vs_rest", None)
+        told["one_vs_rest"] = "separate"
     model = replace(model, **told)
     if isinstance(model, ScbertConfig) and model.redraw_every is None:
         model = replace(model, redraw_every=config.train.redraw_every)

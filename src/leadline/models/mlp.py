@@ -2,7 +2,7 @@
 
 A baseline that users ask for: is it the transformer, or any network?
 
-Legend: C cells, B cells of a micro-batch, G genes, K classes, H classes that have training cells.
+Legend: C cells, B cells of a micro-batch, G genes, K classes, H classes that can be named.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Mlp(TorchModel):
         """Make a network whose scaling comes from the training cells alone."""
         assert train.labels_C is not None
         centre_G, factor_G = scaling(expression(train, self.config.input), self.config.scaling)
-        present_H = as_tensor(np.unique(train.labels_C))
+        present_H = as_tensor(np.flatnonzero(self.nameable(train)))
         return HiddenLayers(self.config, centre_G, factor_G, present_H, len(train.classes))
 
     def encode(self, cells: Cells) -> Expression:

@@ -114,4 +114,4 @@ def load_paper_set(data: config.PublishedData, paths: list[Path]) -> Cells:
     cells = [read(data, path) for path in paths]
     for part, file in zip(cells, expected.files, strict=True):
         check(part, file)
-    return cells[0] if len(cells) == 1 else join(*cells)
+    return cells[0] if len(cells) == 1 else join(*cells, test_genes=data.test_genes)

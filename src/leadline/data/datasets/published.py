@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ class PaperFile:
 class PaperSet:
     """One dataset: its files (training first) and where users get them.
 
-    `genes_as` names the dataset whose genes, in whose order, it must have.
+    `genes_as` names the dataset whose genes, in whose order, it must have. `named_by_place` says
+    that the paper's scripts name the genes of the test file by the training file (D61).
     """
 
     title: str
@@ -42,6 +43,7 @@ class PaperSet:
     held_out: str
     genes_as: str | None = None
     reported_sizes: tuple[int, ...] = ()
+    named_by_place: bool = False
 
 
 _SCGPT_COPY = (
@@ -85,6 +87,7 @@ PAPER_SETS = {
         ),
         sources=("Google Drive folder 1Qd42YNabzyr2pWt9xoY4cVMTAxsNBt4v", _SCGPT_COPY),
         held_out="nine healthy donors train, twelve patients are reported on",
+        named_by_place=True,
     ),
     "pancreas": PaperSet(
         title="human pancreas",
@@ -162,11 +165,14 @@ def git_blob(path: Path) -> str:
     return digest.hexdigest()
 
 
-def join(train: Cells, test: Cells) -> Cells:
+def join(train: Cells, test: Cells, *, test_genes: str = "own") -> Cells:
     """Stack two files on the genes that both have, in the order of the first.
 
-    The classes are the union of both (D04); ids tell the files apart.
+    The classes are the union of both (D04); ids tell the files apart. With `test_genes` of
+    `training` the test file's genes are named, place by place, by the training file (D61).
     """
+    if test_genes == "training":
+        test = named_by(train, test)
     check_alike(train, test)
     shared = np.isin(train.genes, test.genes)
     genes = train.genes[shared]
@@ -196,6 +202,17 @@ def join(train: Cells, test: Cells) -> Cells:
             f"only in the training file, {len(test.genes) - len(genes):,} only in the test file",
         ),
     )
+
+
+def named_by(train: Cells, test: Cells) -> Cells:
+    """Give the genes of one file to the columns of the other, whatever they are called there."""
+    if len(train.genes) != len(test.genes):
+        raise UserError(
+            "data.test_genes=training names genes by their place and needs as many in both files",
+            got=f"{len(train.genes):,} and {len(test.genes):,}",
+            remedy="leave data.test_genes out",
+        )
+    return replace(test, genes=train.genes)
 
 
 def check_alike(train: Cells, test: Cells) -> None:

@@ -141,7 +141,7 @@ class Scgpt(MaskedValues):
         """Bin the values of known genes."""
         matrix_CG, id_G, rules = self.known_part(cells)
         uniform_N = None
-        if self.tie_stream is not None and self.tie_stream.covers(cells.ids):
+        if self.tie_stream is not None:
             uniform_N = self.tie_stream.numbers(cells.ids, np.diff(matrix_CG.indptr))
         return ScgptBatches(
             matrix_CG,

@@ -36,22 +36,18 @@ class TieStream:
             for name, count, end in zip(cells.ids[order].tolist(), count_C, ends_C, strict=True)
         }
 
-    def numbers(self, ids: NDArray[np.str_], count_C: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Give the numbers of these cells, which must have so many values each.
+    def numbers(
+        self, ids: NDArray[np.str_], count_C: NDArray[np.int64]
+    ) -> NDArray[np.float64] | None:
+        """Give the numbers of these cells, which have so many values each.
 
-        Raises
-        ------
-        KeyError
-            For a cell that the script never binned.
+        None if the script did not bin them all: cells of another file, whatever they are called.
         """
-        spans = [self.span[name] for name in ids.tolist()]
-        assert [end - start for start, end in spans] == count_C.tolist()
+        spans = [self.span.get(name, (0, -1)) for name in ids.tolist()]
+        if [end - start for start, end in spans] != count_C.tolist():
+            return None
         stream_N = np.random.RandomState(self.seed).random_sample(self.total)
         return np.concatenate([stream_N[:0], *(stream_N[start:end] for start, end in spans)])
-
-    def covers(self, ids: NDArray[np.str_]) -> bool:
-        """Say whether the script binned all these cells."""
-        return all(name in self.span for name in ids.tolist())
 
 
 def binned_genes(
