@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from leadline.config.checks import choice, operational, within
+from leadline.config.checks import added_later, choice, operational, within
 from leadline.errors import UserError
 
 SCALES = ("auto", "counts", "ln_cp10k", "log2_cp10k", "log_other", "zscored", "other")
@@ -61,7 +61,7 @@ class PublishedData(DataConfig):
     The genes of a test file go by their `own` names, or by the `training` file's, place by place.
     """
 
-    test_genes: str = silent("own")
+    test_genes: str = added_later("own")
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
