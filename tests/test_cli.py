@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from leadline import __version__, cli
+from leadline.cli.main import parsed
 from leadline.cli.parser import COMMANDS
 
 HEAVY = ("torch", "sklearn", "anndata", "h5py", "hydra", "pandas", "scipy", "numpy", "rich")
@@ -55,6 +56,11 @@ def test_unknown_commands_and_flags_are_mistakes(words, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == cli.MISTAKE
+
+
+def test_settings_may_stand_before_and_behind_a_flag():
+    for words in ("x --until decided a=1 b=2", "x a=1 --until decided b=2", "x a=1 b=2 --watch"):
+        assert parsed(["ablate", *words.split()]).overrides == ["a=1", "b=2"]
 
 
 def test_a_place_that_cannot_be_written_to_is_a_mistake(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,21 @@ from leadline.errors import FAILED, MISTAKE, UserError
 NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 
 
+def parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command; settings may also stand behind a flag, where argparse finds no place."""
+    known = parser()
+    chosen, rest = known.parse_known_args(words)
+    settings = hasattr(chosen, "overrides") and not any(word.startswith("-") for word in rest)
+    if rest and not settings:
+        known.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        chosen.overrides = [*chosen.overrides, *rest]
+    return chosen
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; give the exit code."""
-    chosen = parser().parse_args(words)
+    chosen = parsed(words)
     try:
         command = import_module(f"leadline.cli.{chosen.command.replace('-', '_')}")
         code: int = command.call(chosen)
