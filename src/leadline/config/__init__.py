@@ -33,7 +33,7 @@ from leadline.config.models import (
     StratifiedConfig,
 )
 from leadline.config.protocol import PROTOCOL_CHOICES, TRAINING_SWITCHES, ProtocolConfig
-from leadline.config.run import SCHEMAS, RunConfig, science
+from leadline.config.run import SCHEMAS, RunConfig, plain, science
 from leadline.config.scbert import SCBERT_SIZES, BinnedConfig, Gene2vecConfig, ScbertConfig
 from leadline.config.scgpt import SCGPT_SIZES, ScgptConfig
 from leadline.config.tracker import (
@@ -85,5 +85,6 @@ __all__ = [
     "TrainConfig",
     "WandbTrackerConfig",
     "ZhengLikeData",
+    "plain",
     "science",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline import distributed, models, processes
-from leadline.config import TRAINING_SWITCHES, RunConfig, resolve
+from leadline.config import TRAINING_SWITCHES, RunConfig, plain, resolve
 from leadline.config.tasks import PREDICTIONS
 from leadline.data.cells import Cells
 from leadline.data.splits import leakage
@@ -140,7 +140,7 @@ def lead(
         if state(job.folder) is State.DONE:
             return
         tell(job.folder, f"{job.run_id} starts: {start_line(job.cells, job.split)}")
-        record.write_config(asdict(job.config))
+        record.write_config(plain(job.config))
         with failures_told(record, job, store):
             start()
             computed = conduct(job, world, notice, tracker)
@@ -252,7 +252,7 @@ def tracker_of(job: Job, *, say_too: bool) -> Tracker:
         study=config.study or None,
         arm=arm_of(config),
         tags=tracking.tags_of(config),
-        config=asdict(config),
+        config=plain(config),
     )
 
     def complain(text: str) -> None:
