@@ -21,7 +21,7 @@ def test_the_defaults_compose():
 @pytest.mark.parametrize("group", sorted(SCHEMAS))
 def test_every_shipped_option_composes_and_names_itself(group):
     for name in options(group):
-        words = [f"{group}={name}"]
+        words = [f"{group}={name}", *([f"task={name}"] if group == "task_settings" else [])]
         chosen = getattr(compose(words), group)
         if hasattr(chosen, "name"):
             assert chosen.name == name

@@ -21,7 +21,9 @@ TESTS = ("conftest.py", "small.py")
 
 
 def test_there_is_a_recipe_for_each():
-    assert list(RECIPES) == ["A model", "A dataset", "A study", "A metric", "A statistic"]
+    assert list(RECIPES) == [
+        *("A model", "A dataset", "A study", "A task", "A metric", "A statistic")
+    ]
     for text in RECIPES.values():
         assert any(isinstance(step, str) for step in steps(text))
 
@@ -112,6 +114,15 @@ def test_a_study(copy):
     assert "scaling" in plan or "mlp-" in plan
     assert len(list((copy / "runs").glob("*-*/DONE"))) == 6, ablated
     assert (copy / report.splitlines()[-1]).is_file()
+
+
+@pytest.mark.slow
+def test_a_task(copy):
+    run, listed, report, said = follow("A task", copy)
+    record = copy / run.splitlines()[-1]
+    assert record.name.startswith("majority-profiles-pbmc68k_reduced-f1-s1-")
+    assert record.name in listed and "2 passed" in said
+    assert "distance of profiles" in (copy / report.splitlines()[-1]).read_text()
 
 
 @pytest.mark.slow

@@ -371,3 +371,18 @@ def test_label_ties_of_the_vote_go_to_the_lower_class():
     found = embedding_probes.knn_predictions(vectors, [2, 1, 0, 1], [0, 1, 1, 1], k=2)
     assert found[0] == 0
     assert all(a == b for a, b in itertools.pairwise(sorted(found[1:])))
+
+
+def test_scib_metrics_gives_the_same_where_the_definition_is_the_same():
+    """An oracle, in the extra `oracle`; scib-metrics computes in single precision."""
+    oracle = pytest.importorskip("scib_metrics")
+    with np.load(GOLDEN) as stored:
+        vectors, label, batch = (stored[f"mix5::{name}"] for name in ("pca20", "label", "batch"))
+    theirs = {
+        "asw_label": oracle.silhouette_label(vectors, label),
+        "asw_batch": oracle.silhouette_batch(vectors, label, batch),
+        "bras": oracle.bras(vectors, label, batch),
+    }
+    ours = em.score_embedding(vectors, label, batch).values
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(float(value), abs=1e-5), name

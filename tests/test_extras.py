@@ -5,6 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from leadline import cli
 from leadline.errors import UserError
 from leadline.models.scbert.attention import fast_attention
 from leadline.models.scgpt.attention import require_flash
+from small import saved, small_cells
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """
@@ -24,6 +26,18 @@ grid: {seed: [1]}
 NEEDED = {
     "ray": (["ray"], ["ablate", "study.yaml", "hydra/launcher=ray"]),
     "slurm": (["submitit"], ["ablate", "study.yaml", "hydra/launcher=submitit_slurm"]),
+    "harmony": (
+        ["harmonypy"],
+        [
+            "run",
+            "task=zero_shot",
+            "model=harmony",
+            "data=h5ad",
+            "data.path=cells.h5ad",
+            "data.label=celltype",
+            "data.batch=protocol",
+        ],
+    ),
     "tensorboard": (["tensorboard"], ["run", "model=majority", "tracker=tensorboard"]),
 }
 
@@ -35,6 +49,8 @@ def test_a_missing_package_is_one_line(extra, monkeypatch, tmp_path, capsys):
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text(STUDY)
+    cells = small_cells((20, 20))
+    saved(cells, tmp_path / "cells.h5ad", batch=np.array(["a", "b"])[np.arange(40) % 2])
     assert cli.main(words) == cli.MISTAKE
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("leadline: ")]
     assert len(said) == 1 and f'pip install "leadline[{extra}]"' in said[0]

@@ -14,6 +14,7 @@ settings are Hydra overrides; the most used are
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
   task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
+  task=zero_shot model=pca|hvg|random_projection|noise|scgpt|scbert|embedding
   protocol=corrected|paper_code|paper_prose
   seed=1  runs_dir=runs  train.threads=0  tracker=none|csv|tensorboard|wandb
 docs/protocols.md describes every switch, conf/ holds every default.
@@ -163,6 +164,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 def add_reproduce(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline reproduce`."""
     add = parser.add_argument
+    papers = "whose claims: boiarsky (2024, the default) or kedzierska (2025, frozen embeddings)"
+    add("paper", nargs="?", default="boiarsky", metavar="PAPER", help=papers)
     add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
     add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
     add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")

@@ -114,8 +114,7 @@ def settings(folder: Path) -> list[str]:
 
 def defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Compose the groups that a run chose, each as it is shipped."""
-    from dataclasses import asdict
-
+    from leadline import config
     from leadline.config.compose import compose
     from leadline.config.shipped import options
 
@@ -124,7 +123,7 @@ def defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
         for group in ("data", "model", "protocol")
         if plain.get(f"{group}.name") in options(group)
     ]
-    return asdict(compose(words))
+    return config.as_recorded(compose(words))
 
 
 def flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from leadline.config.tasks import TASKS
 from leadline.runs import record
 from leadline.runs.record import State
+from leadline.stats import metrics
 from leadline.studies import Plan, Run
 from leadline.studies.sweep import RunEnd, RunOutcome
 
@@ -87,7 +88,7 @@ def score_of(runs: Sequence[Run]) -> str:
     ]
     if not scores:
         return ""
-    name = TASKS[runs[0].config.task].main_score.replace("_", " ")
+    name = metrics.title(TASKS[runs[0].config.task].main_score)
     spread = f" ± {stdev(scores):.4f}" if len(scores) > 1 else ""
     return f"{name} {mean(scores):.4f}{spread}"
 

@@ -26,6 +26,7 @@ from leadline.config import SCHEMAS, RunConfig
 from leadline.config.python_class import expand_model_words, target_of
 from leadline.config.shipped import options as options
 from leadline.config.shipped import shipped as shipped
+from leadline.config.tasks import with_settings
 from leadline.errors import UserError, nearest
 
 # How OmegaConf names a type → how a person does.
@@ -41,7 +42,7 @@ def compose(overrides: Sequence[str]) -> RunConfig:
         For every word that is misspelt, of the wrong type, or out of range.
     """
     register_schemas()
-    overrides = expand_model_words(overrides, options("model"))
+    overrides = completed(overrides)
     for override in parse(overrides):
         check_word(override)
     try:
@@ -61,7 +62,8 @@ def compose_many(batches: Sequence[Sequence[str]]) -> list[RunConfig]:
 
 
 def _compose_quickly(words: Sequence[str]) -> RunConfig:
-    overrides = parse(expand_model_words(words, options("model")))
+    words = completed(words)
+    overrides = parse(words)
     for override in overrides:
         check_word(override)
     check_keys(words)
@@ -78,6 +80,28 @@ def _compose_quickly(words: Sequence[str]) -> RunConfig:
         return compose(words)
     assert isinstance(config, RunConfig)
     return config
+
+
+def completed(words: Sequence[str]) -> list[str]:
+    """Put what Hydra needs in the place of what people write.
+
+    A class of the user's becomes model=python with its settings, and a task with settings of its
+    own brings their file.
+    """
+    words = expand_model_words(words, options("model"))
+    parsed = parse(words)
+    for override in parsed:
+        if override.key_or_group == "task" and not override.is_sweep_override():
+            words = with_settings(str(override.value()), words)
+    if not any(word.startswith("task_settings=") for word in words):
+        for override in parsed:
+            if override.key_or_group.startswith("task_settings."):
+                raise UserError(
+                    "task_settings belong to a task that has some",
+                    got=repr(override.input_line),
+                    remedy=f"add task={' or task='.join(options('task_settings'))} to the call",
+                )
+    return list(words)
 
 
 @lru_cache(maxsize=64)
@@ -285,4 +309,4 @@ def every_key(overrides: Sequence[str]) -> list[str]:
     chosen = [word for word in overrides if word.partition("=")[0] in SCHEMAS]
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
         composed = hydra_compose("config", overrides=chosen)
-    return [f"{group}.{name}" for group in SCHEMAS for name in composed[group]]
+    return [f"{group}.{name}" for group in SCHEMAS for name in composed[group] or ()]

@@ -94,7 +94,7 @@ def import_class(target: str) -> UserClass:
             remedy=nearest(name, classes),
         )
     lacking = [method for method in ("fit", "predict_proba") if not hasattr(kind, method)]
-    if lacking:
+    if lacking and not hasattr(kind, "embed"):
         raise UserError(
             "a model has the methods fit(X, y) and predict_proba(X)",
             got=f"{name} without {' and '.join(lacking)}",

@@ -24,18 +24,26 @@ class ModelRow:
 
     `schema` and `model` are written module:Class. Of the kinds, a `network` is fitted by the
     trainer and may choose an epoch on a selection set, an `estimator` is solved at once, an
-    `embedding` embeds genes and knows only task=pretrain, and an `external` model wraps what
-    others made. A `deterministic` one has no luck of its own: on the same training cells its runs
-    are one number. Of the families, a `control` names a cell without looking at it; `simple` is
-    what anybody means by asking whether a simple model is enough.
+    `embedding` embeds genes and knows only task=pretrain, a `projection` gives cells vectors and
+    knows only task=zero_shot, and an `external` model wraps what others made. Whatever
+    `embeds_cells` can be asked for a vector of each cell. A `deterministic` one has no luck of its
+    own: on the same training cells its runs are one number. Of the families, a `control` names a
+    cell without looking at it; `simple` is what anybody means by asking whether a simple model is
+    enough.
     """
 
     schema: str
     model: str
-    kind: Literal["network", "estimator", "embedding", "external"]
+    kind: Literal["network", "estimator", "embedding", "projection", "external"]
     title: str
     family: Literal["control", "simple", "transformer", "other"] = "other"
     deterministic: bool = False
+    embeds_cells: bool = False
+
+    @property
+    def names_cells(self) -> bool:
+        """Say whether it can learn to name cells (task=classify)."""
+        return self.kind not in ("embedding", "projection")
 
 
 ROWS: dict[str, ModelRow] = {
@@ -91,6 +99,7 @@ ROWS: dict[str, ModelRow] = {
         kind="network",
         title="scGPT",
         family="transformer",
+        embeds_cells=True,
     ),
     "scbert": ModelRow(
         schema="leadline.config.scbert:ScbertConfig",
@@ -98,6 +107,7 @@ ROWS: dict[str, ModelRow] = {
         kind="network",
         title="scBERT",
         family="transformer",
+        embeds_cells=True,
     ),
     "gene2vec": ModelRow(
         schema="leadline.config.scbert:Gene2vecConfig",
@@ -110,12 +120,66 @@ ROWS: dict[str, ModelRow] = {
         model="leadline.models.external.python_class:OwnModel",
         kind="external",
         title="a class of your own",
+        embeds_cells=True,
     ),
     "embedding": ModelRow(
         schema="leadline.config.external:EmbeddingConfig",
         model="leadline.models.external.embedding:Probe",
         kind="external",
         title="probe on an embedding",
+        embeds_cells=True,
+    ),
+    "noise": ModelRow(
+        schema="leadline.config.projections:NoiseConfig",
+        model="leadline.models.projections:Noise",
+        kind="projection",
+        title="noise",
+        family="control",
+        embeds_cells=True,
+    ),
+    "depth": ModelRow(
+        schema="leadline.config.projections:DepthConfig",
+        model="leadline.models.projections:Depth",
+        kind="projection",
+        title="depth of the cell",
+        family="control",
+        deterministic=True,
+        embeds_cells=True,
+    ),
+    "random_projection": ModelRow(
+        schema="leadline.config.projections:RandomProjectionConfig",
+        model="leadline.models.projections:RandomProjection",
+        kind="projection",
+        title="random projection",
+        family="simple",
+        embeds_cells=True,
+    ),
+    "hvg": ModelRow(
+        schema="leadline.config.projections:HvgConfig",
+        model="leadline.models.projections:Hvg",
+        kind="projection",
+        title="variable genes",
+        family="simple",
+        deterministic=True,
+        embeds_cells=True,
+    ),
+    "pca": ModelRow(
+        schema="leadline.config.projections:PcaConfig",
+        model="leadline.models.projections:Pca",
+        kind="projection",
+        title="principal components",
+        family="simple",
+        deterministic=True,
+        embeds_cells=True,
+    ),
+    "harmony": ModelRow(
+        schema="leadline.config.projections:HarmonyConfig",
+        model="leadline.models.projections:Harmony",
+        kind="projection",
+        title="Harmony",
+        family="other",
+        deterministic=True,
+        embeds_cells=True,
     ),
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from leadline.config.checks import TO_BE_COMPOSED, choice, operational, within
+from leadline.config.checks import TO_BE_COMPOSED, added_later, choice, operational, within
 from leadline.config.data import (
     DataConfig,
     EmbeddedData,
@@ -18,7 +18,7 @@ from leadline.config.data import (
 from leadline.config.models import ModelConfig
 from leadline.config.protocol import ProtocolConfig
 from leadline.config.registry import Schemas
-from leadline.config.tasks import TASKS
+from leadline.config.tasks import TASKS, SettingsSchemas, TaskSettings
 from leadline.config.tracker import (
     CsvTrackerConfig,
     TensorboardTrackerConfig,
@@ -26,6 +26,7 @@ from leadline.config.tracker import (
     WandbTrackerConfig,
 )
 from leadline.config.train import TrainConfig
+from leadline.errors import UserError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class RunConfig:
     protocol: ProtocolConfig = TO_BE_COMPOSED
     tracker: TrackerConfig = operational(TO_BE_COMPOSED)
     task: str = "classify"
+    # None for a task without settings of its own, whose runs keep the names that they had.
+    task_settings: TaskSettings | None = added_later(None)
     seed: int = 1
     # On whose behalf the run is first made; a run may belong to several studies.
     study: str = operational("")
@@ -48,6 +51,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         choice("task", self.task, TASKS)
         within("seed", self.seed, 0, 2**32 - 1)
+        if self.task_settings is not None and not TASKS[self.task].settings:
+            raise UserError(
+                "task_settings belong to a task that has some",
+                got=f"task={self.task}",
+                remedy=f"leave them out, or choose task={' or '.join(SettingsSchemas())}",
+            )
 
 
 # Option name in conf/<group>/ → the schema that its YAML file starts from.
@@ -60,6 +69,7 @@ SCHEMAS: dict[str, Mapping[str, type]] = {
         "ms_like": MsLikeData,
     },
     "model": Schemas(),
+    "task_settings": SettingsSchemas(),
     "train": {"train": TrainConfig},
     "protocol": {"protocol": ProtocolConfig},
     "tracker": {

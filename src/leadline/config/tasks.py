@@ -5,6 +5,8 @@ To add a task, write a class that extends `leadline.runs.tasks.base.Task` and gi
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 # What a task leaves behind for others: predicted labels, weights to start from, or other arrays.
@@ -36,6 +38,15 @@ class TaskRow:
         on the model.
     published_order
         The same of protocol.order=published.
+    settings
+        `module:Class` of the task's own settings, `task_settings.*`, whose values stand in
+        `conf/task_settings/<task>.yaml`; empty for a task without any.
+    trains
+        Whether networks are trained: if not, nothing of `train` but `amp` decides a run's id.
+    page
+        `module:function` that says what a page tells of its runs, where they name no cells.
+    reports_seen_cells
+        Whether it may report on cells that the starting weights have seen; it warns of them.
     """
 
     implementation: str
@@ -47,6 +58,10 @@ class TaskRow:
     unread_protocol: tuple[str, ...] = ()
     published_selection: str | None = None
     published_order: str | None = None
+    settings: str = ""
+    trains: bool = True
+    reports_seen_cells: bool = False
+    page: str = ""
 
 
 TASKS: dict[str, TaskRow] = {
@@ -68,4 +83,53 @@ TASKS: dict[str, TaskRow] = {
         # Its script draws each cell anew from all of them (D39).
         published_order="replacement",
     ),
+    "zero_shot": TaskRow(
+        implementation="leadline.runs.tasks.zero_shot:ZeroShot",
+        product=ARRAYS,
+        main_score="avg_bio_oracle",
+        reads_labels=False,
+        run_id_word="zero_shot",
+        # Of the protocol it reads the seed of the draw, and nothing else.
+        unread_protocol=(
+            *("reported", "test_fraction", "selection", "selection_fraction", "fewshot"),
+            *("baseline_cells", "regularisation", "select_by", "class_weights", "order"),
+            *("metric_labels", "unseen_classes", "rare_classes", "duplicates"),
+            *("named_classes", "folds", "fold"),
+        ),
+        settings="leadline.config.zero_shot:ZeroShotSettings",
+        trains=False,
+        reports_seen_cells=True,
+        page="leadline.report.zero_shot:part_of",
+    ),
 }
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskSettings:
+    """The settings that a task has of its own; each such task extends this."""
+
+
+class SettingsSchemas(Mapping[str, type]):
+    """Name of a task with settings of its own → their class, imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> type:
+        """Import the class."""
+        module, _, kind = TASKS[name].settings.partition(":")
+        found: type = getattr(importlib.import_module(module), kind)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """List the names."""
+        return (name for name, row in TASKS.items() if row.settings)
+
+    def __len__(self) -> int:
+        """Count the tasks."""
+        return len(list(iter(self)))
+
+
+def with_settings(task: str, words: Sequence[str]) -> list[str]:
+    """Add the word that chooses the task's own settings, if it has any and none is there."""
+    row = TASKS.get(task)
+    if row is None or not row.settings or any(w.startswith("task_settings=") for w in words):
+        return list(words)
+    return [*words, f"task_settings={task}"]

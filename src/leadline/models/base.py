@@ -52,6 +52,16 @@ class Model(Protocol):
         """Give class probabilities, shape (C, K) over `cells.classes`; rows sum to 1."""
 
 
+@runtime_checkable
+class CellEmbedder(Protocol):
+    """What gives each cell a vector without being trained on labels (task=zero_shot)."""
+
+    accepts: frozenset[Scale]
+
+    def embed(self, cells: Cells) -> NDArray[np.float32]:
+        """Give a vector for each cell, in the order of the cells."""
+
+
 # z-scores are not among them: they were computed over all cells, the reported ones too.
 EXPRESSION = frozenset({Scale.COUNTS, Scale.LN_CP10K, Scale.LOG2_CP10K, Scale.LOG_OTHER})
 

@@ -115,6 +115,13 @@ class TorchModel(ABC):
         """Name the positions of `embeddings`."""
         return ()
 
+    def gene_vectors(self, network: nn.Module, cells: Cells) -> Tensor:
+        """Give the input vector of each gene of these cells, 0 for a gene that it does not know.
+
+        What `task_settings.vectors=bag_of_genes` averages; a model without this method has none.
+        """
+        raise NotImplementedError
+
     def before_step(self, network: nn.Module, step: int) -> None:
         """Change buffers before an optimiser step, counted from 1, and alike on all ranks."""
         return
@@ -173,6 +180,12 @@ class Pretrainable(TorchModel):
 
         Anything that is learnt is learnt from `train`. The names do not occur among the scores.
         """
+
+    def reconstruction_scores(
+        self, network: nn.Module, cells: Cells, fold_C: NDArray[np.int64], seed: int
+    ) -> dict[str, float]:
+        """Judge what a pretrained network tells of bins beside floors out of fold, if it can."""
+        return {}
 
     @abstractmethod
     def layouts(self, network: nn.Module, epoch: int) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 GOOD = 0
 SOURCES = ("published", "runs")
+PAPERS = ("boiarsky", "kedzierska")
 DEFAULT_RUNS = Path("runs")
 STATEMENT, WIDTH = 46, 100
 
@@ -44,6 +45,11 @@ class Report:
 def reproduce(chosen: argparse.Namespace) -> int:
     """Judge every claim; print the verdicts; write the tables if a folder is given."""
     _check(chosen)
+    if chosen.paper == "kedzierska":
+        from leadline.papers.kedzierska import claims as frozen
+
+        print(frozen.reproduce(chosen.source, chosen.out, as_json=chosen.json))
+        return GOOD
     report = judge(chosen.source, chosen.runs or DEFAULT_RUNS, chosen.protocol)
     if chosen.out is not None:
         count = write(report, chosen.out)
@@ -53,6 +59,12 @@ def reproduce(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> None:
+    if chosen.paper not in PAPERS:
+        raise UserError(
+            f"a paper must be one of {', '.join(PAPERS)}",
+            got=repr(chosen.paper),
+            remedy=nearest(chosen.paper, PAPERS),
+        )
     if chosen.source not in SOURCES:
         raise UserError(
             f"--source must be one of {', '.join(SOURCES)}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from leadline.report import study_figures
 from leadline.report.compare.comparison import ArmComparison
@@ -11,8 +11,24 @@ from leadline.report.tables import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPart:
+    """What a page says of the runs of a task that is not judged by classes.
+
+    The first line of `answer` is the answer of a study that asks nothing else.
+    """
+
+    answer: str = ""
+    tables: tuple[Table, ...] = ()
+    drawings: tuple[study_figures.Drawn, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
-    """All that a page says of one study: its place in addresses, its answer, tables, drawings."""
+    """All that a page says of one study: its place in addresses, its answer, tables, drawings.
+
+    `above` names the tables that stand above the figures, beside those of every study.
+    """
 
     study: StudyResults
     place: str
@@ -21,6 +37,7 @@ class Chapter:
     tables: tuple[Table, ...]
     drawings: tuple[study_figures.Drawn, ...]
     skipped: dict[str, str]
+    above: tuple[str, ...] = ()
 
     def table(self, name: str) -> Table:
         """Give a table by its name."""

@@ -75,7 +75,7 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
     figures = page.section(
         "figures" if single else f"{chapter.place}-figures", "Figures", drawn, level
     )
-    paper = [name for name in known if name not in {*ABOVE, *BELOW, *UNDER}]
+    paper = [name for name in known if name not in {*ABOVE, *BELOW, *UNDER, *chapter.above}]
     said, _, beside = chapter.answer.partition("\n")
     body = [
         page.paragraph(said, "answer"),
@@ -83,7 +83,7 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
         _progress(chapter),
         _tiles(chapter.comparisons),
         _contents(chapter, known) if single else "",
-        *map(shown, ABOVE),
+        *map(shown, (*chapter.above, *ABOVE)),
         figures if drawn else "",
         *map(shown, (*paper, *BELOW, *UNDER)),
     ]
@@ -116,7 +116,8 @@ def _tiles(found: Sequence[ArmComparison]) -> str:
 
 
 def _contents(chapter: Chapter, known: dict[str, Any]) -> str:
-    places = {
+    own = {table.name: table.title for table in chapter.tables if table.name in chapter.above}
+    places = own | {
         name: title
         for name, title in TITLES.items()
         if name in known or (name == "figures" and chapter.drawings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,6 +72,19 @@ def draw_all(
         except UserError as error:
             skipped[called["name"]] = str(error)
     return drawn, skipped
+
+
+def drawn(builders: Mapping[str, Builder]) -> tuple[list[Drawn], dict[str, str]]:
+    """Draw figures for wide windows and for phones; give the others' reasons by name."""
+    found, skipped = [], {}
+    for name, builder in builders.items():
+        try:
+            wide = builder(width=figures.WIDE, name=name)
+            narrow = builder(width=figures.NARROW, name=name)
+            found.append(Drawn(wide=wide, narrow=narrow))
+        except UserError as error:
+            skipped[name] = str(error)
+    return found, skipped
 
 
 def _artefacts(study: StudyResults, reference: Reference | None) -> dict[str, dict[str, str]]:

@@ -241,6 +241,30 @@ def pretraining_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
     )
 
 
+def other_runs_table(study: StudyResults, runs: Sequence[Facts], out: Path) -> Table:
+    """List runs of tasks that neither name cells nor make weights, score by score."""
+    rows: list[list[Value]] = [
+        [
+            link_to(facts["run_id"], study.runs_dir, out),
+            facts["arm"],
+            str(facts.get("task", "")),
+            int(facts["seed"]),
+            part,
+            metric_title(metric),
+            _number(value),
+        ]
+        for facts in runs
+        for part, scores in facts["metrics"].items()
+        for metric, value in scores.items()
+    ]
+    return Table(
+        name="other_runs",
+        title="Runs of other tasks",
+        columns=["run", "arm", "task", "seed", "cells", "score", "value"],
+        rows=rows,
+    )
+
+
 def link_to(run_id: str, runs_dir: Path, out: Path) -> Link:
     """Lead from the page to the folder of a record."""
     place = os.path.relpath((runs_dir / run_id).resolve(), out.resolve())

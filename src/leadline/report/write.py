@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import html
+import importlib
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from leadline import files as atomic
+from leadline.config.tasks import ARRAYS, TASKS
 from leadline.report import figures, html_page, markdown, page, study_figures, tables
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
-from leadline.report.chapter import Chapter
+from leadline.report.chapter import Chapter, TaskPart
 from leadline.report.compare import looks
 from leadline.report.compare.comparison import ArmComparison
 from leadline.report.compare.settle import settling_table
 from leadline.report.compare.study import comparisons
 from leadline.report.reference import Reference
-from leadline.report.study import StudyResults, gather
+from leadline.report.study import Facts, StudyResults, gather
 from leadline.report.study_tables import mcnemar_table
 
 MARGIN = 0.01
@@ -27,7 +31,7 @@ LOOSE = "runs"
 def headline(page: Path) -> tuple[str, str, str]:
     """Give the question, the answer and its basis, with which a written report begins."""
     text = page.with_name("report.md").read_text(encoding="utf-8").replace("\\", "")
-    title, said, beside = (part.strip() for part in text.split("\n\n")[:3])
+    title, said, beside = (html.unescape(part.strip()) for part in text.split("\n\n")[:3])
     # Without a second line the count of runs comes next.
     beside = "" if beside.split(" runs done")[0].replace(" of ", "").isdigit() else beside
     return title.removeprefix("# "), said.strip("*"), beside
@@ -71,21 +75,28 @@ def _chapter(
     study: StudyResults, runs_dir: Path, out: Path, published: bool, reference: Reference | None
 ) -> Chapter:
     found = comparisons(study)
-    drawings, skipped = study_figures.draw_all(study, found, runs_dir, published, reference)
+    parts, rest = parts_of_tasks(study, out)
+    drawings, skipped = study_figures.draw_all(
+        replace(study, pretraining=rest), found, runs_dir, published, reference
+    )
+    beside = [table for part in parts for table in part.tables]
+    answers = [part.answer for part in parts if part.answer]
     return Chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
-        answer=_answer(study, found),
+        answer=answers[0] if answers and not study.records else _answer(study, found),
         comparisons=tuple(found),
+        above=tuple(each.name for each in beside if not each.name.endswith("_runs")),
         tables=tuple(
             table
             for table in (
+                *beside,
                 made.verdict_table(study, found),
                 settling_table(study, found),
                 mcnemar_table(study, found),
                 made.means_table(study),
                 made.runs_table(study, runs_dir, out),
-                made.pretraining_table(study, runs_dir, out),
+                made.pretraining_table(replace(study, pretraining=rest), runs_dir, out),
                 made.unfinished_table(study),
                 made.flags_table(study, found),
                 made.differences_table(study),
@@ -94,8 +105,8 @@ def _chapter(
             )
             if table.rows
         ),
-        drawings=tuple(drawings),
-        skipped=skipped,
+        drawings=(*(drawn for part in parts for drawn in part.drawings), *drawings),
+        skipped=skipped | {name: why for part in parts for name, why in part.skipped.items()},
     )
 
 
@@ -104,6 +115,26 @@ def _answer(study: StudyResults, found: Sequence[ArmComparison]) -> str:
     first, _, beside = first_line(study, found).partition("\n")
     beside = " ".join(said for said in (beside, looks.sentence(study, found)) if said)
     return "\n".join([first, beside]).strip()
+
+
+def parts_of_tasks(study: StudyResults, out: Path) -> tuple[list[TaskPart], tuple[Facts, ...]]:
+    """Give what the tasks say of their own runs, and the runs that no task speaks of."""
+    by_task: dict[str, list[Facts]] = {}
+    for facts in study.pretraining:
+        by_task.setdefault(str(facts.get("task", "")), []).append(facts)
+    parts, rest = [], list(study.pretraining)
+    for name, runs in by_task.items():
+        if name in TASKS and TASKS[name].page:
+            module, _, function = TASKS[name].page.partition(":")
+            part = getattr(importlib.import_module(module), function)(study, runs, out)
+            assert isinstance(part, TaskPart)
+            parts.append(part)
+        elif name in TASKS and TASKS[name].product == ARRAYS:
+            parts.append(TaskPart(tables=(made.other_runs_table(study, runs, out),)))
+        else:
+            continue
+        rest = [facts for facts in rest if facts not in runs]
+    return parts, tuple(rest)
 
 
 def _figures(chapter: Chapter, out: Path) -> str:

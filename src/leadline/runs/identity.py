@@ -77,6 +77,8 @@ def identity(config: RunConfig, found: Mapping[str, WeightsSource] | None = None
     whole["model"] |= starting_weights.identities(config, found) if found is not None else {}
     for setting in TASKS[config.task].unread_protocol:
         whole["protocol"].pop(setting, None)
+    if not TASKS[config.task].trains:
+        whole["train"] = {"amp": config.train.amp}
     if not learns_by_epochs(config):
         del whole["train"]
         for switch in TRAINING_SWITCHES:

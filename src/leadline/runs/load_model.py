@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.config import EmbeddingConfig, RunConfig, TrainConfig, registry
-from leadline.config.tasks import PREDICTIONS, TASKS
+from leadline.config.tasks import PREDICTIONS, TASKS, WEIGHTS
 from leadline.data.cells import Cells, Scale
 from leadline.distributed import World
 from leadline.errors import UserError
@@ -76,11 +76,14 @@ def fitted(folder: Path, config: RunConfig) -> LoadedModel:
 
 def refuse_blind(config: RunConfig) -> None:
     """Refuse runs that cannot name a cell."""
-    if TASKS[config.task].product != PREDICTIONS:
+    product = TASKS[config.task].product
+    if product != PREDICTIONS:
         raise UserError(
             "predict needs a run that learnt labels",
             got=f"a run with task={config.task}",
-            remedy="fine-tune it first: leadline run model.pretrained=<this run's id>",
+            remedy="fine-tune it first: leadline run model.pretrained=<this run's id>"
+            if product == WEIGHTS
+            else "use a run of task=classify",
         )
     if registry.named(config.model.name).family == "control":
         raise UserError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from leadline import distributed, models, processes
 from leadline.config import EmbeddingConfig, Gene2vecConfig, RunConfig, science
+from leadline.config.tasks import TASKS
 from leadline.data import cache
 from leadline.data.cells import Cells, keep_variable, require_scale
 from leadline.data.splits import leakage
@@ -37,7 +38,9 @@ def prepare(config: RunConfig) -> Job:
     if state(named.folder) is not State.DONE:
         for origin in found.values():
             starting_weights.require_ready(origin, config)
-            starting_weights.require_unseen(origin, named.cells.take(named.split.test), config)
+            if not task.row.reports_seen_cells:
+                reported = named.cells.take(named.split.test)
+                starting_weights.require_unseen(origin, reported, config)
     model = make_model(config, found, named.split)
     bin_as_the_script(model, named)
     task.requires_of_model(model, config)
@@ -60,6 +63,7 @@ def identify_run(config: RunConfig) -> NamedRun:
     if config.protocol.selection == "holdout_scgpt":
         drawn_from += [config.model.name, str(found.get("pretrained"))]
         drawn_from += [getattr(config.model, name, "") for name in ("vocabulary", "folder")]
+    drawn_from += [science(config.task_settings)] * (config.task_settings is not None)
     split = data.split(json.dumps(drawn_from), lambda: split_cells(data.cells, config))
     if config.data.variable_genes is not None:
         fewer = with_genes(data, split, config)
@@ -83,9 +87,12 @@ def with_genes(data: cache.LoadedData, split: Split, config: RunConfig) -> Cells
     """
     count = config.data.variable_genes
     assert count is not None
-    others = np.setdiff1d(np.arange(len(data.cells)), split.test)
-    key = f"{count} {hashlib.sha256(split.test.tobytes()).hexdigest()}"
-    return data.fewer_genes(key, lambda: keep_variable(data.cells, others, count))
+    # A task that trains on no cell has no others, and chooses among the reported ones.
+    sees = TASKS[config.task].trains
+    others = np.setdiff1d(np.arange(len(data.cells)), split.test) if sees else split.test
+    key = f"{count} {hashlib.sha256(others.tobytes()).hexdigest()}"
+    which = "that are not reported on" if sees else "that are judged"
+    return data.fewer_genes(key, lambda: keep_variable(data.cells, others, count, which))
 
 
 def with_positions(cells: Cells, config: RunConfig) -> tuple[Cells, RunConfig]:

@@ -158,6 +158,9 @@ def configuration(folder: Path) -> RunConfig:
             plain[group] = schema(plain[group])(**plain[group])
         for group in ("train", "protocol"):
             plain[group] = SCHEMAS[group][group](**plain[group])
+        if plain.get("task_settings") is not None:
+            schema_of_task = SCHEMAS["task_settings"][plain["task"]]
+            plain["task_settings"] = schema_of_task(**plain["task_settings"])
         plain["tracker"] = TrackerConfig(name="none")
         return RunConfig(**plain)
     except (KeyError, TypeError) as error:

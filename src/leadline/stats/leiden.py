@@ -84,22 +84,57 @@ def _round(
     return np.asarray(cluster_V[vertex_of_cell])
 
 
-def _numbered(labels_V: Codes) -> Codes:
-    return np.unique(labels_V, return_inverse=True)[1].astype(np.int64)
+@compiled
+def _numbered(labels_V):  # type: ignore[no-untyped-def]
+    """Give labels, which lie below the number of vertices, numbers without gaps in their order."""
+    number = np.full(len(labels_V), -1, dtype=np.int64)
+    for v in range(len(labels_V)):
+        number[labels_V[v]] = 0
+    following = 0
+    for label in range(len(number)):
+        if number[label] == 0:
+            number[label] = following
+            following += 1
+    numbered_V = np.empty(len(labels_V), dtype=np.int64)
+    for v in range(len(labels_V)):
+        numbered_V[v] = number[labels_V[v]]
+    return numbered_V
 
 
-def _merged(
-    pointers_V: Codes, neighbours_E: Codes, weights_E: Any, part_V: Codes, n_parts: int
-) -> tuple[Codes, Codes, Any]:
-    # Weight within a part changes no later choice, and is dropped.
-    source_E = np.repeat(part_V, np.diff(pointers_V))
-    target_E = part_V[neighbours_E]
-    between = source_E != target_E
-    merged = sp.coo_array(
-        (weights_E[between], (source_E[between], target_E[between])), shape=(n_parts, n_parts)
-    ).tocsr()
-    merged.sort_indices()
-    return merged.indptr.astype(np.int64), merged.indices.astype(np.int64), merged.data
+@compiled
+def _merged(  # type: ignore[no-untyped-def]
+    pointers_V, neighbours_E, weights_E, part_V, n_parts
+):
+    """Make the parts the vertices; weight within one changes no later choice, and is dropped."""
+    first = np.zeros(n_parts + 1, dtype=np.int64)
+    for v in range(len(part_V)):
+        first[part_V[v] + 1] += 1
+    first = np.cumsum(first)
+    member, filled = np.empty(len(part_V), dtype=np.int64), first[:-1].copy()
+    for v in range(len(part_V)):
+        member[filled[part_V[v]]] = v
+        filled[part_V[v]] += 1
+    pointers = np.zeros(n_parts + 1, dtype=np.int64)
+    neighbours, weights = np.empty(len(neighbours_E), dtype=np.int64), np.empty(len(weights_E))
+    weight_to, touched = np.zeros(n_parts), np.empty(n_parts, dtype=np.int64)
+    at = 0
+    for p in range(n_parts):
+        n_touched = 0
+        for i in range(first[p], first[p + 1]):
+            for e in range(pointers_V[member[i]], pointers_V[member[i] + 1]):
+                q = part_V[neighbours_E[e]]
+                if q == p:
+                    continue
+                if weight_to[q] == 0.0:
+                    touched[n_touched] = q
+                    n_touched += 1
+                weight_to[q] += weights_E[e]
+        for q in np.sort(touched[:n_touched]):
+            neighbours[at], weights[at] = q, weight_to[q]
+            weight_to[q] = 0.0
+            at += 1
+        pointers[p + 1] = at
+    return pointers, neighbours[:at].copy(), weights[:at].copy()
 
 
 @compiled

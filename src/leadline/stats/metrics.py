@@ -191,6 +191,48 @@ ROWS: dict[str, Metric] = {
         title="masked loss", higher_is_better=False, in_points=False, task="pretrain"
     ),
     "masking_accuracy": Metric(title="masking accuracy", in_points=False, task="pretrain"),
+    **{
+        name: Metric(title=title, higher_is_better=higher, task="zero_shot")
+        for name, title, higher in (
+            ("avg_bio_oracle", "AvgBIO (oracle)", True),
+            ("avg_bio_fixed", "AvgBIO (resolution 1)", True),
+            ("avg_bio_label_free", "AvgBIO (label-free)", True),
+            ("nmi_oracle", "NMI (oracle)", True),
+            ("nmi_fixed", "NMI (resolution 1)", True),
+            ("nmi_label_free", "NMI (label-free)", True),
+            ("ari_oracle", "ARI (oracle)", True),
+            ("ari_fixed", "ARI (resolution 1)", True),
+            ("ari_label_free", "ARI (label-free)", True),
+            ("ami_oracle", "AMI (oracle)", True),
+            ("ami_fixed", "AMI (resolution 1)", True),
+            ("ami_label_free", "AMI (label-free)", True),
+            ("asw_label", "ASW label", True),
+            ("graph_connectivity", "graph connectivity", True),
+            ("clisi", "cLISI", True),
+            ("knn_accuracy", "15-NN accuracy", True),
+            ("knn_macro_f1", "15-NN macro-F1", True),
+            ("linear_accuracy", "linear probe accuracy", True),
+            ("linear_macro_f1", "linear probe macro-F1", True),
+            ("knn_new_batch_accuracy", "15-NN accuracy on a new batch", True),
+            ("knn_new_batch_macro_f1", "15-NN macro-F1 on a new batch", True),
+            ("linear_new_batch_accuracy", "linear probe accuracy on a new batch", True),
+            ("linear_new_batch_macro_f1", "linear probe macro-F1 on a new batch", True),
+            ("batch_probe_accuracy", "batch told by 15-NN", False),
+            ("batch_probe_majority", "largest batch within labels", False),
+            ("batch_probe_excess", "batch told beyond the largest", False),
+            ("asw_batch", "ASW batch (50 components)", True),
+            ("asw_batch_raw", "ASW batch (all dimensions)", True),
+            ("bras", "BRAS (50 components)", True),
+            ("bras_raw", "BRAS (all dimensions)", True),
+            ("ilisi", "iLISI (50 components)", True),
+            ("ilisi_raw", "iLISI (all dimensions)", True),
+            ("pcr_batch", "PCR of the batch", False),
+            ("pcr_comparison", "PCR comparison", True),
+            ("avg_batch", "batch score of the publication", True),
+            ("reconstruction_masked_score", "reconstruction of hidden bins", True),
+            ("reconstruction_unmasked_score", "reconstruction of shown bins", True),
+        )
+    },
 }
 # Those that are shown where there is room for two.
 HEADLINE = ("accuracy", "macro_f1")

@@ -104,6 +104,26 @@ def reconstruction_score(mse: float, gene_floor_mse: float) -> float:
     return 1 - mse / gene_floor_mse
 
 
+def reconstruction_errors(
+    bins_CG: npt.ArrayLike, predicted_CG: npt.ArrayLike, fold_C: npt.ArrayLike, asked_CG: Mask
+) -> dict[str, float]:
+    """Give a model's squared error, that of each floor, and its score against the gene floor.
+
+    Where every bin above 0 was asked, nothing was hidden, and floors may see all of a cell.
+    """
+    bins = _checked_bins(bins_CG)
+    masked = None if bool(asked_CG[bins > 0].all()) else asked_CG
+    mse = mean_squared_error(bins, predicted_CG, masked)
+    floors = floor_errors(bins, fold_C, masked)
+    errors = {"mse": mse} | {
+        f"floor_{name.removeprefix('mse_')}": value
+        for name, value in floors.items()
+        if name.startswith("mse_")
+    }
+    errors["score"] = reconstruction_score(mse, floors[f"mse_{REFERENCE_FLOOR}"])
+    return errors
+
+
 def uniform_floor(n_bins: int = 51) -> float:
     """Mean squared error of the global mean if bins 1 … n − 1 are equally frequent."""
     return ((n_bins - 1) ** 2 - 1) / 12

@@ -166,7 +166,7 @@ def remember(folder: Path, facts: Mapping[str, Any]) -> Past | None:
 def probe(estimator: Estimator, runs: Sequence[Run]) -> None:
     """Measure ten steps of each kind of run that nothing is known of, in a process of its own."""
     for run in runs:
-        if run.name is None or run.state() is State.DONE:
+        if run.name is None or run.state() is State.DONE or not TASKS[run.config.task].trains:
             continue
         if estimator.of(run).basis in (Basis.MEASURED, Basis.PROBE):
             continue

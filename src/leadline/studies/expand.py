@@ -147,6 +147,8 @@ def layered(*layers: Settings) -> dict[str, Any]:
     """Put settings on top of one another; a layer that chooses an option resets its group."""
     result: dict[str, Any] = {}
     for layer in layers:
+        if result.get("task", layer.get("task")) != layer.get("task", result.get("task")):
+            result = {k: v for k, v in result.items() if not k.startswith("task_settings.")}
         for group in set(layer) & set(SCHEMAS):
             if result.get(group) != layer[group]:
                 result = {k: v for k, v in result.items() if not k.startswith(f"{group}.")}
@@ -159,7 +161,7 @@ def applicable(fixed: Settings, config: RunConfig) -> dict[str, Any]:
     return {
         key: value
         for key, value in fixed.items()
-        if not key.startswith("model.") or has(key, config)
+        if not key.startswith(("model.", "task_settings.")) or has(key, config)
     }
 
 

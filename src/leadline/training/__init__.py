@@ -2,6 +2,7 @@
 
 from leadline.training.classifier import Classifier
 from leadline.training.fit import FitLoop, FitLoopResult
+from leadline.training.frozen import Frozen, frozen_vectors, reconstruction_of
 from leadline.training.objectives import Classification, Objective
 from leadline.training.settings import Checkpoints, CheckpointsInMemory, FitSettings
 from leadline.training.step import NumbersWrong
@@ -11,6 +12,9 @@ __all__ = [
     "Classifier",
     "FitLoop",
     "FitLoopResult",
+    "Frozen",
+    "frozen_vectors",
+    "reconstruction_of",
     "CheckpointsInMemory",
     "NumbersWrong",
     "Objective",

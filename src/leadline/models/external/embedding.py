@@ -51,6 +51,11 @@ class Probe:
         shape = {"probe": self.config.probe, "dimensions": inputs_CD.shape[1]}
         return FitResult(facts={**facts, **shape}, warnings=[CAVEAT, *notes])
 
+    def embed(self, cells: Cells) -> NDArray[np.float32]:
+        """Give the positions as they came; for task=zero_shot."""
+        assert cells.positions_CD is not None
+        return cells.positions_CD
+
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
         """Ask the probe; classes without training cells get 0."""
         proba = np.zeros((len(cells), len(cells.classes)))

@@ -49,6 +49,12 @@ class OwnModel:
 
     def fit(self, train: Cells, selection: Cells | None) -> FitResult:
         """Make the model and let it learn; it never sees the cells that are reported on."""
+        if not hasattr(self.found.kind, "predict_proba") or not hasattr(self.found.kind, "fit"):
+            raise UserError(
+                "task=classify needs a model with the methods fit(X, y) and predict_proba(X)",
+                got=f"{self.config.target}, which only embeds",
+                remedy="add them, or add task=zero_shot",
+            )
         assert train.labels_C is not None
         self.present, index_C = np.unique(train.labels_C, return_inverse=True)
         known = {
@@ -72,7 +78,7 @@ class OwnModel:
                 "arguments": {key: str(value) for key, value in self.arguments.items()},
                 "fit_was_told": sorted(asked),
             },
-            tables=self._source(),
+            tables=self.source(),
             warnings=sorted({str(item.message).splitlines()[0] for item in caught}),
         )
 
@@ -84,6 +90,21 @@ class OwnModel:
         proba = np.zeros((len(cells), len(cells.classes)))
         proba[:, self.present] = checked(said, len(cells), len(self.present))
         return proba
+
+    def embed(self, cells: Cells) -> NDArray[np.float32]:
+        """Ask the model, fresh from its constructor, for a vector of each cell."""
+        if not hasattr(self.found.kind, "embed"):
+            raise UserError(
+                "task=zero_shot needs a model with the method embed(X)",
+                got=f"{self.config.target} without it",
+                remedy="add one that gives a row of numbers for each row of X, without training",
+            )
+        known = {"genes": cells.genes, "batch": cells.batch_C, "seed": self.seed}
+        with warnings.catch_warnings(), seeded(self.seed):
+            warnings.simplefilter("ignore")
+            model = self.found.kind(**self.arguments)
+            given = model.embed(self._input(cells), **taken(model.embed, known))
+        return checked_vectors(given, len(cells))
 
     def _arguments(self) -> dict[str, Any]:
         """Give what the constructor is told: options, the seed, and that nothing is pretrained."""
@@ -114,7 +135,7 @@ class OwnModel:
         matrix_CG = cells.counts() if counts else expression(cells, self.config.input)
         return matrix_CG.toarray() if self.config.dense else matrix_CG
 
-    def _source(self) -> dict[str, str]:
+    def source(self) -> dict[str, str]:
         """Keep the file with the record, so that the run can be understood without it."""
         if self.found.file.suffix != ".py":
             return {}
@@ -167,6 +188,22 @@ def checked(said: Any, n_cells: int, n_classes: int) -> NDArray[np.float64]:
             remedy="divide each row by its sum, or put a softmax over the scores",
         )
     return np.asarray(proba_CH / sum_C[:, None])
+
+
+def checked_vectors(given: Any, n_cells: int) -> NDArray[np.float32]:
+    """Refuse what is no finite vector for each cell."""
+    try:
+        vectors_CD = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        vectors_CD = np.empty(0, np.float32)
+    if vectors_CD.ndim != 2 or len(vectors_CD) != n_cells or not np.isfinite(vectors_CD).all():
+        raise UserError(
+            "embed gives one row of finite numbers for each cell",
+            got=f"shape {np.shape(given)} for {n_cells:,} cells"
+            + (", not all finite" if vectors_CD.ndim == 2 and len(vectors_CD) == n_cells else ""),
+            remedy="return numpy, not a tensor on a GPU, and no nan",
+        )
+    return vectors_CD
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from leadline.config import ScbertConfig
 from leadline.data.cells import Cells
+from leadline.data.cells.genes import match_keys
 from leadline.errors import UserError
 from leadline.models import gene2vec, weights
 from leadline.models.network import Batch, BatchSource, DrawKey, Start, as_tensor, require_freeze
@@ -267,6 +268,22 @@ class Scbert(MaskedBins):
             "cells": torch.einsum("bt,btd->bd", share_BT, x_BTD),
             "positions": every_LD.index_add(0, batch["gene"], change_ND),
         }
+
+    def gene_vectors(self, network: nn.Module, cells: Cells) -> Tensor:
+        """Give the position vector of each gene: its gene2vec."""
+        if self.collapsed:
+            raise UserError(
+                "task_settings.vectors=bag_of_genes needs vectors of genes",
+                got="model.gene2vec=false",
+                remedy="leave this arm out, or give the model gene vectors",
+            )
+        place = {gene: at for at, gene in enumerate(match_keys(self.genes).tolist())}
+        at_G = [place.get(gene, len(place)) for gene in match_keys(cells.genes).tolist()]
+        # The row behind the genes is that of the closing CLS; unknown genes get zeros.
+        table_LD = body_of(network).pos_emb.emb.weight
+        known_G = torch.tensor([at < len(place) for at in at_G])
+        rows_GD = table_LD[torch.tensor(at_G, device=table_LD.device)]
+        return rows_GD * known_G.to(rows_GD)[:, None]
 
 
 class FirstWeights:

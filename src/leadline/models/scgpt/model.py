@@ -193,6 +193,14 @@ class Scgpt(MaskedValues):
         body = body_of(network)
         return {"cells": body.cells(*self.embed(body, batch))}
 
+    def gene_vectors(self, network: nn.Module, cells: Cells) -> Tensor:
+        """Give what the first layer reads of each gene, without its value."""
+        number_G = torch.from_numpy(self.covered(cells).number_G)
+        encoder = body_of(network).encoder
+        known_G = number_G >= 0
+        vectors_GE = encoder(number_G.clamp(min=0).to(encoder.embedding.weight.device))
+        return vectors_GE * known_G.to(vectors_GE)[:, None]
+
     def embed(self, network: ScgptNetwork, batch: Batch) -> tuple[Tensor, Layout]:
         """Embed a batch's tokens; say which belong to which cell."""
         device = batch["level"].device

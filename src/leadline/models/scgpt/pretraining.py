@@ -59,6 +59,29 @@ class MaskedValues(Pretrainable):
         """Give the squared distance to the hidden bins."""
         return HiddenValues(self.hidden_values, self.masking[2])
 
+    def reconstruction_scores(
+        self, network: nn.Module, cells: Cells, fold_C: NDArray[np.int64], seed: int
+    ) -> dict[str, float]:
+        """Give errors of shown and of hidden bins, of the decoder and of floors.
+
+        Weights without a decoder tell no bins: empty.
+        """
+        audit = getattr(self, "audit", None)
+        if audit is None or any(name.startswith("decoder.") for name in audit.missing):
+            return {}
+        from leadline.models.scgpt.reconstruction import reconstructions
+        from leadline.stats.reconstruction import reconstruction_errors
+
+        device = next(network.parameters()).device
+        shown, *hidden = (
+            reconstruction_errors(each.bins_CG, each.predicted_CG, fold_C, each.asked_CG)
+            for each in reconstructions(self, network, self.encode(cells), seed, device)
+        )
+        masked = {name: float(np.mean([each[name] for each in hidden])) for name in hidden[0]}
+        return {f"unmasked_{name}": value for name, value in shown.items()} | {
+            f"masked_{name}": value for name, value in masked.items()
+        }
+
     def floors(self, train: Cells, cells: Cells, seed: int) -> dict[str, float]:
         """Judge two means without a network: the gene's in `train`, and the cell's shown values."""
         return floors(self.masked_source(train), self.masked_source(cells), seed)

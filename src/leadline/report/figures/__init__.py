@@ -12,9 +12,11 @@ from leadline.report.figures.confusion import confusion
 from leadline.report.figures.contrasts import Compared, contrasts
 from leadline.report.figures.cost import Spent, cost
 from leadline.report.figures.drawing import Drawing, save, to_pdf, to_svg
+from leadline.report.figures.embedding_maps import EmbeddingMap, embedding_maps, has_umap
 from leadline.report.figures.estimation import Contrast, estimation
 from leadline.report.figures.fewshot import few_shot
 from leadline.report.figures.groups import Group, gather
+from leadline.report.figures.ladder import LadderRow, ladder
 from leadline.report.figures.learning import Curve, learning_curves
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.runs import every_run
@@ -27,7 +29,9 @@ __all__ = [
     "Contrast",
     "Curve",
     "Drawing",
+    "EmbeddingMap",
     "Group",
+    "LadderRow",
     "Look",
     "Reliability",
     "Spent",
@@ -37,10 +41,13 @@ __all__ = [
     "confusion",
     "contrasts",
     "cost",
+    "embedding_maps",
     "estimation",
     "every_run",
     "few_shot",
     "gather",
+    "has_umap",
+    "ladder",
     "learning_curves",
     "look",
     "per_class",

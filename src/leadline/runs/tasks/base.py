@@ -28,11 +28,12 @@ from leadline.runs.record import CheckpointFolder, Predictions, tell
 from leadline.runs.tracking import Tracker
 
 if TYPE_CHECKING:
+    from leadline.models.base import CellEmbedder
     from leadline.models.gene2vec import GeneEmbedding
     from leadline.training import FitSettings
 
 # Not yet fitted; the task knows who fits it.
-Learner: TypeAlias = "models.Model | models.TorchModel | GeneEmbedding"
+Learner: TypeAlias = "models.Model | models.TorchModel | GeneEmbedding | CellEmbedder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

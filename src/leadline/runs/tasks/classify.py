@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline import models
-from leadline.config import RunConfig
+from leadline.config import RunConfig, registry
 from leadline.data.cells import Cells
 from leadline.distributed import World
 from leadline.errors import UserError
@@ -37,6 +37,12 @@ class Classify(Task):
                 "model=gene2vec embeds genes and names no cells",
                 got="task=classify",
                 remedy="add task=pretrain; model=scbert model.gene2vec=<its run id> reads it",
+            )
+        if not registry.of(config.model).names_cells:
+            raise UserError(
+                f"model={config.model.name} gives cells vectors and names none",
+                got="task=classify",
+                remedy="add task=zero_shot",
             )
 
     def fit_and_predict(

@@ -1,0 +1,100 @@
+"""A network that is not trained: its vectors of cells, as the weights it starts from give them.
+
+Shapes: C cells, G genes, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from leadline.data.cells import Cells
+from leadline.errors import UserError
+from leadline.models.network import Pretrainable, TorchModel
+from leadline.training.build import make_network, set_threads
+from leadline.training.evaluate import embedded
+from leadline.training.settings import FitSettings
+from leadline.training.step import determinism
+
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Vectors of cells, and what the record says of the network that gave them."""
+
+    vectors_CD: NDArray[np.float32]
+    facts: Mapping[str, Any]
+
+
+def reconstruction_of(model: TorchModel, cells: Cells, setting: FitSettings) -> dict[str, float]:
+    """Ask a pretrained network for bins that show and bins that are hidden; empty if it cannot.
+
+    Floors are learnt from other folds of the same cells.
+    """
+    if not isinstance(model, Pretrainable):
+        return {}
+    fold_C = np.random.default_rng(setting.seed).permutation(len(cells)) % FOLDS
+    gpus = [setting.device] if setting.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), determinism(setting.train, setting.device):
+        network = make_network(lambda: model.build_masked(cells), model, setting)
+        return model.reconstruction_scores(network, cells, fold_C, setting.seed)
+
+
+def frozen_vectors(
+    model: TorchModel, cells: Cells, setting: FitSettings, vectors: str = "cells"
+) -> Frozen:
+    """Build the network around its first weights, or the seed's, and ask for vectors of cells.
+
+    `bag_of_genes` asks no layer: it averages the input vectors of the genes of a cell, weighted by
+    log-normalised expression.
+    """
+    wanted = "embeddings" if vectors == "cells" else "gene_vectors"
+    if getattr(type(model), wanted) is getattr(TorchModel, wanted):
+        raise UserError(
+            f"task_settings.vectors={vectors} needs a network that has such vectors",
+            got=f"{type(model).__name__}, which has none",
+            remedy="use model=scbert or model=scgpt",
+        )
+    gpus = [setting.device] if setting.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), determinism(setting.train, setting.device):
+        network = make_network(lambda: model.build(cells), model, setting)
+        set_threads(setting, model.multiplications(network))
+        if vectors == "cells":
+            source = model.encode(cells)
+            block = setting.train.batch_size
+            found_CD = embedded(model, network, source, setting, block)["embedding"]
+        else:
+            found_CD = bag_of_genes(model, network, cells)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Frozen(
+        np.ascontiguousarray(found_CD, dtype=np.float32),
+        {
+            "parameters_total": parameters,
+            "parameters_trainable": 0,
+            **model.facts(network),
+            "execution": {
+                "device": str(setting.device.type),
+                "world_size": setting.world.size,
+                "cells_at_a_time": setting.train.batch_size,
+            },
+        },
+    )
+
+
+@torch.inference_mode()
+def bag_of_genes(model: TorchModel, network: nn.Module, cells: Cells) -> NDArray[np.float32]:
+    """Average input gene vectors of each cell by its expression; 0 for a cell without any."""
+    network.eval()
+    vectors_GD = model.gene_vectors(network, cells).double().cpu().numpy()
+    weight_CG = cells.lognorm().astype(np.float64)
+    total_C = np.asarray(weight_CG.sum(axis=1)).ravel()
+    sum_CD = np.asarray(weight_CG @ vectors_GD)
+    mean_CD = sum_CD / np.where(total_C > 0, total_C, 1.0)[:, None]
+    return mean_CD.astype(np.float32)
