@@ -152,7 +152,7 @@ def test_numbers_of_claims_stand_side_by_side():
     assert summary(results) == "40 claims: 16 hold, 16 are fragile, 2 fail, 6 were not run."
     worth = {d.id: claims.worth_of(EVIDENCE, d, FILE.setting) for d in discrepancies}
     listed = {row[0]: row for row in discrepancies_table(discrepancies, worth).rows}
-    assert len(listed) == 59 and "protocol.selection" in listed["D24"][6]
+    assert len(listed) == 65 and "protocol.selection" in listed["D24"][6]
     assert "+4.39" in listed["D44"][7] and listed["D48"][7].startswith("none: ")
     assert len(verdicts_table(results).rows) == len(reasons_table(results).rows) == 40
 
