@@ -37,6 +37,18 @@ def test_cells_that_do_not_suffice_are_refused_in_one_line(sizes, message, tmp_p
     assert not list((tmp_path / "runs").glob("*-*"))
 
 
+def test_every_fold_must_have_cells_enough(tmp_path, capsys):
+    # With a held out, there are 5 labelled cells of one type in b; with b held out, 3 of each in a.
+    labels = np.repeat([0, 1, 2, 3, 0, 1, 2, 3], [15, 15, 15, 15, 26, 8, 8, 8]).astype(np.int32)
+    cells = replace(small_cells((110,)), labels_C=labels, classes=("k", "l", "m", "n"))
+    batch = np.repeat(["a", "b"], [60, 50])
+    path = saved(cells, tmp_path / "cells.h5ad", label="cell_type", batch=batch)
+    words = ["data.label=cell_type", "data.batch=protocol", "protocol.folds=2"]
+    ablate(path, tmp_path / "runs", *words)
+    shown = capsys.readouterr().err
+    assert "data.fraction=0.2 12 labelled ones, at most 3 of a type, for 5 folds" in shown
+
+
 def test_few_cells_are_told_what_they_suffice_for(tmp_path, capsys):
     path = saved(small_cells((9, 7, 4)), tmp_path / "cells.h5ad", label="cell_type")
     ablate(path, tmp_path / "runs", "data.label=cell_type")
@@ -68,6 +80,8 @@ def test_ensembl_ids_and_a_batch_effect_are_no_obstacle(tmp_path, capsys):
     )
     path = saved(changed, tmp_path / "e.h5ad", label="cell_type", batch=["a", "b"] * 50)
     words = ["data.label=cell_type", "data.batch=protocol", "seed=1", "train.epochs=2"]
+    # Each of the two batches is held out once.
+    words += ["protocol.folds=2", "data.fraction=1.0"]
     ablate(path, tmp_path / "runs", *words, expect=cli.GOOD)
     *_, summary, answer, page = capsys.readouterr().out.splitlines()
     assert "0 failed; 0 to do" in summary and "logistic regression" in answer

@@ -43,9 +43,11 @@ class IncompleteReplicate:
         lacking = f"fold {self.missing[0]}" if len(self.missing) == 1 else (
             f"folds {', '.join(map(str, self.missing))}"
         )  # fmt: skip
+        count = len(self.left_out)
+        others = f"its {count} finished runs are" if count > 1 else "its finished run is"
         return (
             f"seed {self.seed} with {self.fraction:.0%} of the labels lacks {lacking} of "
-            f"{self.folds}: its {len(self.left_out)} finished runs are left out"
+            f"{self.folds}: {others} left out"
         )
 
 

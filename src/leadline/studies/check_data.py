@@ -35,18 +35,14 @@ def require_suited(plan: Plan) -> None:
     (first,) = compose_many([to_overrides(settings[0])])
     if not isinstance(first.data, FileData) or not TASKS[first.task].reads_labels:
         return
-    seen: dict[float, RunConfig] = {}
-    folds: dict[int | None, RunConfig] = {}
+    seen: dict[float, dict[int | None, RunConfig]] = {}
     for config in compose_many([to_overrides(one) for one in settings]):
-        seen.setdefault(config.data.fraction, config)
-        folds.setdefault(config.protocol.fold, config)
+        seen.setdefault(config.data.fraction, {}).setdefault(config.protocol.fold, config)
     require_label(first)
     cells = cache.load_once(first.data, Path(first.data_dir)).cells
     require_scale(cells, make_model(first, {}).accepts, first.model.name)
     require_classes(cells, first)
     require_enough(cells, seen)
-    for config in folds.values():
-        split_cells(cells, resolve.resolve(config, selects=True))
 
 
 def require_label(config: RunConfig) -> None:
@@ -77,9 +73,12 @@ def require_classes(cells: Cells, config: RunConfig) -> None:
     )
 
 
-def require_enough(cells: Cells, by_fraction: dict[float, RunConfig]) -> None:
-    """Refuse a fraction that leaves too few labelled cells to choose anything on."""
-    problems = {fraction: problem_of(cells, config) for fraction, config in by_fraction.items()}
+def require_enough(cells: Cells, by_fraction: dict[float, dict[int | None, RunConfig]]) -> None:
+    """Refuse a fraction that leaves too few labelled cells, in any fold, to choose anything on."""
+    problems = {
+        fraction: next(filter(None, (problem_of(cells, each) for each in by_fold.values())), "")
+        for fraction, by_fold in by_fraction.items()
+    }
     bad = {fraction: why for fraction, why in problems.items() if why}
     if not bad:
         return
