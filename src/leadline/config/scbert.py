@@ -78,6 +78,7 @@ class ScbertConfig(BinnedConfig):
     stabiliser: str = "auto"
     redraw_every: int = 1000
     backend: str = operational("auto")
+    trunk_gib: float = operational(8.0)
 
     def __post_init__(self) -> None:
         BinnedConfig.__post_init__(self)
@@ -103,3 +104,4 @@ class ScbertConfig(BinnedConfig):
                 remedy="write for example model.hidden=[512,128]",
             )
         within("model.redraw_every", self.redraw_every, 0, 1e9)
+        within("model.trunk_gib", self.trunk_gib, 0, 1e6)

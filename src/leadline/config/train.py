@@ -12,6 +12,7 @@ TRAIN_CHOICES = {
     "optimiser": ("adam", "adamw"),
     "schedule": ("constant", "scbert_cosine_restarts", "step"),
     "amp": ("none", "bf16", "fp16"),
+    "matmul": ("auto", "exact", "tf32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
     "freeze": ("none", "paper", "original", "all_but_head", "paper_pre_decoder", "transformer_too"),
 }
@@ -38,6 +39,7 @@ class TrainConfig:
     amp: str = "none"
     patience: int = 0
     freeze: str = "none"
+    matmul: str = operational("auto")
     deterministic: bool = operational(True)
     devices: int = operational(1)
     device: str = operational("auto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +119,9 @@ def make_model(config: RunConfig, found: Mapping[str, WeightsSource]) -> Learner
         first = found.get("pretrained")
         start = None if first is None else Start(path=first.path, identity=first.identity)
         network = models.build_network(chosen, train=config.train, start=start)
-        network.cache = Path(config.runs_dir).expanduser() / ".cache" / "tokens"
+        cache = Path(config.runs_dir).expanduser().absolute() / ".cache"
+        network.cache = cache / "tokens"
+        keep_kernels(cache / "kernels")
         return network
     return models.build(
         config.model,
@@ -128,6 +131,12 @@ def make_model(config: RunConfig, found: Mapping[str, WeightsSource]) -> Learner
         # A baseline takes the GPU only when told to: on few cells the CPU is the faster one.
         device=baseline_device(config),
     )
+
+
+def keep_kernels(folder: Path) -> None:
+    """Let torch keep the kernels that it compiles, for other runs need the same ones."""
+    for compiler in ("TORCHINDUCTOR", "TRITON"):
+        os.environ.setdefault(f"{compiler}_CACHE_DIR", str(folder / compiler.lower()))
 
 
 def baseline_device(config: RunConfig) -> str:
