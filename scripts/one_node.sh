@@ -6,9 +6,4 @@
 set -euo pipefail
 study=${1:?name a study, for example quickstart}
 
-if command -v nvidia-smi >/dev/null && nvidia-smi --list-gpus | grep -q GPU; then
-  share=(hydra.launcher.gpus=1)
-else
-  share=(hydra.launcher.n_jobs=-1)
-fi
-exec leadline ablate "$study" hydra/launcher=local "${share[@]}" "${@:2}"
+exec leadline ablate "$study" hydra/launcher=local "${@:2}"

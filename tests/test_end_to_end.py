@@ -179,7 +179,7 @@ def test_a_gpu_that_is_not_there_is_explained(cell_file, tmp_path, capsys, monke
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     words = own(cell_file, tmp_path, "model=logreg", "train.device=cuda")
     shown = call(capsys, words, expect=cli.MISTAKE)
-    assert "needs a GPU of its own: got 1 devices and 0 GPUs" in shown.err
+    assert "needs a GPU of its own: got 1 ranks and 0 GPUs" in shown.err
 
 
 class Spy:

@@ -1,14 +1,21 @@
 """Attention: every way of computing it gives the same, forwards and backwards."""
 
 import builtins
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadline.cli.main import main
 from leadline.errors import UserError
 from leadline.models.scbert import attention, attention_exact
+from leadline.runs import record
+from networks import CompiledScbert, classifier, fit_and_predict, halves
 
 
 def problem(seed, batch, tokens, heads, width, dtype=torch.float64):
@@ -102,6 +109,94 @@ def test_compiled_agrees(stabiliser):
     assert_close(
         run(attention.compiled, *words, stabiliser), run(attention.plain, *words, stabiliser), 1e-9
     )
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Put something in the place of torch's compiler, and forget what was compiled."""
+
+    real = torch.compile
+
+    def replace(backend):
+        monkeypatch.setattr(torch, "compile", lambda *a, **k: real(*a, **k | {"backend": backend}))
+
+    attention.kernel_of_torch.cache_clear()
+    torch._dynamo.reset()
+    monkeypatch.setattr(attention, "not_compiled", {})
+    yield replace
+    attention.kernel_of_torch.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:The .grad attribute")
+def test_a_warm_process_compiles_at_most_three_kernels_a_run_and_never_stops_to(compiler):
+    graphs = []
+    compiler(lambda graph, inputs: graphs.append(graph) or graph)
+    runs = [{}, {"width": 6}, {"stabiliser": "batch"}, {"width": 12, "amp": "bf16"}]
+    for words in runs:
+        amp = words.pop("amp", "none")
+        before, taken = len(graphs), {"model": lambda w=words: CompiledScbert(**w), "epochs": 1}
+        fit_and_predict(options=taken | {"amp": amp})  # batches of 8 and of 5; predictions
+        assert 1 <= len(graphs) - before <= 3
+        again = len(graphs)
+        fit_and_predict(options=taken | {"amp": amp, "batch_size": 6})
+        assert len(graphs) == again
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:The .grad attribute")
+def test_without_a_compiler_it_goes_on_cell_by_cell_and_warns(compiler, capsys):
+    def missing(graph, inputs):
+        raise RuntimeError("Failed to find C compiler")
+
+    compiler(missing)
+    train, test = halves()
+    learner, plain = classifier(CompiledScbert(), epochs=1), classifier(CompiledScbert(), epochs=1)
+    *_, warning = learner.fit(train, test).warnings
+    assert "cell by cell, slowly, for want of a compiler: " in warning and "C compiler" in warning
+    assert capsys.readouterr().err.count("model.backend=compiled goes without a compiler") == 1
+    compiler(lambda graph, inputs: graph)
+    attention.not_compiled.clear()
+    attention.kernel_of_torch.cache_clear()
+    assert not any("compiler" in text for text in plain.fit(train, test).warnings)
+    found, expected = (one.predict_proba(test) for one in (learner, plain))
+    assert abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:The .grad attribute")
+def test_doctor_tells_whether_kernels_can_be_compiled(compiler, capsys):
+    def missing(graph, inputs):
+        raise RuntimeError("Failed to find C compiler")
+
+    compiler(lambda graph, inputs: graph)
+    main(["doctor", "gpu"])
+    assert "ok     torch compiles kernels for the device c" in capsys.readouterr().out
+    attention.kernel_of_torch.cache_clear()
+    compiler(missing)
+    assert main(["doctor", "gpu"]) == 1
+    assert "WRONG  torch cannot compile for the device c" in capsys.readouterr().out
+
+
+def test_an_error_of_the_kernel_is_not_taken_for_a_missing_compiler():
+    assert attention.no_compiler(RuntimeError("Failed to find C compiler. Please specify"))
+    assert not attention.no_compiler(RuntimeError("CUDA error: an illegal memory access"))
+    assert not attention.no_compiler(torch.OutOfMemoryError("CUDA out of memory"))
+
+
+@pytest.mark.slow
+def test_a_run_without_a_compiler_ends_done_with_a_warning(tmp_path):
+    words = ["model=scbert", "model.size=tiny", "model.backend=compiled", "train.epochs=1"]
+    words += ["model.gene2vec=random", "data.fraction=0.2", f"runs_dir={tmp_path}"]
+    command = [sys.executable, "-m", "leadline.cli", "run", "train=scbert_tiny", *words]
+    # torch's compiler, if this process has called it, has set the variable itself.
+    clean = {key: x for key, x in os.environ.items() if not key.endswith("_CACHE_DIR")}
+    without = {"CC": "/bin/false", "CXX": "/bin/false"}
+    subprocess.run(command, check=True, env=clean | without)
+    (folder,) = tmp_path.glob("scbert*")
+    warned = record.read_facts(folder)["warnings"]
+    assert [line for line in warned if "for want of a compiler" in line]
+    # Where there is a compiler, what it makes is kept below the runs.
+    shutil.rmtree(folder)
+    subprocess.run(command, check=True, env=clean)
+    assert any((tmp_path / ".cache" / "kernels" / "torchinductor").iterdir())
 
 
 @pytest.mark.parametrize("stabiliser", ["head", "batch"])

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import yaml
@@ -23,7 +23,8 @@ from leadline.runs import run
 from leadline.studies.launchers import QueuedRun, TaskResult, TaskState, build, choose
 from leadline.studies.launchers import execute as executing
 from leadline.studies.launchers.base import outcome_line, read_outcome, read_task, task_line
-from leadline.studies.launchers.processes import Processes, Worker, shares_of_gpus
+from leadline.studies.launchers.places import environment
+from leadline.studies.launchers.processes import Processes, Worker
 
 
 def local(*words):
@@ -245,7 +246,7 @@ def begun(launcher, tasks, then):
 def test_a_killed_worker_fails_its_run_alone_and_is_replaced(tmp_path):
     some = tasks(tmp_path, seeds=(1, 2))
     with local("n_jobs=1") as launcher:
-        feed = begun(launcher, some, lambda launcher: launcher.workers[0].kill())
+        feed = begun(launcher, some, lambda launcher: launcher.workers[0,].kill())
         told = list(launcher.run(feed, threading.Event()))
     assert [(o.run_id, o.state) for o in told] == [
         (some[0].run_id, TaskState.FAILED),
@@ -265,8 +266,8 @@ def test_a_stop_ends_what_runs_and_begins_nothing(tmp_path):
 
 def test_a_worker_stopped_by_somebody_else_is_a_reason_to_try_again():
     launcher = local("n_jobs=1")
-    launcher.workers[0] = Worker({"PYTHONHOME": "/nowhere"})
-    told = launcher.after(0, TaskResult(run_id="x", state=TaskState.PREEMPTED), stopping=False)
+    launcher.workers[0,] = Worker({"PYTHONHOME": "/nowhere"})
+    told = launcher.after((0,), TaskResult(run_id="x", state=TaskState.PREEMPTED), stopping=False)
     assert told.transient and "told to stop" in told.message and not launcher.workers
 
 
@@ -305,7 +306,7 @@ from leadline.studies.launchers.base import read_task
 
 def feed():
     yield read_task(sys.stdin.buffer.readline())
-    print(launcher.workers[0].process.pid, flush=True)
+    print(launcher.workers[0,].process.pid, flush=True)
     sys.stdin.buffer.readline()
 
 with build(choose(["hydra/launcher=local", "hydra.launcher.n_jobs=1"])[0]) as launcher:
@@ -325,38 +326,104 @@ def test_workers_end_when_the_sweeper_is_killed(tmp_path):
     assert not list(tmp_path.rglob(locks.NAME))
 
 
+class Busy:
+    """Stands for a worker at work."""
+
+    def __init__(self):
+        self.task = a_task()
+
+
+def begun_at_once(launcher, ranks):
+    """Count the runs of so many ranks that begin before any ends; give the GPUs of each too."""
+    gpus = []
+    while (chosen := launcher.room_for(replace(a_task(), devices=ranks))) is not None:
+        launcher.workers[chosen] = Busy()
+        gpus.append(environment([launcher.places[k] for k in chosen]).get("CUDA_VISIBLE_DEVICES"))
+    return len(gpus), gpus
+
+
 def test_ranks_take_the_places_that_they_need():
-    launcher = Processes(config.LocalLauncher(name="local", n_jobs=3))
-
-    class Busy:
-        def __init__(self, devices):
-            self.task = QueuedRun(run_id="x", words=(), runs_dir="", devices=devices)
-
-    two = QueuedRun(run_id="y", words=(), runs_dir="", devices=2)
-    assert launcher.room_for(QueuedRun(run_id="z", words=(), runs_dir="", devices=8))
-    launcher.workers[0] = Busy(1)
-    assert launcher.room_for(two)
-    launcher.workers[0] = Busy(2)
-    assert not launcher.room_for(two)
-    launcher.workers.clear()
+    launcher = Processes(config.LocalLauncher(name="local", n_jobs=3, threads=2))
+    two, eight = (replace(a_task(), devices=ranks) for ranks in (2, 8))
+    assert launcher.room_for(eight) == (0, 1, 2)  # more than there is: alone
+    launcher.workers[0,] = Busy()
+    assert launcher.room_for(two) == (1, 2) and launcher.room_for(eight) is None
+    assert environment(launcher.places[1:])[processes.SHARE] == "4"
+    launcher.workers[1,] = Busy()
+    assert launcher.room_for(two) is None
+    launcher.workers[1,].task = None
+    assert launcher.room_for(a_task()) == (1,)  # warm
+    assert launcher.room_for(two) == (2, 1)
 
 
-def test_gpus_are_shared_out_and_never_twice(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,GPU-ab")
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares_of_gpus(2)] == ["4,5", "6,7"]
-    with pytest.raises(UserError, match="gpus=6 needs as many GPUs on this machine: got 5 of them"):
-        shares_of_gpus(6)
-    with pytest.raises(UserError, match="each process needs GPUs of its own: got n_jobs=3 with 2"):
-        local("n_jobs=3", "gpus=2")
-    assert local("gpus=2").n_jobs == 2
+EIGHT = "0,1,2,3,4,5,6,7"
+
+
+@pytest.mark.parametrize(
+    ("words", "ranks", "at_once"),
+    [
+        (["gpus=4"], 4, 2),
+        (["gpus=2"], 2, 4),
+        (["gpus=2"], 4, 2),
+        (["gpus=1"], 4, 2),
+        (["gpus=1"], 1, 8),
+        ([], 1, 8),
+        ([], 4, 2),
+        (["n_jobs=1"], 8, 1),
+        (["n_jobs=3"], 2, 3),
+    ],
+)
+def test_eight_gpus_are_all_used_and_none_twice(words, ranks, at_once, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", EIGHT)
+    count, gpus = begun_at_once(local(*words), ranks)
+    used = [name for group in gpus for name in group.split(",")]
+    assert count == at_once and len(used) == len(set(used))
+    assert all(len(group.split(",")) >= ranks for group in gpus)
+    if at_once * ranks == 8:
+        assert sorted(used) == EIGHT.split(",")
+
+
+def test_gpus_are_shared_only_when_that_is_asked_for(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-ab")
+    assert begun_at_once(local("gpus=0.5"), 1) == (6, ["4", "5", "GPU-ab"] * 2)
+    # Two ranks of a run never share one.
+    assert begun_at_once(local("gpus=0.5"), 2)[1][0] == "4,5"
+    assert [place.gpus for place in local("gpus=2").places] == [("4", "5")]
+    with pytest.raises(UserError, match="gpus=6 needs as many GPUs on this machine: got 3 of them"):
+        local("gpus=6")
+    with pytest.raises(UserError, match="needs GPUs of its own: got n_jobs=2 with 2 each, and GPU"):
+        local("n_jobs=2", "gpus=2")
+    with pytest.raises(UserError, match="got n_jobs=9 with 1 each, and GPUs for 3; .*gpus=0.5"):
+        local("n_jobs=9")
+    with pytest.raises(UserError, match="gpus is a share of one GPU, or a whole number: got 1.5"):
+        local("gpus=1.5")
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "-1,2"])
+def test_gpus_can_be_hidden(hidden, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert [place.gpus for place in local("n_jobs=2").places] == [(), ()]
+
+
+def test_a_worker_of_other_places_gives_way(monkeypatch):
+    launcher = Processes(config.LocalLauncher(name="local", n_jobs=2))
+    monkeypatch.setattr(Worker, "give", lambda worker, task: setattr(worker, "task", task))
+    with launcher:
+        for ranks, held in ((1, {(0,)}), (1, {(0,)}), (2, {(1, 0)}), (1, {(0,)})):
+            task = replace(a_task(), devices=ranks)
+            launcher.begin(task, launcher.room_for(task))
+            assert set(launcher.workers) == held
+            for worker in launcher.workers.values():
+                worker.task = None
 
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert {place["OMP_NUM_THREADS"] for place in local("n_jobs=3").places} == {"2"}
-    assert local("n_jobs=16").places[0][processes.SHARE] == "1"
-    assert local().n_jobs == 8
-    assert local("threads=5").places[0][processes.SHARE] == "5"
+    told = [environment([place]) for place in local("n_jobs=3").places]
+    assert {place["OMP_NUM_THREADS"] for place in told} == {"2"}
+    assert environment(local("n_jobs=16").places[:1])[processes.SHARE] == "1"
+    assert len(local().places) == 8
+    assert local("threads=5").places[0].threads == 5
     assert processes.available() == 8
     monkeypatch.setenv(processes.SHARE, "3")
     assert processes.available() == 3

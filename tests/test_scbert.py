@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from leadline.config import ScbertConfig, TrainConfig
 from leadline.config.compose import compose
@@ -146,6 +147,35 @@ def test_the_compiled_backend_is_the_original_too(gene2vec):
     expected, tokens = outputs(gene2vec), golden("inputs")["tokens"]
     network = golden_network(gene2vec=gene2vec, backend="compiled")
     assert_within(network(tokens), expected["mlm_logits"], 1e-5)
+
+
+class RoundedProducts(TorchDispatchMode):
+    """Rounds the factors of every product, as a GPU's tf32 and bf16 do, and adds up exactly."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name().partition("::")[2] in ("mm", "addmm", "bmm", "_linear_pointwise"):
+            args = [self.rounded(x) if torch.is_tensor(x) and x.dim() > 1 else x for x in args]
+        return func(*args, **(kwargs or {}))
+
+    def rounded(self, x):
+        if self.how == "bf16":
+            return x.bfloat16().float()
+        return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize(("how", "limit"), [("tf32", 1e-3), ("bf16", 5e-3)])
+@torch.no_grad()
+def test_rounded_products_stay_near_the_original(how, limit):
+    """What `train.matmul` costs, found on a CPU: relative to the largest value."""
+    expected, tokens = outputs(True), golden("inputs")["tokens"]
+    with RoundedProducts(how):
+        found = golden_network(gene2vec=True).encode(tokens)
+    error = (found - expected["encodings"]).abs().max() / expected["encodings"].abs().max()
+    assert limit / 50 < float(error) < limit
 
 
 @torch.no_grad()

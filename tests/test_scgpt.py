@@ -30,6 +30,7 @@ from leadline.models.scgpt.parity import outputs
 from leadline.models.scgpt.weights import in_flash_names, in_our_names
 from leadline.runs import record, starting_weights
 from leadline.runs.run import run
+from leadline.training.precision import determinism
 from networks import classifier, halves
 from small import small_cells
 
@@ -310,8 +311,9 @@ def test_flash_gets_packed_cells_and_says_what_it_draws(monkeypatch):
     """The kernel itself needs a GPU; a stand-in of the same signature checks what it is given."""
     given = {}
 
-    def kernel(q, k, v, cu_q, cu_k, max_q, max_k, dropout_p=0.0):
+    def kernel(q, k, v, cu_q, cu_k, max_q, max_k, dropout_p=0.0, deterministic=False):
         given.update(dtype=cu_q.dtype, longest=(max_q, max_k), dropout=dropout_p)
+        given["deterministic"] = deterministic
         ends = [x.diff().tolist() for x in (cu_q, cu_k)]
         return attention.by_definition(
             q, k, v, Layout(tuple(ends[0]), CPU), Layout(tuple(ends[1]), CPU), None, 0.0
@@ -321,11 +323,13 @@ def test_flash_gets_packed_cells_and_says_what_it_draws(monkeypatch):
     module.flash_attn_varlen_func = kernel
     monkeypatch.setitem(sys.modules, "flash_attn", module)
     layout, (q, k, v), _, _ = some_tokens([5, 33, 12])
-    found = attention.flash(q[:3], k, v, layout.first(), layout, 0.2)
+    with determinism(TrainConfig(), CPU):
+        found = attention.flash(q[:3], k, v, layout.first(), layout, 0.2)
     torch.testing.assert_close(
         found, attention.by_definition(q[:3], k, v, layout.first(), layout, None, 0.0)
     )
-    assert given == {"dtype": torch.int32, "longest": (1, 33), "dropout": 0.2}
+    expected = {"dtype": torch.int32, "longest": (1, 33), "dropout": 0.2, "deterministic": True}
+    assert given == expected
 
 
 def test_flash_is_refused_where_it_cannot_run(monkeypatch):

@@ -22,12 +22,27 @@ from leadline.models.mlp import Mlp
 from leadline.models.network import DrawKey
 from leadline.runs import identity, prepare, record
 from leadline.runs.run import run
+from leadline.studies.launchers import QueuedRun
+from leadline.studies.launchers import execute as executing
 from leadline.training import fit as fitting
+from leadline.training import precision
 from leadline.training import step as guards
 from leadline.training.fit import batch_of, order_of, rate_of_epoch, rate_of_step, steps_of
 from leadline.training.objectives import Classification, class_weights
-from leadline.training.step import Stepper, determinism
-from networks import Drawing, Mixing, Partly, classifier, fit_and_predict, halves
+from leadline.training.precision import determinism
+from leadline.training.step import Stepper
+from networks import (
+    CollapsedScbert,
+    Drawing,
+    Mixing,
+    Partly,
+    PublishedScbert,
+    TinyScbert,
+    classifier,
+    fit_and_predict,
+    halves,
+    tiny_scgpt,
+)
 from small import small_cells
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -148,10 +163,15 @@ def test_no_activation_of_a_frozen_prefix_is_kept():
     assert kept.count(torch.Size([7, 16])) == 1
 
 
-def test_activations_can_be_computed_again_instead_of_kept():
-    plain = fit_and_predict()
-    again = fit_and_predict(options={"activation_checkpointing": True})
+@pytest.mark.parametrize("model", [None, TinyScbert, PublishedScbert, CollapsedScbert, tiny_scgpt])
+def test_activations_can_be_computed_again_instead_of_kept(model):
+    options, cells = {"model": model, "epochs": 1}, {"sizes": (12, 10, 8)}
+    plain = fit_and_predict(options=options, cells=cells)
+    again = fit_and_predict(options=options | {"activation_checkpointing": True}, cells=cells)
     np.testing.assert_allclose(again[1], plain[1], atol=1e-7)
+
+
+def test_computing_again_needs_a_model_that_names_its_blocks():
     nameless = type("Nameless", (Drawing,), {"blocks": lambda self, network: ()})
     with pytest.raises(UserError, match="needs a model that names its blocks: got Nameless"):
         fit_and_predict(options={"activation_checkpointing": True, "model": nameless})
@@ -353,6 +373,35 @@ def test_memory_for_not_even_one_cell_is_explained(monkeypatch):
         classifier(Hungry(), micro_batch="4").fit(train, None)
 
 
+def test_ranks_try_before_the_first_step_whether_memory_will_do(monkeypatch):
+    """What `_settle` does on each rank: the longest cells are tried, and nothing is left of it."""
+    tried = []
+
+    class Long(Mixing):
+        most = 3
+
+        def logits(self, network, batch):
+            tried.append(batch["labels"].tolist())
+            if len(batch["labels"]) > self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().logits(network, batch) + torch.rand(())
+
+    train, _ = halves()
+    model = Long()
+    source, network = model.encode(train), model.build(train)
+    source.lengths_C = np.arange(len(train))
+    setting = classifier(model, optimiser="adamw", weight_decay=0.5).setting
+    stepper = Stepper(Classification(model, np.ones(3), labels="truth"), network, source, setting)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    generator = torch.get_rng_state()
+    stepper._settle(np.arange(8), 1)
+    assert stepper.micro == 2 and list(map(len, tried)) == [8, 4, 2]
+    assert tried[-1] == train.labels_C[[-1, -2]].tolist()
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+
+
 def test_an_error_that_is_not_about_memory_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(Hungry, "error", RuntimeError("shapes do not match"))
     train, _ = halves()
@@ -385,6 +434,70 @@ def test_fp16_leaves_out_steps_until_its_scale_fits():
     assert not np.isfinite(taken.norm) and stepper.skipped == 1 and stepper.may_overflow()
     assert all(map(torch.equal, before, network.parameters()))
     assert stepper.scaler.get_scale() == 2.0**39
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "done"),
+    [
+        *(("cpu", "auto", "exact"), ("cpu", "tf32", "exact"), ("cpu", "bf16", "bf16")),
+        *(("cuda", "auto", "tf32"), ("cuda", "exact", "exact"), ("cuda", "bf16", "bf16")),
+    ],
+)
+def test_how_products_are_rounded_is_set_for_the_fit_alone(device, asked, done):
+    config, on = TrainConfig(matmul=asked), torch.device(device)
+    assert precision.products(config, on) == done
+    before = torch.get_float32_matmul_precision()
+    with precision.rounding(config, on):
+        expected = "high" if done == "tf32" else "highest"
+        assert torch.get_float32_matmul_precision() == expected
+    assert torch.get_float32_matmul_precision() == before == "highest"
+
+
+def test_rounded_products_learn_nearly_the_same_and_are_recorded():
+    (rows, proba, facts), (rows_r, proba_r, facts_r) = (
+        fit_and_predict(options={"matmul": matmul}) for matmul in ("auto", "bf16")
+    )
+    assert facts["execution"]["matmul"] == "exact" and facts_r["execution"]["matmul"] == "bf16"
+    assert 1e-5 < abs(proba - proba_r).max() < 0.05
+
+
+def test_a_kernel_of_attention_that_cannot_be_deterministic_is_named_in_every_run():
+    text = "Memory Efficient attention defaults to a non-deterministic algorithm. To explicitly"
+    for _ in range(2):
+        with determinism(TrainConfig(), torch.device("cuda")) as unable:
+            assert torch.is_warn_always_enabled()  # torch itself says it once a process
+            for _ in range(3):
+                warnings.warn(text, stacklevel=1)
+        assert unable == {"Memory Efficient attention"} and not torch.is_warn_always_enabled()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "NCCL error: unhandled cuda error. Last error: Cuda failure 2 'out of memory'",
+    ],
+)
+def test_every_way_in_which_a_gpu_runs_out_of_memory_is_understood(words):
+    assert guards.out_of_memory(torch.AcceleratorError(words))
+    told = executing.failed(QueuedRun(run_id="x", words=(), runs_dir=""), f"x failed: {words}")
+    assert told.memory and told.transient
+    assert not guards.out_of_memory(torch.AcceleratorError("CUDA error: device-side assert"))
+
+
+def test_judging_an_epoch_holds_fewer_cells_when_memory_runs_out():
+    class Short(Mlp):
+        def logits(self, network, batch):
+            if not torch.is_grad_enabled() and len(batch["labels"]) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().logits(network, batch)
+
+    config = MlpConfig(name="mlp", hidden=[16], dropout=0.3)
+    rows, proba, _ = fit_and_predict(options={"model": lambda: Short(config)})
+    expected, _, _ = fit_and_predict()
+    assert columns(rows, "selection_loss") == pytest.approx(columns(expected, "selection_loss"))
 
 
 def test_what_cannot_be_deterministic_is_named():
@@ -542,6 +655,7 @@ def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
     operational = [
         *({"devices": 4}, {"micro_batch": "2"}, {"checkpoint_minutes": 1.0}, {"compile": True}),
         *({"device": "cpu"}, {"deterministic": False}, {"keep_best": False}, {"threads": 1}),
+        {"matmul": "exact"},
         *({"activation_checkpointing": True}, {"save_embeddings": True}, {"redraw_every": 16}),
     ]
     for changes in science:
@@ -571,6 +685,7 @@ def test_training_settings_name_the_runs_of_networks_and_of_no_baseline():
         ("train.optimiser=sgd", "train.optimiser must be one of adam, adamw"),
         ("train.schedule=cosine", "train.schedule must be one of constant, scbert_cosine"),
         ("train.amp=fp8", "train.amp must be one of none, bf16, fp16"),
+        ("train.matmul=fp8", "train.matmul must be one of auto, exact, tf32, bf16"),
         ("train.micro_batch=0", "train.micro_batch must be auto or a whole number above 0"),
         ("train.micro_batch=some", "train.micro_batch must be auto or a whole number above 0"),
         ("train.devices=0", r"train.devices must lie in \[1"),

@@ -7,12 +7,13 @@ no-op.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,19 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.errors import UserError
+from leadline.processes import Preempted
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 # A rank that waits longer than this for another takes it for lost.
 PATIENCE = timedelta(minutes=10)
-# Gradients are summed in pieces of this many numbers: few calls, little extra memory.
-BUCKET = 2**24
 # What a failing rank gets between taking its place among the failures and speaking: it may be
 # killed in between, and nobody may wait for it for ever.
 LAST_WORD_SECONDS = 2.0
 FAILURES = "failures"
+# What the other ranks wait for after a stop until rank 0 has ended, and how long.
+LEFT, LEAVE_SECONDS = "left", 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,7 @@ def process_group(
     if world.size == 1:
         yield None
         return
+    os.environ |= torch_environment()
     import torch.distributed as dist
 
     host, port = address or meeting_point()
@@ -123,40 +126,123 @@ def process_group(
     store = dist.TCPStore(  # type: ignore[attr-defined]
         host, port, None if served else world.size, world.leads and not served, timeout=PATIENCE
     )
-    on = pick_device(device, world)
+    on = own_device(device, world, dist.PrefixStore("devices", store))  # type: ignore[attr-defined]
     if on.type == "cuda":
         import torch
 
         torch.cuda.set_device(on)
     dist.init_process_group(
-        "nccl" if on.type == "cuda" else "gloo",
+        # Flags and objects go from CPU to CPU; through NCCL they would wait for the GPU.
+        "cpu:gloo,cuda:nccl" if on.type == "cuda" else "gloo",
         store=dist.PrefixStore("group", store),  # type: ignore[attr-defined]
         rank=world.rank,
         world_size=world.size,
         timeout=PATIENCE,
+        device_id=on if on.type == "cuda" else None,
     )
     try:
         yield store
-        # Nobody leaves while another still talks to it; after a failure nobody waits.
-        dist.barrier()
+        part()
+    except Preempted:
+        # srun may kill the others as soon as one ends (--kill-on-bad-exit): the writer goes first.
+        if address is None:
+            leave_after_leader(store, world)
+        raise
     finally:
+        if grouped():
+            dist.destroy_process_group()
+
+
+def part() -> None:
+    """Leave the group, all together: nobody goes while another still talks to it."""
+    if grouped():
+        import torch.distributed as dist
+
+        dist.barrier()
         dist.destroy_process_group()
 
 
+def leave_after_leader(store: Any, world: World) -> None:
+    """Let rank 0 end first after a stop, but do not wait long: it may be gone already."""
+    if world.leads:
+        store.set(LEFT, "")
+        return
+    latest = time.monotonic() + LEAVE_SECONDS
+    # The store goes with rank 0.
+    with suppress(RuntimeError):
+        while not store.check([LEFT]) and time.monotonic() < latest:
+            time.sleep(0.05)
+
+
 def pick_device(wanted: str, world: World) -> torch.device:
-    """Choose where to compute; each rank of a machine takes a GPU of its own."""
+    """Choose where to compute; a rank among several keeps the GPU that `process_group` gave it."""
+    os.environ |= torch_environment()
     import torch
 
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cpu" or (wanted == "auto" and not there):
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    if there < world.local_size:
-        raise UserError(
-            "each device of train.devices needs a GPU of its own",
-            got=f"{world.local_size} devices and {there} GPUs that torch can use",
-            remedy="lower train.devices, use train.device=cpu, or install torch's CUDA build",
-        )
-    return torch.device("cuda", world.local_rank)
+    if world.size > 1:
+        return torch.device("cuda", torch.cuda.current_device())
+    if not torch.cuda.is_available():
+        raise too_few_gpus(1, 0)
+    return torch.device("cuda", 0)
+
+
+def torch_environment() -> dict[str, str]:
+    """Give what torch reads from the environment when it is loaded, and when it meets a GPU.
+
+    It shall not advise against what `data_parallel` must do, and not lose memory to fragments.
+    """
+    ours = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    return {name: os.environ.get(name, value) for name, value in ours.items()}
+
+
+def own_device(wanted: str, world: World, store: Any) -> torch.device:
+    """Choose a rank's device: a GPU that no other rank takes, whatever each of them sees.
+
+    A scheduler may show every task one GPU as number 0, or all GPUs of its machine; only their
+    UUIDs tell whether two ranks mean the same one.
+    """
+    import torch
+
+    if wanted == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    seen = [str(torch.cuda.get_device_properties(gpu).uuid) for gpu in range(count)]
+    store.set(f"gpus/{world.rank}", json.dumps(seen))
+    seen_by_all = [json.loads(store.get(f"gpus/{rank}")) for rank in range(world.size)]
+    if wanted == "auto" and not any(seen_by_all):
+        return torch.device("cpu")
+    return torch.device("cuda", share_gpus(seen_by_all)[world.rank])
+
+
+def share_gpus(seen_by_all: Sequence[Sequence[str]]) -> list[int]:
+    """Give each rank the place, among the GPUs that it sees, of one that no rank before it took.
+
+    Examples
+    --------
+    >>> share_gpus([["a", "b"], ["a", "b"]]), share_gpus([["a"], ["b"]])
+    ([0, 1], [0, 0])
+    """
+    taken: set[str] = set()
+    places = []
+    for seen in seen_by_all:
+        place = next((k for k, name in enumerate(seen) if name not in taken), None)
+        if place is None:
+            raise too_few_gpus(len(seen_by_all), len(set().union(*seen_by_all)))
+        taken.add(seen[place])
+        places.append(place)
+    return places
+
+
+def too_few_gpus(ranks: int, gpus: int) -> UserError:
+    """Say that ranks would have to share a GPU."""
+    return UserError(
+        "each rank of a run needs a GPU of its own",
+        got=f"{ranks} ranks and {gpus} GPUs that torch can use",
+        remedy="lower train.devices or give each task a GPU (srun --gpus-per-task=1), use "
+        "train.device=cpu, or install torch's CUDA build",
+    )
 
 
 def grouped() -> bool:
@@ -178,33 +264,44 @@ def all_reduce(values: Tensor) -> Tensor:
     return values
 
 
-def all_reduce_many(tensors: Sequence[Tensor]) -> None:
-    """Sum many tensors over all ranks, in place, a bucket of them at a time."""
-    if not grouped():
-        return
-    import torch
+def data_parallel(losses: nn.Module) -> nn.Module:
+    """Let torch sum the gradients of a module over ranks while its backward pass goes on.
 
-    bucket: list[Tensor] = []
-    for index, tensor in enumerate(tensors):
-        bucket.append(tensor)
-        full = sum(member.numel() for member in bucket) >= BUCKET
-        if full or index == len(tensors) - 1:
-            flat = all_reduce(torch.cat([member.reshape(-1) for member in bucket]))
-            parts = flat.split([member.numel() for member in bucket])
-            torch._foreach_copy_(
-                bucket, [part.view_as(member) for part, member in zip(parts, bucket, strict=True)]
-            )
-            bucket = []
+    Summed, where torch would take the mean: what a rank adds counts by its weight, not its number.
+    """
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    parallel = DistributedDataParallel(
+        losses,
+        # Buffers change alike on all ranks.
+        forward_sync_buffers=False,
+        # A parameter that no rank used must stay without a gradient, as on a single process.
+        find_unused_parameters=True,
+        gradient_as_bucket_view=True,
+    )
+    parallel.register_comm_hook(
+        None,
+        lambda _, bucket: (
+            dist.all_reduce(bucket.buffer(), async_op=True)
+            .get_future()
+            .then(lambda done: done.value()[0])
+        ),
+    )
+    return parallel
 
 
-def all_reduce_arrays(
-    arrays: Mapping[str, NDArray[np.float64]], on: torch.device
-) -> dict[str, Any]:
+def summing(losses: nn.Module, *, now: bool) -> AbstractContextManager[None]:
+    """Give the context of a forward and backward pass: gradients are summed now, or only kept."""
+    return nullcontext() if now or not grouped() else losses.no_sync()  # type: ignore[operator]
+
+
+def all_reduce_arrays(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """Sum named arrays over all ranks."""
     import torch
 
-    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays.values()])).to(on)
-    whole = all_reduce(flat).cpu().numpy()
+    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays.values()]))
+    whole = all_reduce(flat).numpy()
     ends = np.cumsum([array.size for array in arrays.values()])[:-1]
     parts = np.split(whole, ends)
     return {

@@ -32,6 +32,7 @@ from leadline.runs.provenance import PACKAGES, version
 CELLS_READ_WHOLE = 200_000
 # Models with released weights, and how files of weights end; checkup.py reads them, with torch.
 RELEASED = ("scbert", "scgpt")
+GPU = "gpu"
 WEIGHTS = (".pt", ".pth", ".ckpt", ".bin")
 
 
@@ -59,6 +60,8 @@ def of_name(name: str) -> list[InstallationCheck]:
         return of_paper_set(config.data, Path(config.data_dir))
     if name in RELEASED:
         return weights_of_model(name)
+    if name == GPU:
+        return of_gpus()
     if name in options("data") and (path := own_file(name)) is not None:
         return of_file(path)
     if name in options("data"):
@@ -70,13 +73,36 @@ def of_name(name: str) -> list[InstallationCheck]:
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(
-            "doctor looks at datasets, released models and files",
+            "doctor looks at datasets, released models, gpu and files",
             got=f"{name!r}, which is neither",
-            remedy=nearest(name, [*options("data"), *RELEASED]),
+            remedy=nearest(name, [*options("data"), *RELEASED, GPU]),
         )
     if path.suffix in WEIGHTS or (path / "args.json").is_file():
         return of_weights(path)
     return of_file(path)
+
+
+def of_gpus() -> list[InstallationCheck]:
+    """Look at the GPUs that torch sees; compile a kernel for them, or for the CPU without one."""
+    import torch
+
+    from leadline.models.scbert import attention
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = [
+        InstallationCheck(True, f"cuda:{gpu}: {torch.cuda.get_device_name(gpu)}")
+        for gpu in range(count)
+    ]
+    if not count:
+        remedy = "install torch's CUDA build, or compute on CPUs"
+        found = [InstallationCheck(False, f"torch {torch.__version__} sees no GPU: {remedy}")]
+    device = torch.device("cuda" if count else "cpu")
+    q, k, v, projection = (torch.rand(2, 8, 1, 4, device=device) for _ in range(4))
+    attention.compiled(q, k, v, projection[0, :, 0], "head")
+    reason = attention.not_compiled.get(device.type)
+    said = f"torch cannot compile for the device {device.type}: {reason}"
+    good = f"torch compiles kernels for the device {device.type}"
+    return [*found, InstallationCheck(reason is None, good if reason is None else said)]
 
 
 def own_file(name: str) -> Path | None:

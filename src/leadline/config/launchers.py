@@ -8,6 +8,17 @@ from leadline.config.checks import TO_BE_COMPOSED, within
 from leadline.errors import UserError
 
 
+def require_gpus(each: float) -> None:
+    """Refuse numbers of GPUs that cannot be shared out."""
+    within("hydra.launcher.gpus", each, 0, 64)
+    if each > 1 and each != int(each):
+        raise UserError(
+            "hydra.launcher.gpus is a share of one GPU, or a whole number",
+            got=f"{each:g}",
+            remedy="write for example 0.5, 1 or 2",
+        )
+
+
 @dataclass(slots=True, kw_only=True)
 class LauncherConfig:
     """A launcher by its name."""
@@ -26,13 +37,13 @@ class LocalLauncher(LauncherConfig):
 
     n_jobs: int = -1
     threads: int = 0
-    gpus: int = 0
+    gpus: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n_jobs != -1:
             within("hydra.launcher.n_jobs", self.n_jobs, 1, 1024)
         within("hydra.launcher.threads", self.threads, 0, 1024)
-        within("hydra.launcher.gpus", self.gpus, 0, 64)
+        require_gpus(self.gpus)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,13 +59,7 @@ class RayLauncher(LauncherConfig):
         if self.n_jobs != -1:
             within("hydra.launcher.n_jobs", self.n_jobs, 1, 100_000)
         within("hydra.launcher.cpus", self.cpus, 1, 1024)
-        within("hydra.launcher.gpus", self.gpus, 0, 64)
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise UserError(
-                "hydra.launcher.gpus is a share of one GPU, or a whole number",
-                got=f"{self.gpus:g}",
-                remedy="write for example 0.5, 1 or 2",
-            )
+        require_gpus(self.gpus)
 
 
 @dataclass(slots=True, kw_only=True)

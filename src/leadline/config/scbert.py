@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from leadline.config.checks import choice, operational, within
+from leadline.config.checks import added_later, choice, operational, within
 from leadline.config.models import ModelConfig
 from leadline.errors import UserError
 
@@ -78,6 +78,7 @@ class ScbertConfig(BinnedConfig):
     stabiliser: str = "auto"
     redraw_every: int | None = None
     backend: str = operational("auto")
+    trunk_gib: float = added_later(8.0, is_operational=True)
 
     def __post_init__(self) -> None:
         BinnedConfig.__post_init__(self)
@@ -103,3 +104,4 @@ class ScbertConfig(BinnedConfig):
                 remedy="write for example model.hidden=[512,128]",
             )
         within("model.redraw_every", self.redraw_every or 0, 0, 1e9)
+        within("model.trunk_gib", self.trunk_gib, 0, 1e6)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from leadline.config.checks import choice, operational, within
+from leadline.config.checks import added_later, choice, operational, within
 from leadline.errors import UserError
 
 TRAIN_CHOICES = {
     "optimiser": ("adam", "adamw"),
     "schedule": ("constant", "scbert_cosine_restarts", "step"),
     "amp": ("none", "bf16", "fp16"),
+    "matmul": ("auto", "exact", "tf32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
     "freeze": ("none", "paper", "original", "all_but_head", "paper_pre_decoder", "transformer_too"),
 }
@@ -39,7 +40,8 @@ class TrainConfig:
     patience: int = 0
     freeze: str = "none"
     # Science only for scBERT, where it becomes part of the model.
-    redraw_every: int = operational(1000)
+    redraw_every: int = added_later(1000, is_operational=True)
+    matmul: str = added_later("auto", is_operational=True)
     deterministic: bool = operational(True)
     devices: int = operational(1)
     device: str = operational("auto")

@@ -99,6 +99,10 @@ class TorchModel(ABC):
         """Say why the result depends on how cells are batched, if it does."""
         return ()
 
+    def warnings(self, network: nn.Module) -> Sequence[str]:
+        """Say what the fit had to do without, if anything."""
+        return ()
+
     def facts(self, network: nn.Module) -> Mapping[str, Any]:
         """Give what the record says of this model beside what the trainer knows; after `build`."""
         return {}

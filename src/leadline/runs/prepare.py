@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,9 @@ def make_model(
         start = None if first is None else Start(path=first.path, identity=first.identity)
         network = models.build_network(chosen, train=config.train, start=start)
         network.names_all_classes = config.protocol.named_classes == "all"
-        network.cache = Path(config.runs_dir).expanduser() / ".cache" / "tokens"
+        cache = Path(config.runs_dir).expanduser().absolute() / ".cache"
+        network.cache = cache / "tokens"
+        keep_kernels(cache / "kernels")
         return network
     return models.build(
         config.model,
@@ -168,6 +171,12 @@ def stream_of_draw(config: RunConfig, split: Split | None) -> np.random.RandomSt
         return None
     pool = np.concatenate([split.train, np.setdiff1d(split.val, split.test), split.unlabelled])
     return draw_at_random(pool, len(split.train), config.seed)[1]
+
+
+def keep_kernels(folder: Path) -> None:
+    """Let torch keep the kernels that it compiles, for other runs need the same ones."""
+    for compiler in ("TORCHINDUCTOR", "TRITON"):
+        os.environ.setdefault(f"{compiler}_CACHE_DIR", str(folder / compiler.lower()))
 
 
 def baseline_device(config: RunConfig) -> str:

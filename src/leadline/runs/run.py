@@ -177,7 +177,11 @@ def failures_told(record: Record, job: Job, store: Any) -> Iterator[None]:
     """Write into the record why a run ended without a result."""
     try:
         yield
-    except Preempted:
+    except Preempted as stopped:
+        if told := distributed.failures(store):
+            # srun ends the others when one has failed.
+            record.fail("\n\n".join(told))
+            raise RunFailed(f"{job.run_id} failed: {first_reason(told[0])}") from stopped
         tell(job.folder, f"{job.run_id} is stopped by SIGTERM; the same command goes on")
         raise
     except BaseException as error:
@@ -224,7 +228,10 @@ def compute(job: Job, world: World, notice: StopRequest, tracker: Tracker) -> Co
     if selection is not None and job.config.protocol.selection != "reported":
         held_back["val"] = selection
     parts = SplitCells(train=train, selection=selection, held_back=held_back)
-    return job.task.fit_and_predict(job, parts, world, notice, tracker)
+    computed = job.task.fit_and_predict(job, parts, world, notice, tracker)
+    # Nobody waits for rank 0 to write, and for its tracker to upload, as long as that may take.
+    distributed.part()
+    return computed
 
 
 def keeps_best(job: Job) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from leadline import distributed, processes
 from leadline.errors import UserError
 from leadline.models.network import TorchModel, trainable
 from leadline.training.fit import FitLoopResult
+from leadline.training.precision import products
 from leadline.training.settings import FitSettings
 
 # Below this many in a step one thread is used: several are hardly faster and, on a busy machine,
@@ -81,6 +83,7 @@ def facts_of(
         "execution": {
             "device": str(setting.device.type),
             "device_name": torch.cuda.get_device_name(setting.device) if on_gpu else None,
+            "matmul": products(setting.train, setting.device),
             "world_size": setting.world.size,
             "cells_at_a_time": fitted.block,
             "attempts": fitted.resumed + 1,
@@ -89,6 +92,12 @@ def facts_of(
             "peak_gpu_memory_mib": peak,
         },
     }
+
+
+def caveats_of(model: TorchModel, setting: FitSettings) -> list[str]:
+    """Give what a model says of batches on any rank: ranks may have run other kernels."""
+    told = distributed.all_gather_objects(list(model.caveats()), setting.world)
+    return list(dict.fromkeys(chain.from_iterable(told)))
 
 
 def recomputed(forward: Any) -> Any:

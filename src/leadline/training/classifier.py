@@ -14,11 +14,11 @@ from leadline.models.base import FitResult, require_two_classes
 from leadline.models.network import TorchModel
 from leadline.training import checkpoint
 from leadline.training import fit as fitting
-from leadline.training.build import facts_of, make_network, set_threads
+from leadline.training.build import caveats_of, facts_of, make_network, set_threads
 from leadline.training.evaluate import dependence, embedded, probabilities
 from leadline.training.objectives import Classification, class_weights
+from leadline.training.precision import numerics
 from leadline.training.settings import FitSettings
-from leadline.training.step import determinism
 
 # So many cells at least show what it changes that cells are predicted together.
 CELLS_PREDICTED_ALONE = 64
@@ -52,7 +52,7 @@ class Classifier:
         setting = self.setting
         # A fork: the process's own generators stand afterwards where they stood before.
         gpus = [setting.device] if setting.device.type == "cuda" else []
-        with torch.random.fork_rng(gpus), determinism(setting.train, setting.device) as unable:
+        with torch.random.fork_rng(gpus), numerics(setting.train, setting.device) as unable:
             self.network = make_network(lambda: self.model.build(train), self.model, setting)
             set_threads(setting, self.model.multiplications(self.network))
             fitted = fitting.FitLoop(
@@ -64,18 +64,22 @@ class Classifier:
                 ids=train.ids,
                 before_step=self.model.before_step,
             ).run()
-        self.block = fitted.block
+        self.block, self.caveats = fitted.block, caveats_of(self.model, setting)
         return FitResult(
             facts=self._facts(fitted, unable, selected=selection is not None),
             epochs=fitted.rows,
-            warnings=[*fitted.warnings, *self._caveats(fitted, selection)],
+            warnings=[
+                *fitted.warnings,
+                *self._caveats(fitted, selection),
+                *self.model.warnings(self.network),
+            ],
         )
 
     def recall(self, train: Cells, name: str) -> None:
         """Build the network as `fit` does, around weights that the vault kept under this name."""
         setting = self.setting
         gpus = [setting.device] if setting.device.type == "cuda" else []
-        with torch.random.fork_rng(gpus), determinism(setting.train, setting.device):
+        with torch.random.fork_rng(gpus), numerics(setting.train, setting.device):
             self.network = make_network(lambda: self.model.build(train), self.model, setting)
         set_threads(setting, self.model.multiplications(self.network))
         stored = checkpoint.read(name, setting)
@@ -86,16 +90,16 @@ class Classifier:
 
     def predict_proba(self, cells: Cells) -> NDArray[np.float64]:
         """Give class probabilities, shape (C, K), on every rank."""
-        with determinism(self.setting.train, self.setting.device):
+        with numerics(self.setting.train, self.setting.device):
             source = self.model.encode(cells)
             return probabilities(self.model, self.network, source, self.setting, self.block)
 
     def effect_of_batches(self, cells: Cells) -> list[str]:
         """Measure on some cells what it changes that they are predicted together, if it may."""
-        if not self.model.caveats():
+        if not self.caveats:
             return []
         sample = cells.take(np.arange(min(len(cells), max(self.block, CELLS_PREDICTED_ALONE))))
-        with determinism(self.setting.train, self.setting.device):
+        with numerics(self.setting.train, self.setting.device):
             changed, largest = dependence(
                 self.model, self.network, self.model.encode(sample), self.setting, self.block
             )
@@ -107,7 +111,7 @@ class Classifier:
 
     def embed(self, cells: Cells) -> dict[str, NDArray[Any]]:
         """Give a vector for each cell, and for each gene where the model has them."""
-        with determinism(self.setting.train, self.setting.device):
+        with numerics(self.setting.train, self.setting.device):
             source = self.model.encode(cells)
             arrays = embedded(self.model, self.network, source, self.setting, self.block)
         names = np.array(self.model.position_names(), dtype=np.str_)
@@ -134,7 +138,7 @@ class Classifier:
 
     def _caveats(self, fitted: fitting.FitLoopResult, selection: Cells | None) -> list[str]:
         """Say where devices or memory may have changed the result, and where nothing was learnt."""
-        said = [f"the result depends on how cells are batched: {c}" for c in self.model.caveats()]
+        said = [f"the result depends on how cells are batched: {c}" for c in self.caveats]
         chosen = fitted.rows[fitted.best_epoch - 1]
         many = selection is not None and len(selection) > 1
         if many and chosen["selection_classes_named"] == 1:

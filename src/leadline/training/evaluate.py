@@ -5,8 +5,8 @@ Legend: C cells, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from leadline import distributed
 from leadline.models.network import Batch, BatchSource, DrawKey, TorchModel
 from leadline.training.objectives import Objective, Tally
+from leadline.training.precision import autocast
 from leadline.training.settings import FitSettings
-from leadline.training.step import autocast, moved, out_of_memory
+from leadline.training.step import moved, out_of_memory
+
+Found = TypeVar("Found")
 
 Rows: TypeAlias = NDArray[np.int64]
 
@@ -56,6 +59,17 @@ def score(
     return objective.scores(measure(objective, network, source, setting, block, rows))
 
 
+def as_memory_allows(compute: Callable[[int], Found], block: int) -> Found:
+    """Compute with fewer and fewer cells at a time until memory suffices."""
+    while True:
+        try:
+            return compute(block)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or block == 1:
+                raise
+        block //= 2
+
+
 @torch.inference_mode()
 def measure(
     objective: Objective,
@@ -67,18 +81,23 @@ def measure(
 ) -> Tally:
     """Add up what an objective measures over cells, whichever rank measures which."""
     network.eval()
-    whole: Tally = {}
-    for batch in pieces(source, setting, block, rows):
-        with autocast(setting.train, setting.device):
-            found = objective.tally(network, batch)
-        whole = {name: found[name] + whole.get(name, 0.0) for name in found}
+
+    def added(block: int) -> Tally:
+        whole: Tally = {}
+        for batch in pieces(source, setting, block, rows):
+            with autocast(setting.train, setting.device):
+                found = objective.tally(network, batch)
+            whole = {name: found[name] + whole.get(name, 0.0) for name in found}
+        return whole
+
+    whole = as_memory_allows(added, block)
     if setting.world.size > 1:
         # A rank without a cell learns from the others what is to be added.
         shapes = distributed.all_gather_objects(
             {k: v.shape for k, v in whole.items()}, setting.world
         )[0]
         full = {name: whole.get(name, np.zeros(shape)) for name, shape in shapes.items()}
-        whole = distributed.all_reduce_arrays(full, setting.device)
+        whole = distributed.all_reduce_arrays(full)
     return whole
 
 
@@ -88,14 +107,10 @@ def probabilities(
 ) -> NDArray[np.float64]:
     """Give proba_CK of every cell once, in the order of the cells, on every rank."""
     network.eval()
-    while True:
-        try:
-            found = [said(model, network, x, setting) for x in pieces(source, setting, block)]
-            break
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or block == 1:
-                raise
-        block //= 2
+    found = as_memory_allows(
+        lambda block: [said(model, network, x, setting) for x in pieces(source, setting, block)],
+        block,
+    )
     n_classes = max(
         distributed.all_gather_objects(found[0].shape[1] if found else 0, setting.world)
     )

@@ -23,8 +23,9 @@ from leadline.training import step as guards
 from leadline.training.checkpoint import Progress
 from leadline.training.evaluate import score
 from leadline.training.objectives import Objective
+from leadline.training.precision import warn_of_emulation
 from leadline.training.settings import FitSettings
-from leadline.training.step import Stepper, warn_of_emulation
+from leadline.training.step import Stepper
 
 
 def order_of(n_cells: int, *, seed: int, epoch: int, order: str) -> NDArray[np.int64]:
@@ -188,7 +189,8 @@ class FitLoop:
             rows=progress.rows,
             best_epoch=progress.best_epoch,
             stopped_early=len(progress.rows) < self.setting.train.epochs,
-            block=self.stepper.micro,
+            # Ranks that ran out of memory hold fewer cells; from here on all must agree.
+            block=min(distributed.all_gather_objects(self.stepper.micro, self.setting.world)),
             skipped=self.stepper.skipped,
             seconds=progress.seconds + time.monotonic() - self.began,
             resumed=progress.resumed,

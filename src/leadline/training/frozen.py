@@ -19,8 +19,8 @@ from leadline.errors import UserError
 from leadline.models.network import Pretrainable, TorchModel
 from leadline.training.build import make_network, set_threads
 from leadline.training.evaluate import embedded
+from leadline.training.precision import determinism
 from leadline.training.settings import FitSettings
-from leadline.training.step import determinism
 
 FOLDS = 5
 

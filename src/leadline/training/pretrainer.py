@@ -14,10 +14,10 @@ from leadline.data.splits import pretraining_cells as corpus_of
 from leadline.models.base import FitResult
 from leadline.models.network import MaskedObjective, Pretrainable
 from leadline.training import fit as fitting
-from leadline.training.build import facts_of, make_network, set_threads
+from leadline.training.build import caveats_of, facts_of, make_network, set_threads
 from leadline.training.evaluate import measure
+from leadline.training.precision import numerics
 from leadline.training.settings import Checkpoints, FitSettings
-from leadline.training.step import determinism
 
 # Names under which an objective's scores stand in the record, beside those of other tasks.
 NAMES = {"loss": "masked_loss", "accuracy": "masking_accuracy"}
@@ -45,7 +45,7 @@ class Pretrainer:
         setting, self.corpus = self.setting, corpus
         gpus = [setting.device] if setting.device.type == "cuda" else []
         # A fork: the process's own generators stand afterwards where they stood before.
-        with torch.random.fork_rng(gpus), determinism(setting.train, setting.device) as unable:
+        with torch.random.fork_rng(gpus), numerics(setting.train, setting.device) as unable:
             self.network = make_network(
                 lambda: self.model.build_masked(corpus), self.model, setting
             )
@@ -63,7 +63,8 @@ class Pretrainer:
         self.block = fitted.block
         facts = facts_of(fitted, self.network, setting, unable, selected=selection is not None)
         caveats = [
-            f"the result depends on how cells are batched: {why}" for why in self.model.caveats()
+            f"the result depends on how cells are batched: {why}"
+            for why in caveats_of(self.model, setting)
         ]
         return FitResult(
             facts=facts
@@ -71,13 +72,13 @@ class Pretrainer:
             | {"checkpoints": self.keep(fitted.best_epoch)},
             epochs=fitted.rows,
             arrays=seen_by(corpus),
-            warnings=[*fitted.warnings, *caveats],
+            warnings=[*fitted.warnings, *caveats, *self.model.warnings(self.network)],
         )
 
     def measure(self, cells: Cells) -> Measured:
         """Hide genes of these cells and see what is made of them; on every rank alike."""
         setting = self.setting
-        with determinism(setting.train, setting.device):
+        with numerics(setting.train, setting.device):
             source = self.model.masked_source(cells)
             tally = measure(self.objective, self.network, source, setting, self.block)
         scores = {NAMES.get(name, name): x for name, x in self.objective.scores(tally).items()}

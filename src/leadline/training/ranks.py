@@ -6,11 +6,13 @@ import json
 import logging
 import os
 import signal
+import socket
+import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from leadline import distributed, processes
@@ -27,7 +29,7 @@ WATCH_SECONDS = 0.5
 # Grace period after a peer rank died. A rank may hang in a collective of NCCL, which neither
 # notices a lost rank nor lets Python answer a signal.
 PEER_GRACE_SECONDS = 10.0
-MISTAKE, STOPPED, RESULT = "mistake", "stopped", "result"
+MISTAKE, STOPPED, RESULT = "mistake.json", "stopped", "result"
 
 # What a rank does: (world, notice, *arguments) → its result.
 Work = Callable[..., Any]
@@ -48,38 +50,43 @@ def ranks(count: int, device: str, work: Work, *arguments: Any) -> Any:
         As the ranks raised them.
     """
     import torch.distributed as dist
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # The store outlives the ranks, so that what a failed one said can still be read.
     store = dist.TCPStore(  # type: ignore[attr-defined]
         HERE, 0, is_master=True, wait_for_workers=False
     )
-    plan = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=f"leadline-{os.getpid()}-{store.port}",
-        rdzv_backend="c10d",
-        rdzv_endpoint=f"{HERE}:0",
-        local_addr=HERE,
-        max_restarts=0,
-        shutdown_timeout=GRACE_SECONDS,
-        # SIGHUP and SIGQUIT end a run like any other program.
-        signals_to_handle="SIGTERM,SIGINT",
-    )
+    os.environ |= distributed.torch_environment()
+    logs = tempfile.TemporaryDirectory(prefix="leadline-ranks-")
     # torch's agent replaces signal handlers and leaves its own.
-    with quiet_agent(), signal_handlers(signal.SIGTERM, signal.SIGINT):
+    handlers = signal_handlers(signal.SIGTERM, signal.SIGINT)
+    with logs as folder, quiet_agent(), handlers:
+        plan = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=f"leadline-{os.getpid()}-{store.port}",
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{HERE}:0",
+            local_addr=HERE,
+            max_restarts=0,
+            shutdown_timeout=GRACE_SECONDS,
+            # SIGHUP and SIGQUIT end a run like any other program.
+            signals_to_handle="SIGTERM,SIGINT",
+            # Where torch writes down what a rank raised.
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+            numa_options=near_gpus(device),
+        )
         try:
             said = elastic_launch(plan, rank_main)(
                 os.getpid(), (HERE, store.port), device, work, arguments
             )
         except ChildFailedError as error:
-            if store.check([MISTAKE]):
-                rule, got, remedy = json.loads(store.get(MISTAKE))
+            for path in Path(folder).rglob(MISTAKE):
+                rule, got, remedy = json.loads(path.read_text())
                 raise UserError(rule, got=got, remedy=remedy) from None
-            raise RankFailed(reasons(error, distributed.failures(store))) from None
+            raise RankFailed(reasons(error, tracebacks(Path(folder)))) from None
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -97,16 +104,13 @@ def result_of(said: dict[int, tuple[str, Any]]) -> Any:
 def rank_main(
     parent: int, address: tuple[str, int], device: str, work: Work, arguments: tuple[Any, ...]
 ) -> tuple[str, Any]:
-    """Do one rank's work; what it raises is told to the parent through the store."""
+    """Do one rank's work; torch writes down what it raises."""
     watched = {parent: started(parent)}
     threading.Thread(target=exit_when_gone, args=(watched, 0.0), daemon=True).start()
     world = distributed.from_environment()
     with processes.sigterm_as_stop() as notice:
         try:
-            with (
-                distributed.process_group(world, device, address) as store,
-                report_errors(store, world),
-            ):
+            with recorded(), distributed.process_group(world, device, address), recorded():
                 exit_with_peers(world)
                 result = work(world, notice, *arguments)
         except Preempted:
@@ -115,16 +119,40 @@ def rank_main(
 
 
 @contextmanager
-def report_errors(store: Any, world: World) -> Iterator[None]:
-    """Store what goes wrong here before the other ranks see only a lost connection."""
+def recorded() -> Iterator[None]:
+    """Have torch write down what goes wrong, before other ranks see no more than a lost peer."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
     try:
         yield
-    except UserError as error:
-        store.set(MISTAKE, json.dumps([error.rule, error.got, error.remedy]))
-        raise
-    except Exception:
-        distributed.report_failure(store, world.rank, traceback.format_exc())
-        raise
+    except Exception as error:
+        get_error_handler().record_exception(error)
+        if isinstance(error, UserError):
+            told = json.dumps([error.rule, error.got, error.remedy])
+            Path(os.environ["TORCHELASTIC_ERROR_FILE"]).with_name(MISTAKE).write_text(told)
+        # torch would write it down a second time, and later than what followed from it.
+        raise SystemExit(1) from error
+
+
+def near_gpus(device: str) -> Any:
+    """Bind each rank to the cores beside its GPU, where there are GPUs."""
+    import torch
+    from torch.numa.binding import AffinityMode, NumaOptions
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return None
+    return NumaOptions(AffinityMode.NODE, should_fall_back_if_binding_fails=True)
+
+
+def tracebacks(folder: Path) -> list[str]:
+    """Give what ranks raised, in the order in which they failed: the first made others fail."""
+    found = []
+    for path in sorted(folder.rglob("error.json"), key=lambda path: path.stat().st_mtime_ns):
+        # A rank may be killed while torch writes.
+        with suppress(ValueError):
+            trace = json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"]
+            found.append(f"rank {path.parent.name} on {socket.gethostname()}:\n{trace.strip()}")
+    return found
 
 
 def exit_with_peers(world: World) -> None:
@@ -142,7 +170,7 @@ def exit_when_gone(watched: dict[int, str | None], grace: float) -> None:
     os._exit(1)
 
 
-def reasons(error: Any, confessed: list[str]) -> str:
+def reasons(error: Any, raised: list[str]) -> str:
     """Say what ended each rank, first what no rank could say itself: that it was killed."""
     killed = []
     for rank, failure in sorted(error.failures.items()):
@@ -152,13 +180,9 @@ def reasons(error: Any, confessed: list[str]) -> str:
             killed.append(
                 f"rank {rank} was killed (SIGKILL); the kernel does so when memory runs out"
             )
-    if not killed and not confessed:
+    if not killed and not raised:
         killed = [f"rank {r} ended with exit code {f.exitcode}" for r, f in error.failures.items()]
-    return "\n\n".join([*killed, *confessed])
-
-
-# The agent replaces the handlers of these, and leaves its own.
-KEPT: dict[int, None] = {signal.SIGTERM: None, signal.SIGINT: None}
+    return "\n\n".join([*killed, *raised])
 
 
 @contextmanager

@@ -8,11 +8,7 @@ before the end, so that neither changes the result beyond rounding.
 from __future__ import annotations
 
 import math
-import os
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,71 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leadline import distributed
-from leadline.config import TrainConfig
 from leadline.errors import UserError
 from leadline.models.dropout import set_cells
 from leadline.models.network import Batch, BatchSource, DrawKey, trainable
-from leadline.progress import say
 from leadline.training.objectives import Objective
+from leadline.training.precision import autocast, make_scaler
 from leadline.training.settings import FitSettings
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-CANNOT = re.compile(r"(\S+) does not have a deterministic implementation")
-
-
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """Give the context in which the network runs."""
-    if config.amp == "none":
-        return nullcontext()
-    return torch.autocast(device.type, DTYPES[config.amp])
-
-
-def make_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
-    """Give the scaler of gradients, which does nothing but for fp16."""
-    return torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
-
-
-def warn_of_emulation(config: TrainConfig, device: torch.device) -> None:
-    """Say before the first step that a CPU makes fp16 out of other arithmetic."""
-    if config.amp == "fp16" and device.type == "cpu":
-        say("train.amp=fp16 is slow on a CPU, which has no such arithmetic; train.amp=none is fast")
-
-
-@contextmanager
-def determinism(config: TrainConfig, device: torch.device) -> Iterator[set[str]]:
-    """Ask torch for the same bits each time; gives the names of operations that cannot.
-
-    The set is filled when the context ends. torch's switches are put back as they were.
-    """
-    unable: set[str] = set()
-    if not config.deterministic:
-        yield unable
-        return
-    # cuBLAS reads this when it starts; the value is one of the two that NVIDIA names.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_deterministic_debug_mode()
-    benchmark = torch.backends.cudnn.benchmark
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", message=CANNOT.pattern)
-        # The same switch as use_deterministic_algorithms, which besides loads the compiler: 2.5 s.
-        torch.set_deterministic_debug_mode("warn")
-        torch.backends.cudnn.benchmark = False
-        # It costs time to fill memory that only a faulty operation would read.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        try:
-            yield unable
-        finally:
-            torch.set_deterministic_debug_mode(before)
-            torch.backends.cudnn.benchmark = benchmark
-            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-    for item in caught:
-        found = CANNOT.search(str(item.message))
-        if found:
-            unable.add(found.group(1))
-        else:
-            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
-
 
 # A loss this many times the lowest epoch's is said to have exploded.
 EXPLODED = 3.0
@@ -130,7 +67,11 @@ def out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that a smaller micro-batch might fit."""
     import torch
 
-    words = ("can't allocate memory", "not enough memory")
+    # Of CPUs; of CUDA, NCCL and torch's allocator; of cuBLAS and cuDNN.
+    words = (
+        *("can't allocate memory", "not enough memory"),
+        *("out of memory", "_STATUS_ALLOC_FAILED"),
+    )
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
     )
@@ -146,23 +87,33 @@ class StepResult:
     flags: tuple[bool, ...]
 
 
+class Losses(nn.Module):
+    """An objective around its network: what DistributedDataParallel wraps.
+
+    It sums the gradients of what goes through its own forward pass alone, and objectives enter a
+    network at more places than one.
+    """
+
+    def __init__(self, objective: Objective, network: nn.Module) -> None:
+        super().__init__()
+        self.objective, self.network = objective, network
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """Give the sum of losses and the sum of their weights."""
+        return self.objective.loss(self.network, batch)
+
+
 class Stepper:
     """Takes steps; owns the optimiser, the scaler and the size of micro-batches."""
 
     def __init__(
         self, objective: Objective, network: nn.Module, source: BatchSource, setting: FitSettings
     ) -> None:
-        self.objective, self.network, self.source, self.setting = (
-            objective,
-            network,
-            source,
-            setting,
-        )
+        self.network, self.source, self.setting = network, source, setting
         train = setting.train
         # What runs may be a compiled form of what is kept.
-        self.running: nn.Module = network
-        if train.compile:
-            self.running = cast(nn.Module, torch.compile(network))
+        running = cast(nn.Module, torch.compile(network)) if train.compile else network
+        self.losses: nn.Module = Losses(objective, running)
         self.parameters = trainable(network)
         kind = torch.optim.AdamW if train.optimiser == "adamw" else torch.optim.Adam
         self.optimiser = kind(
@@ -181,43 +132,84 @@ class Stepper:
         self, rows: NDArray[np.int64], epoch: int, rate: float, flags: Sequence[bool] = ()
     ) -> StepResult:
         """Move the weights by one global batch; nothing moves if the numbers are not finite."""
-        own = distributed.share_of(rows, self.setting.world.rank, self.setting.world.size)
-        sums = self._accumulate(own, epoch, len(rows))
-        loss_sum, weight, *told = self._reduce(sums, flags)
+        world = self.setting.world
+        if world.size > 1 and isinstance(self.losses, Losses):
+            self._settle(rows, epoch)
+            self.losses = distributed.data_parallel(self.losses)
+        own = distributed.share_of(rows, world.rank, world.size)
+        sums = self._accumulate(own, epoch, rows)
+        told = torch.tensor([*sums, *flags], dtype=torch.float64)
+        loss_sum, weight, *wished = distributed.all_reduce(told).tolist()
         norm = self._scale(len(rows) / weight) if weight > 0 else 0.0
         if math.isfinite(loss_sum) and weight > 0:
             self._move(rate, norm)
         self.optimiser.zero_grad(set_to_none=True)
-        return StepResult(loss_sum=loss_sum, weight=weight, norm=norm, flags=tuple(map(bool, told)))
+        return StepResult(
+            loss_sum=loss_sum, weight=weight, norm=norm, flags=tuple(map(bool, wished))
+        )
 
-    def _accumulate(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> list[float]:
-        """Add up gradients over micro-batches, smaller ones if memory runs out."""
+    def _settle(self, rows: NDArray[np.int64], epoch: int) -> None:
+        """Find a micro-batch that fits on all ranks, which cannot try again once they sum.
+
+        The longest cells are tried where cells have lengths, and beside room for the moments that
+        the optimiser will keep. All is put back as it was.
+        """
+        device = self.setting.device
+        lengths_C = getattr(self.source, "lengths_C", None)
+        if lengths_C is not None:
+            rows = np.argsort(-lengths_C, kind="stable")[: len(rows)]
+        numbers = 0 if self.optimiser.state else 2 * sum(p.numel() for p in self.parameters)
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            while True:
+                try:
+                    moments = torch.empty(numbers, device=device)
+                    self._pass(rows[: self.micro], epoch, rows)
+                    break
+                except (RuntimeError, MemoryError) as error:
+                    if not out_of_memory(error):
+                        raise
+                self._halve()
+        del moments
+        self.optimiser.zero_grad(set_to_none=True)
+        for buffer, value in zip(self.network.buffers(), before, strict=True):
+            buffer.copy_(value)
+        self.micro = min(distributed.all_gather_objects(self.micro, self.setting.world))
+
+    def _accumulate(
+        self, own: NDArray[np.int64], epoch: int, rows: NDArray[np.int64]
+    ) -> list[float]:
+        """Add up gradients over micro-batches; a single process halves them if memory runs out."""
         while True:
             try:
-                return self._pass(rows, epoch, n_global)
+                return self._pass(own, epoch, rows)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if self.setting.world.size > 1 or not out_of_memory(error):
                     raise
             # Outside the handler, where the error no longer holds on to what it ran out with.
-            self.optimiser.zero_grad(set_to_none=True)
             self._halve()
 
-    def _pass(self, rows: NDArray[np.int64], epoch: int, n_global: int) -> list[float]:
+    def _pass(self, own: NDArray[np.int64], epoch: int, rows: NDArray[np.int64]) -> list[float]:
+        """Add up the gradients of a rank's own rows, of all rows of a batch."""
         device, seed = self.setting.device, self.setting.seed
         losses: list[Tensor] = []
         weights: list[Tensor | float] = []
-        for start in range(0, len(rows), self.micro):
-            piece = rows[start : start + self.micro]
+        # All ranks must sum: one without a cell computes one of the batch's, of no weight.
+        idle = not len(own)
+        own = rows[:1] if idle else own
+        for start in range(0, len(own), self.micro):
+            piece = own[start : start + self.micro]
             set_cells(self.network, seed=seed, epoch=epoch, rows=piece)
             batch = moved(self.source.batch(piece, DrawKey(seed=seed, epoch=epoch)), device)
-            with autocast(self.setting.train, device):
-                loss, weight = self.objective.loss(self.running, batch)
-            # Divided by a number all ranks know, for fp16's sake; the exact weight comes later.
-            self.scaler.scale(loss / n_global).backward()
+            with distributed.summing(self.losses, now=start + self.micro >= len(own)):
+                with autocast(self.setting.train, device):
+                    loss, weight = self.losses(batch)
+                # Divided by a number all ranks know, for fp16's sake; the exact weight comes later.
+                self.scaler.scale(loss * 0.0 if idle else loss / len(rows)).backward()
             losses.append(loss.detach())
             weights.append(weight)
         # Only now does the CPU wait for the device; Python adds in double precision.
-        return [sum(map(float, losses)), sum(map(float, weights))]
+        return [0.0, 0.0] if idle else [sum(map(float, losses)), sum(map(float, weights))]
 
     def _halve(self) -> None:
         if self.micro == 1 or self.setting.train.micro_batch != "auto":
@@ -228,26 +220,11 @@ class Stepper:
                 if self.micro == 1
                 else "let train.micro_batch=auto find the size",
             )
+        self.optimiser.zero_grad(set_to_none=True)
         self.micro = max(1, self.micro // 2)
         if self.setting.device.type == "cuda":
             torch.cuda.empty_cache()
         self.setting.tell(f"out of memory: {self.micro} cells at a time from here on")
-
-    def _reduce(self, sums: list[float], flags: Sequence[bool]) -> list[float]:
-        """Add gradients, sums and flags over ranks."""
-        if self.setting.world.size == 1:
-            return [*sums, *map(float, flags)]
-        # A parameter without a gradient on all ranks stays without one, as on a single process.
-        used = [parameter.grad is not None for parameter in self.parameters]
-        told = torch.tensor([*sums, *flags, *used], dtype=torch.float64)
-        values = distributed.all_reduce(told.to(self.setting.device)).tolist()
-        used_somewhere = values[2 + len(flags) :]
-        touched = [p for p, n in zip(self.parameters, used_somewhere, strict=True) if n]
-        for parameter in touched:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        distributed.all_reduce_many([p.grad for p in touched if p.grad is not None])
-        return list(values[: 2 + len(flags)])
 
     def _scale(self, factor: float) -> float:
         """Bring gradients to their final size, clip them, and give the norm before clipping."""

@@ -18,13 +18,16 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import cache
+from subprocess import CalledProcessError
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from leadline.errors import UserError
 from leadline.models.scbert.attention_exact import EPSILON, exact
+from leadline.progress import say
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, str], Tensor]
 
@@ -90,15 +93,71 @@ def exponents(x_BNHE: Tensor, projection_ME: Tensor) -> tuple[Tensor, Tensor]:
 def compiled(
     q_BNHE: Tensor, k_BNHE: Tensor, v_BNHE: Tensor, projection_ME: Tensor, stabiliser: str
 ) -> Tensor:
-    """Compute it by a kernel that torch makes for this device."""
-    out_BNHE: Tensor = kernel_of_torch()(q_BNHE, k_BNHE, v_BNHE, projection_ME, stabiliser)
-    return out_BNHE
+    """Compute it by a kernel that torch makes for this device, or cell by cell if it cannot."""
+    vectors, kind = (q_BNHE, k_BNHE, v_BNHE), q_BNHE.device.type
+    if torch.compiler.is_compiling():
+        return plain(*vectors, projection_ME, stabiliser)
+    if kind in not_compiled:
+        return cell_by_cell(*vectors, projection_ME, stabiliser)
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in vectors)
+    half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    kernel = kernel_of_torch(
+        *(stabiliser, learns, torch.is_inference_mode_enabled(), q_BNHE.shape[1:]),
+        *(len(q_BNHE) == 1, q_BNHE.dtype, half, kind),
+    )
+    if len(q_BNHE) > 1:
+        for x in vectors:
+            torch._dynamo.mark_dynamic(x, 0)
+    try:
+        with torch.set_grad_enabled(learns):
+            out_BNHE: Tensor = kernel(*vectors, projection_ME, stabiliser)
+        return out_BNHE
+    except Exception as error:
+        if not no_compiler(error):
+            raise
+        not_compiled[kind] = " ".join(str(error).split("\n")[:2])
+    say(f"model.backend=compiled goes without a compiler, slowly: {not_compiled[kind]}")
+    return cell_by_cell(*vectors, projection_ME, stabiliser)
+
+
+# Kinds of devices for which torch could compile nothing here, and why.
+not_compiled: dict[str, str] = {}
 
 
 @cache
-def kernel_of_torch() -> Any:
-    """Compile the formula once; the compiler takes seconds to load."""
-    return torch.compile(plain)
+def kernel_of_torch(*variant: object) -> Any:
+    """Compile the formula for one variant of its inputs, whatever the number of cells.
+
+    torch compiles a function anew for other inputs, after eight times no more: from then on it
+    would run uncompiled without a word. So each variant is a function of its own, of which one
+    compiled form does; should that ever change, the last argument makes it an error.
+    """
+    # torch's own types do not know this argument yet.
+    apart: dict[str, Any] = {"isolate_recompiles": True}
+    return torch.compile(plain, fullgraph=True, **apart)
+
+
+def no_compiler(error: Exception) -> bool:
+    """Say whether torch failed to compile, for want of a compiler or of Triton."""
+    from torch._dynamo.exc import ShortenTraceback
+
+    if "out of memory" in str(error):
+        return False
+    failed = isinstance(error, ShortenTraceback | CalledProcessError)
+    return failed or "C compiler" in str(error)
+
+
+def cell_by_cell(
+    q_BNHE: Tensor, k_BNHE: Tensor, v_BNHE: Tensor, projection_ME: Tensor, stabiliser: str
+) -> Tensor:
+    """Compute the formula holding the features of one cell, where cells do not see another."""
+    if stabiliser == "batch":
+        return plain(q_BNHE, k_BNHE, v_BNHE, projection_ME, stabiliser)
+    found = [
+        checkpoint(plain, *parts, projection_ME, stabiliser, use_reentrant=False)
+        for parts in zip(q_BNHE.split(1), k_BNHE.split(1), v_BNHE.split(1), strict=True)
+    ]
+    return torch.cat(found)
 
 
 def performer(

@@ -205,8 +205,9 @@ class Backwards:
     """
 
     def __init__(self, ctx: Any, gradient_BNHE: Tensor) -> None:
-        q_BNHE, k_BNHE, v_BNHE, projection_ME, out_BNHE = ctx.saved_tensors[:5]
-        self.weights_RN, self.sums_RFM, self.tops_R = ctx.saved_tensors[5:]
+        # Unpacked once: torch's checkpoint computes a block again for one reading, not for two.
+        q_BNHE, k_BNHE, v_BNHE, projection_ME, out_BNHE, *kept = ctx.saved_tensors
+        self.weights_RN, self.sums_RFM, self.tops_R = kept
         self.published = ctx.how == "batch"
         self.features = Features(projection_ME, PIECE_BACKWARDS, out_BNHE)
         self.q, self.k, self.v, self.out, self.given = (

@@ -31,6 +31,7 @@ from leadline.models.scbert.tokens import (
     require_same_genes,
     scbert_tokens,
 )
+from leadline.models.scbert.trunk import StoredTrunk
 
 
 class ScbertBatches:
@@ -125,6 +126,9 @@ class Scbert(MaskedBins):
             )
             self.account["start"] = {"identity": self.start.identity, **audit.facts()}
         keep_frozen(network, self.freeze)
+        if self.cache is not None and self.config.trunk_gib:
+            budget = int(self.config.trunk_gib * 2**30)
+            network.stored_trunk = StoredTrunk(self.cache.with_name("trunk"), budget)
         return network
 
     def build_masked(self, train: Cells) -> nn.Module:
@@ -242,6 +246,14 @@ class Scbert(MaskedBins):
         return (
             "model.stabiliser=batch takes one number from all cells that are computed together",
         )
+
+    def warnings(self, network: nn.Module) -> Sequence[str]:
+        """Warn where attention could not be compiled."""
+        device = next(network.parameters()).device
+        reason = attention.not_compiled.get(device.type)
+        if reason is None or attention.chosen(self.config.backend, device) != "compiled":
+            return ()
+        return (f"attention was computed cell by cell, slowly, for want of a compiler: {reason}",)
 
     def facts(self, network: nn.Module) -> Mapping[str, Any]:
         """Give where weights and gene vectors come from, what is frozen, how genes overlap."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Self, cast
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.functional import gelu, layer_norm, linear
 from leadline.models.linear import Linear, product
 from leadline.models.scbert import attention as favor
 from leadline.models.scbert import attention_exact, histogram
+from leadline.models.scbert.trunk import StoredTrunk
 
 N_TOKENS = 7
 # From so many positions on a cell is computed in pieces where no gradient is asked for.
@@ -210,6 +212,11 @@ def normed(norm: nn.LayerNorm, x_TD: Tensor) -> Tensor:
     return layer_norm(x_TD, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
+def frozen(module: nn.Module) -> bool:
+    """Say whether nothing of a module learns."""
+    return not any(parameter.requires_grad for parameter in module.parameters())
+
+
 class Layers(nn.Module):
     """The blocks, under the name `layers`."""
 
@@ -256,6 +263,8 @@ class ScbertNetwork(nn.Module):
         self.performer = Performer(shape, way)
         self.norm = nn.LayerNorm(shape.width)
         self.to_out = head
+        # Where what frozen blocks give is kept; None: nowhere.
+        self.stored_trunk: StoredTrunk | None = None
 
     @property
     def blocks(self) -> Iterator[Block]:
@@ -276,19 +285,57 @@ class ScbertNetwork(nn.Module):
 
     def encode(self, tokens_BN: Tensor) -> Tensor:
         """Give encodings_BND of all positions."""
-        x_BND = self.embed(tokens_BN)
         # Smaller cells go faster together.
         plainly = (
-            favor.chosen(self.way.backend, x_BND.device) != "exact"
+            favor.chosen(self.way.backend, tokens_BN.device) != "exact"
             or self.shape.positions < POSITIONS_FOR_PIECES
         )
-        for block in self.blocks:
+        rest = list(self.blocks)
+        trunk = [] if plainly or self.stored_trunk is None else self.frozen_blocks()
+        if not trunk:
+            x_BND = self.embed(tokens_BN)
+        else:
+            x_BND = self.through_stored(tokens_BN, trunk)
+            rest = rest[len(trunk) :]
+        for block in rest:
             if plainly or block.learns(x_BND):
                 x_BND = block(x_BND)
             else:
                 with torch.no_grad(), torch.autocast(x_BND.device.type, enabled=False):
                     block.change(x_BND)
         return self.norm(x_BND)
+
+    def frozen_blocks(self) -> list[Block]:
+        """Give the blocks at the beginning that never learn, if what enters them does not either.
+
+        None where the cells of a micro-batch see one another, or torch's compiler looks.
+        """
+        alone = self.way.stabiliser == "head" and not torch.compiler.is_compiling()
+        if not alone or not all(map(frozen, self.entry)):
+            return []
+        return list(takewhile(frozen, self.blocks))
+
+    @property
+    def entry(self) -> list[nn.Module]:
+        """Give what makes the first block's input."""
+        return [self.token_emb, *([self.pos_emb] if self.positional else [])]
+
+    def through_stored(self, tokens_BN: Tensor, trunk: Sequence[Block]) -> Tensor:
+        """Give the encodings after frozen blocks, read from disk where they are there."""
+        assert self.stored_trunk is not None
+
+        def compute(tokens_BN: Tensor) -> Tensor:
+            x_BND = self.embed(tokens_BN)
+            for block in trunk:
+                block.change(x_BND)
+            return x_BND
+
+        made_of = [
+            x for part in (*self.entry, *trunk) for x in (*part.parameters(), *part.buffers())
+        ]
+        shape = f"{len(trunk)} blocks of {self.shape.heads} heads"
+        with torch.no_grad(), torch.autocast(tokens_BN.device.type, enabled=False):
+            return self.stored_trunk.encodings(tokens_BN, made_of, shape, compute)
 
     def encode_distinct(self, counts_BT: Tensor) -> Tensor:
         """Give encodings_BTD of the distinct tokens of cells that hold so many of each.

@@ -240,6 +240,7 @@ def flash(
         max(queries.lengths),
         max(layout.lengths),
         dropout_p=share,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
     )
     return out_SHD
 

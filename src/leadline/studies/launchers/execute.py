@@ -12,7 +12,14 @@ from leadline.runs import record
 from leadline.studies.launchers.base import QueuedRun, TaskResult, TaskState
 
 # What torch, numpy, the kernel and our own messages say when memory has run out.
-MEMORY_WORDS = ("out of memory", "outofmemory", "memoryerror", "not enough memory", "sigkill")
+MEMORY_WORDS = (
+    "out of memory",
+    "outofmemory",
+    "memoryerror",
+    "not enough memory",
+    "sigkill",
+    "alloc_failed",
+)
 LONGEST_MESSAGE = 1000
 
 

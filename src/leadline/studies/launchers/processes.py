@@ -19,9 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import IO
 
-from leadline import processes
 from leadline.config import LocalLauncher
-from leadline.errors import UserError
 from leadline.studies.launchers.base import (
     Launcher,
     QueuedRun,
@@ -31,6 +29,7 @@ from leadline.studies.launchers.base import (
     task_line,
 )
 from leadline.studies.launchers.execute import lost
+from leadline.studies.launchers.places import choose_places, environment, places_of
 
 LAST_WORDS = 2000
 
@@ -132,21 +131,9 @@ class Processes(Launcher):
     """Workers in places; each place has its share of cores and GPUs, whoever works there."""
 
     def __init__(self, config: LocalLauncher) -> None:
-        gpus = shares_of_gpus(config.gpus) if config.gpus else [{}]
-        default = len(gpus) if config.gpus else processes.of_machine()
-        self.n_jobs = default if config.n_jobs == -1 else config.n_jobs
-        if config.gpus and self.n_jobs > len(gpus):
-            raise UserError(
-                "each process needs GPUs of its own",
-                got=f"n_jobs={self.n_jobs} with {config.gpus} each, and GPUs for {len(gpus)}",
-                remedy="lower hydra.launcher.n_jobs or hydra.launcher.gpus",
-            )
-        threads = config.threads or max(1, processes.of_machine() // self.n_jobs)
-        self.places: list[Mapping[str, str]] = [
-            {**processes.share_of(threads), **gpus[place % len(gpus)]}
-            for place in range(self.n_jobs)
-        ]
-        self.workers: dict[int, Worker] = {}
+        self.places = places_of(config)
+        # Each worker by the places that it has: several, if it does runs of several ranks.
+        self.workers: dict[tuple[int, ...], Worker] = {}
 
     def close(self) -> None:
         """Let the workers end; what still runs is checkpointed."""
@@ -162,10 +149,13 @@ class Processes(Launcher):
         upcoming = next(waiting, None)
         deadline = float("inf")
         while True:
-            while upcoming is not None and not stop.is_set() and self.room_for(upcoming):
-                self.begin(upcoming)
+            while upcoming is not None and not stop.is_set():
+                chosen = self.room_for(upcoming)
+                if chosen is None:
+                    break
+                self.begin(upcoming, chosen)
                 upcoming = next(waiting, None)
-            busy = {place: worker for place, worker in self.workers.items() if worker.task}
+            busy = {held: worker for held, worker in self.workers.items() if worker.task}
             if not busy:
                 return
             if stop.is_set() and deadline == float("inf"):
@@ -175,33 +165,36 @@ class Processes(Launcher):
             if time.monotonic() > deadline:
                 for worker in busy.values():
                     worker.kill()
-            for place in ready(busy):
-                outcome = busy[place].collect()
-                yield self.after(place, outcome, stopping=stop.is_set())
+            for held in ready(busy):
+                outcome = busy[held].collect()
+                yield self.after(held, outcome, stopping=stop.is_set())
 
-    def room_for(self, task: QueuedRun) -> bool:
-        """Say whether a task's ranks find a core each, or nobody else is at work."""
-        taken = sum(worker.task.devices for worker in self.workers.values() if worker.task)
-        free = len(self.workers) < self.n_jobs or any(not w.task for w in self.workers.values())
-        return free and (not taken or taken + task.devices <= self.n_jobs)
+    def room_for(self, task: QueuedRun) -> tuple[int, ...] | None:
+        """Choose places for a run's ranks: a warm worker's if they fit, else any that are free."""
+        idle = [held for held, worker in self.workers.items() if not worker.task]
+        busy = {place for held in self.workers if held not in idle for place in held}
+        rested = {place for held in idle for place in held}
+        free = [place for place in range(len(self.places)) if place not in busy]
+        chosen = choose_places(self.places, sorted(free, key=rested.__contains__), task.devices)
+        if chosen is None:
+            return None
+        return next((held for held in idle if len(held) == len(chosen)), chosen)
 
-    def begin(self, task: QueuedRun) -> None:
-        """Give a task to an idle worker, warm if there is one."""
-        for place, worker in list(self.workers.items()):
-            if not worker.task and not worker.alive:
-                self.dismiss(place)
-        idle = [place for place, worker in self.workers.items() if not worker.task]
-        if not idle:
-            place = next(place for place in range(self.n_jobs) if place not in self.workers)
-            self.workers[place] = Worker(self.places[place])
-            idle = [place]
-        self.workers[idle[0]].give(task)
+    def begin(self, task: QueuedRun, chosen: tuple[int, ...]) -> None:
+        """Give a task to the worker in these places, or to a new one."""
+        for held, worker in list(self.workers.items()):
+            if not worker.task and not (held == chosen and worker.alive):
+                if not set(held).isdisjoint(chosen):
+                    self.dismiss(held)
+        if chosen not in self.workers:
+            self.workers[chosen] = Worker(environment([self.places[k] for k in chosen]))
+        self.workers[chosen].give(task)
 
-    def after(self, place: int, outcome: TaskResult, *, stopping: bool) -> TaskResult:
-        """Judge an outcome, and free the place of a worker that is at its end."""
+    def after(self, held: tuple[int, ...], outcome: TaskResult, *, stopping: bool) -> TaskResult:
+        """Judge an outcome, and free the places of a worker that is at its end."""
         preempted = outcome.state is TaskState.PREEMPTED
-        if preempted or not self.workers[place].alive:
-            self.dismiss(place)
+        if preempted or not self.workers[held].alive:
+            self.dismiss(held)
         if preempted and not stopping:
             # Somebody meant this worker alone; the run goes on from its checkpoint.
             message = f"{outcome.run_id}: its worker was told to stop (SIGTERM)"
@@ -210,33 +203,15 @@ class Processes(Launcher):
             return replace(outcome, state=TaskState.PREEMPTED)
         return outcome
 
-    def dismiss(self, place: int) -> None:
+    def dismiss(self, held: tuple[int, ...]) -> None:
         """Forget a worker; the next task there gets a new one."""
-        worker = self.workers.pop(place)
+        worker = self.workers.pop(held)
         worker.close()
 
 
-def ready(busy: Mapping[int, Worker]) -> list[int]:
+def ready(busy: Mapping[tuple[int, ...], Worker]) -> list[tuple[int, ...]]:
     """Wait a moment for workers that have something to say."""
     with selectors.DefaultSelector() as selector:
-        for place, worker in busy.items():
-            selector.register(worker.answers, selectors.EVENT_READ, place)
+        for held, worker in busy.items():
+            selector.register(worker.answers, selectors.EVENT_READ, held)
         return [key.data for key, _ in selector.select(POLL_SECONDS)]
-
-
-def shares_of_gpus(each: int) -> list[Mapping[str, str]]:
-    """Divide the GPUs of this machine among processes: the environment of each."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        import torch
-
-        visible = ",".join(str(gpu) for gpu in range(torch.cuda.device_count()))
-    names = [name for name in visible.split(",") if name]
-    if len(names) < each:
-        raise UserError(
-            f"hydra.launcher.gpus={each} needs as many GPUs on this machine",
-            got=f"{len(names)} of them",
-            remedy="leave hydra.launcher.gpus at 0, or choose another machine",
-        )
-    groups = [names[start : start + each] for start in range(0, len(names) - each + 1, each)]
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(group)} for group in groups]

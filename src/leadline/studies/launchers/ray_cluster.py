@@ -41,8 +41,6 @@ GRACE_SECONDS = 60.0
 # What a killed actor's worker gets to let go of its run before another attempt is made.
 RELEASE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
-# Ray answers these itself, and would end the process on SIGTERM.
-KEPT: dict[int, None] = {signal.SIGTERM: None, signal.SIGINT: None}
 
 
 class Seat:

@@ -199,6 +199,8 @@ class Slurm(Launcher):
             "signal_delay_s": config.warning_seconds,
             "setup": [*share, *config.setup],
             "stderr_to_stdout": True,
+            # A rank that fails must not leave the others waiting for it in a collective.
+            "srun_args": ["--kill-on-bad-exit=1"],
             "additional_parameters": {"requeue": True, **config.additional},
             **{key: value for key, value in optional.items() if value},
         }
