@@ -48,7 +48,8 @@ def _judged(
     if found is None:
         missing = "; ".join(side.missing for side in sides if side.mean is None)
         return not_run(label, missing, numbers=numbers)
-    if found.basis == "one number" and "one_sample" not in found.p:
+    untested = found.basis == "one number" and "one_sample" not in found.p
+    if untested and check.criterion != "order":
         return not_run(label, "an arm has one run only: nothing can be tested", numbers=numbers)
     tests = _tests(context, check, found)
     verdict, reason, failing, undecided = DECISIONS[check.criterion](context, check, found, tests)
