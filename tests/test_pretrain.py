@@ -179,12 +179,18 @@ def test_scores_are_those_of_a_plain_loop():
         for b in range(21)
         if (hidden & (cells == b)).any()
     ]
+    one_name = [
+        len(set(any_bin[hidden & (cells == b)])) == 1
+        for b in range(21)
+        if (hidden & (cells == b)).any()
+    ]
     assert scores == pytest.approx(
         {
             "loss": float(cross_entropy(logits, batch["label"])),
             "accuracy": (any_bin == labels)[hidden].mean(),
             "masking_accuracy_per_cell": np.mean(by_cell),
             "frac_cells_predict_most_common_bin": np.mean(all_common),
+            "frac_cells_one_prediction": np.mean(one_name),
             "frac_masked_preds_eq_most_common_bin": named_common[hidden].mean(),
         }
     )

@@ -46,6 +46,16 @@ claims by your own records. docs/claims.md tells how verdicts come about.
 
 example: leadline reproduce --source published
 """
+CLAIMS_HELP = """\
+draft   reads a paper (JATS XML, HTML, text, PDF) and writes claims.yaml: each sentence that
+        compares and has a number or names a table, quoted with its address
+check   compares every quote with the paper; exit code 1 if one no longer stands
+review  writes a page: each quote in its context beside the lines of claims.yaml to change
+bind    checks marked numbers of your own manuscript against records; exit code 1 if one is stale
+Nothing is judged until a person sets status: approved. docs/claims.md tells the rest.
+
+example: leadline claims draft paper.xml -o claims.yaml
+"""
 PREDICT_HELP = """\
 The table has a row for each cell: its label, the probability of that label, whether it looks
 unlike the training cells, and the probability of each class. Genes are matched by name; those
@@ -166,11 +176,42 @@ def add_reproduce(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     papers = "whose claims: boiarsky (2024, the default) or kedzierska (2025, frozen embeddings)"
     add("paper", nargs="?", default="boiarsky", metavar="PAPER", help=papers)
+    pack = "a paper that leadline brings along (boiarsky, kedzierska, perturbation) or a folder"
+    add("--paper", dest="pack", metavar="NAME|FOLDER", help=pack)
     add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
     add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
     add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add("--out", type=Path, metavar="DIR", help="also write tables, figures and index.html")
+
+
+def add_claims(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline claims` and its parts."""
+    parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
+
+    def part(name: str, summary: str, example: str) -> argparse.ArgumentParser:
+        return parts.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=example
+        )
+
+    draft = part("draft", "write draft claims of a paper",
+                 "example: leadline claims draft paper.xml -o claims.yaml")  # fmt: skip
+    draft.add_argument("paper", type=Path, metavar="PAPER", help="JATS XML, HTML, text or PDF")
+    draft.add_argument("-o", "--out", type=Path, default=Path("claims.yaml"), metavar="FILE")
+    draft.add_argument("--study", metavar="NAME|FILE", help="a study whose arms the paper may name")
+    draft.add_argument("--words", type=Path, metavar="FILE", help="more words, as vocabulary.yaml")
+    check = part("check", "compare every quote with the paper",
+                 "example: leadline claims check claims.yaml")  # fmt: skip
+    review = part("review", "write the page that a person approves by",
+                  "example: leadline claims review claims.yaml")  # fmt: skip
+    for each in (check, review):
+        each.add_argument("claims", type=Path, nargs="?", default=Path("claims.yaml"))
+        each.add_argument("--paper", type=Path, metavar="PAPER", help="where the paper is now")
+    review.add_argument("--out", type=Path, metavar="FILE", help="the page (claims.html)")
+    bind = part("bind", "check the marked numbers of a manuscript against records",
+                "example: leadline claims bind paper.tex --runs runs")  # fmt: skip
+    bind.add_argument("manuscript", type=Path, metavar="PAPER", help="LaTeX or Markdown")
+    bind.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
 
 
 def share(text: str) -> float:
@@ -270,6 +311,7 @@ COMMANDS = {
     "doctor": ("say what is there, what is wrong, what to do", DOCTOR_HELP, add_doctor),
     "report": ("write a page about finished runs", REPORT_HELP, add_report),
     "reproduce": ("judge every claim of the paper", REPRODUCE_HELP, add_reproduce),
+    "claims": ("draft the claims of a paper, check and review them", CLAIMS_HELP, add_claims),
     "predict": ("name the types of new cells with a finished run", PREDICT_HELP, add_predict),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (

@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,10 @@ class Report:
 def reproduce(chosen: argparse.Namespace) -> int:
     """Judge every claim; print the verdicts; write the tables if a folder is given."""
     _check(chosen)
+    if chosen.pack is not None:
+        from leadline.papers.pack_report import reproduce_paper
+
+        return reproduce_paper(chosen)
     if chosen.paper == "kedzierska":
         from leadline.papers.kedzierska import claims as frozen
 
@@ -91,7 +95,7 @@ def judge(source: str, runs_dir: Path = DEFAULT_RUNS, protocol: str | None = Non
     if source == "published":
         evidence = claims.Evidence.of(boiarsky.runs(), boiarsky.aggregates())
     else:
-        evidence = claims.Evidence.of_records(own_records(runs_dir, protocol), runs_dir)
+        evidence = own_evidence(runs_dir, protocol)
     file, discrepancies = claims.load_claims(), claims.load_discrepancies()
     return Report(
         source=source,
@@ -112,8 +116,22 @@ def _command(source: str, runs_dir: Path, protocol: str | None) -> str:
     return shlex.join(words)
 
 
-def own_records(runs_dir: Path, protocol: str | None) -> list[dict[str, Any]]:
-    """Read the finished records of one protocol; refuse to mix protocols or data sets."""
+def own_evidence(runs_dir: Path, protocol: str | None, known: Collection[str] = ()) -> Evidence:
+    """Gather the finished records of one protocol; refuse to mix protocols or data sets.
+
+    `known` names the data sets that a paper is about; without it, those of Boiarsky et al.
+    """
+    from leadline.report.compare.evidence import Evidence
+    from leadline.report.frame import frame
+
+    kept = own_records(runs_dir, protocol, known)
+    return Evidence.of_records(kept, runs_dir, with_searches(frame(kept), kept))
+
+
+def own_records(
+    runs_dir: Path, protocol: str | None, known: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Read the finished records of one protocol, on the data sets of a paper."""
     from leadline.runs import records as results
 
     records = results.read_done(runs_dir)
@@ -134,16 +152,45 @@ def own_records(runs_dir: Path, protocol: str | None) -> list[dict[str, Any]]:
         remedy = nearest(protocol, names)
         raise UserError("--protocol must be one of the records'", got=protocol, remedy=remedy)
     wanted = protocol or names[0]
-    kept = _on_the_papers_data([facts for facts in records if facts["protocol"]["name"] == wanted])
+    chosen = [facts for facts in records if facts["protocol"]["name"] == wanted]
+    kept = _on_the_papers_data(chosen, known)
     _require_one_file_per_dataset(kept)
     return _by_every_name(kept, results.studies(runs_dir))
 
 
-def _on_the_papers_data(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_searches(made: Any, records: Sequence[dict[str, Any]]) -> Any:
+    """Add what cross-validation scored each C of logistic regression, which claims ask for."""
+    import pandas as pd
+
+    rows = [
+        {
+            **dict.fromkeys(made.columns),
+            **{key: facts[key] for key in ("study", "dataset", "model", "fraction", "run_id")},
+            "arm": f"logreg L1 C={setting:g}",
+            "split": "cross_validation",
+            "metric": "accuracy",
+            "value": score,
+            "precision": "full",
+            "source": "record",
+            "note": "",
+        }
+        for facts in records
+        if facts["model"] == "logreg"
+        and (search := (facts.get("fit") or {}).get("cross_validation"))
+        for setting, score in zip(search["C"], search["accuracy"], strict=True)
+    ]
+    if not rows:
+        return made
+    return pd.concat([made.astype(object), pd.DataFrame(rows, dtype=object)], ignore_index=True)
+
+
+def _on_the_papers_data(
+    records: Sequence[dict[str, Any]], about: Collection[str]
+) -> list[dict[str, Any]]:
     """Leave out runs on cells that no claim is about, and say so."""
     from leadline.papers.boiarsky.numbers import DATASETS
 
-    known = set(DATASETS.values())
+    known = set(about or DATASETS.values())
     kept = [facts for facts in records if facts["dataset"] in known]
     in_folds = [facts for facts in kept if facts["protocol"].get("folds") is not None]
     if in_folds:

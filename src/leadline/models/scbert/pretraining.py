@@ -202,6 +202,8 @@ class HiddenBins:
         common_N = said_N == common_B[cell_N]
         share_B = by_cell(weight_N * (binned_N == label_N)) / np.maximum(chosen_B, 1)
         all_common_B = by_cell(hidden_N * common_N) == hidden_B
+        named_BT = np.bincount(cell_N * N_TOKENS + said_N, hidden_N, n_cells * N_TOKENS)
+        one_name_B = (named_BT.reshape(n_cells, N_TOKENS) > 0).sum(axis=1) == 1
         confusion_TT = np.bincount(label_N * N_TOKENS + said_N, hidden_N, N_TOKENS**2)
         return {
             "loss": np.array((loss_N64 * weight_N).sum()),
@@ -211,6 +213,7 @@ class HiddenBins:
             "cells": np.array(float((chosen_B > 0).sum())),
             "common": np.array((hidden_N * common_N).sum()),
             "cells_all_common": np.array(float((all_common_B & (hidden_B > 0)).sum())),
+            "cells_one_name": np.array(float(one_name_B.sum())),
             "cells_hiding": np.array(float((hidden_B > 0).sum())),
         }
 
@@ -225,6 +228,7 @@ class HiddenBins:
             "frac_cells_predict_most_common_bin": share(
                 tally["cells_all_common"], tally["cells_hiding"]
             ),
+            "frac_cells_one_prediction": share(tally["cells_one_name"], tally["cells_hiding"]),
             "frac_masked_preds_eq_most_common_bin": float(tally["common"]) / hidden,
         }
 

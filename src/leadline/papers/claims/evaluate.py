@@ -120,7 +120,7 @@ def evaluate_claim(
         statement=claim.statement,
         artefact=claim.artefact,
         verdict=verdict,
-        reason=_reason(parts, verdict),
+        reason=_with_what_decides(claim, verdict, _reason(parts, verdict)),
         decided_by=weakest.label,
         estimate=weakest.estimate,
         interval=weakest.interval,
@@ -134,6 +134,13 @@ def evaluate_claim(
         reasons=_reasons(claim, flags, discrepancies),
         parts=parts,
     )
+
+
+def _with_what_decides(claim: Claim, verdict: Verdict, reason: str) -> str:
+    """Add to the reason of an open claim what run would decide it."""
+    if verdict is not Verdict.NOT_RUN or not claim.decided_by:
+        return reason
+    return f"decided by {claim.decided_by}; {reason}"
 
 
 def _reason(parts: Sequence[Part], verdict: Verdict) -> str:

@@ -173,6 +173,8 @@ class Claim:
     discrepancies: list[str] = field(default_factory=list)
     findings: list[FindingName] = field(default_factory=list)
     unchecked: str = ""
+    # What run would decide it, for a claim that the published numbers leave open.
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

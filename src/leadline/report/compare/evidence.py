@@ -45,9 +45,14 @@ class Evidence:
     runs_dir: Path | None = None
 
     @classmethod
-    def of_records(cls, records: Sequence[Facts], runs_dir: Path) -> Evidence:
-        """Index the records of runs, whose predictions can be read from their folders."""
-        found = cls.of(frame(list(records)))
+    def of_records(
+        cls, records: Sequence[Facts], runs_dir: Path, made: pd.DataFrame | None = None
+    ) -> Evidence:
+        """Index the records of runs, whose predictions can be read from their folders.
+
+        `made` is their frame, where it holds more than that of `report.frame`.
+        """
+        found = cls.of(frame(list(records)) if made is None else made)
         found.records = {str(facts["run_id"]): facts for facts in records}
         found.runs_dir = runs_dir
         return found
