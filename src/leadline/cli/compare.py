@@ -45,6 +45,10 @@ def compared(first: Path, second: Path) -> list[str]:
     facts = [record.read_facts(folder) for folder in (first, second)]
     lines = [f"A  {first.name}", f"B  {second.name}", "", *settings(first, second)]
     lines += ["", *inputs(*facts), "", *scores(*(one["metrics"]["test"] for one in facts))]
+    unnamed = [folder for folder in (first, second) if not (folder / record.PREDICTIONS).exists()]
+    if unnamed:
+        told = "neither run named" if len(unnamed) == 2 else f"{unnamed[0].name} did not name"
+        return [*lines, "", f"cell by cell there is nothing to compare: {told} cells"]
     return [*lines, "", *cells(paired(first, second))]
 
 
