@@ -16,6 +16,7 @@ RUNS = {
     "fig3_fewshot_scgpt": 2 * 3 * 5 * 10,
     "fig4_batch_size": 4 * 3,
     "fig5_seeds": 10,
+    "kedzierska": 4,
     # Each run in 5 folds.
     "own_data": 9 * 2 * 5 * 5,
     "quickstart": 8 * 2 * 3,
@@ -24,7 +25,11 @@ RUNS = {
     "table1_pbmc": 10 + 10,
     "table2_scbert": 3 * 10,
     "table3_masking": 2,
+    # A ladder of five steps, and two networks with random weights, weights, and the bag of genes.
+    "zero_shot": (5 + 1 + 10 + 1 + 1) + 2 * (5 + 1 + 1),
 }
+# Studies of anybody's cells.
+OWN = ("own_data", "zero_shot", "kedzierska")
 TEN_SEEDS = {0, 1000, 2000, 3000, 4000, 5000, 10000, 2021, 2022, 2023}
 
 
@@ -39,7 +44,7 @@ def own_words(request):
 
 
 def planned(name, own_words):
-    return expand(read(name), own_words if name == "own_data" else [])
+    return expand(read(name), own_words if name in OWN else [])
 
 
 def test_the_studies_are_those_of_the_issue():
@@ -56,7 +61,7 @@ def test_every_run_is_a_valid_configuration(name, own_words):
     assert len(configs) == RUNS[name] + len(plan.pretraining)
 
 
-@pytest.mark.parametrize("name", sorted(set(RUNS) - {"quickstart", "own_data"}))
+@pytest.mark.parametrize("name", sorted(set(RUNS) - {"quickstart", *OWN}))
 def test_without_its_data_a_study_of_the_paper_says_what_is_missing(name, capsys):
     assert main(["plan", name, "seed=1"]) == 2
     told = capsys.readouterr().err
@@ -102,9 +107,10 @@ def test_full_labels_of_figure_3_are_the_runs_of_supplementary_table_4():
     assert all(config in figure for config in at_full("s4_scgpt"))
 
 
-def test_own_data_asks_for_the_file():
+@pytest.mark.parametrize("name", ["own_data", "zero_shot"])
+def test_studies_of_own_cells_ask_for_the_file(name):
     with pytest.raises(UserError, match="data=h5ad needs a file: got no data.path"):
-        expand(read("own_data"))
+        expand(read(name))
 
 
 def test_own_data_chooses_by_size(own_words):

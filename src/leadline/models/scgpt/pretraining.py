@@ -70,7 +70,11 @@ class MaskedValues(Pretrainable):
         if audit is None or any(name.startswith("decoder.") for name in audit.missing):
             return {}
         from leadline.models.scgpt.reconstruction import reconstructions
-        from leadline.stats.reconstruction import reconstruction_errors
+        from leadline.stats.reconstruction import (
+            REFERENCE_FLOOR,
+            reconstruction_errors,
+            reconstruction_score,
+        )
 
         device = next(network.parameters()).device
         shown, *hidden = (
@@ -78,6 +82,7 @@ class MaskedValues(Pretrainable):
             for each in reconstructions(self, network, self.encode(cells), seed, device)
         )
         masked = {name: float(np.mean([each[name] for each in hidden])) for name in hidden[0]}
+        masked["score"] = reconstruction_score(masked["mse"], masked[f"floor_{REFERENCE_FLOOR}"])
         return {f"unmasked_{name}": value for name, value in shown.items()} | {
             f"masked_{name}": value for name, value in masked.items()
         }
