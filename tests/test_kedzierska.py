@@ -5,7 +5,7 @@ import json
 import pytest
 
 from leadline.cli.main import main
-from leadline.papers.kedzierska import claims
+from leadline.papers.frozen_embeddings import claims
 
 
 @pytest.fixture(scope="module")

@@ -280,12 +280,15 @@ def write_record(folder, arm, seed, accuracy, **more):
     """Write a run on PBMC; without predictions where `calls` is False."""
     model, _, arm = arm.partition("/")
     calls = more.pop("calls", True)
-    run_id = write_run(
-        folder, arm=arm, model=model, seed=seed, accuracy=accuracy, dataset="zheng68k",
-        cells=2_000, **more,
-    )  # fmt: skip
+    facts = {name: more.pop(name) for name in ("fit", "metrics") if name in more}
+    more = {"dataset": "zheng68k", "cells": 2_000} | more
+    run_id = write_run(folder, arm=arm, model=model, seed=seed, accuracy=accuracy, **more)
+    if facts:
+        found = record.read_facts(folder / run_id) | facts
+        atomic.write_json(folder / run_id / record.FACTS, found)
     if not calls:
         (folder / run_id / record.PREDICTIONS).unlink()
+    if facts or not calls:
         digests = record.digests(folder / run_id)
         atomic.write_json(folder / run_id / record.DONE, {"sha256": digests})
     return run_id

@@ -296,7 +296,7 @@ def test_the_answer_about_the_baseline_names_fresh_donors(tmp_path):
 def test_two_donors_leave_it_open_whether_the_baseline_is_enough(right, tmp_path):
     said = enough(tmp_path, np.random.default_rng(14), donors=2, right=right, cells=200)
     assert said.startswith("It cannot be told yet whether logistic regression is enough")
-    assert "(of these donors 95 % interval " in said
+    assert "of these donors 95 % interval " in said
     assert (
         "; for fresh donors it cannot be told from 2). No number of seeds or cells would tell: "
         "hold out at least 6 donors."

@@ -96,11 +96,30 @@ def compared(words: Sequence[str], runs_dir: Path) -> list[str]:
             facts = [group[0][1] for group in groups]
             lines += ["", *settings(*folders), "", *inputs(*facts), ""]
             lines += scores(*(one["metrics"]["test"] for one in facts))
+        if unnamed := _without_classes(groups):
+            lines += ["", f"cell by cell there is nothing to compare: {unnamed} cells"]
+            continue
         lines += ["", *verdicts(names, groups)]
         if details:
             lines += ["", *cells(paired(*folders))]
         lines.append("")
-    return lines[:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _without_classes(groups: Sequence[Group]) -> str:
+    """Name runs that named no classes of cells; refuse them where more than two are compared."""
+    from leadline.report.study import is_classified
+
+    unnamed = [group[0][0] for group in groups if not is_classified(group[0][1])]
+    if unnamed and len(groups) > 2:
+        raise UserError(
+            "more than two runs are compared by the classes that they name",
+            got=f"{unnamed[0].name}, which names none",
+            remedy="compare two, or see `leadline show` of each",
+        )
+    if len(unnamed) == 2:
+        return "neither run named"
+    return f"{unnamed[0].name} did not name" if unnamed else ""
 
 
 def _places(found: Mapping[Place, Any]) -> str:
@@ -123,11 +142,13 @@ def studies_of(runs_dir: Path) -> list[StudyResults]:
 
 def one_run(folder: Path) -> dict[Place, Group]:
     """Give one finished run under its data set and share of the labels."""
+    from leadline.config.tasks import ARRAYS, TASKS
     from leadline.report.study import is_classified
 
     require_done(folder)
     facts = record.read_facts(folder)
-    if not is_classified(facts):
+    scored = is_classified(facts) or TASKS[facts.get("task", "classify")].product == ARRAYS
+    if not scored:
         raise UserError(
             "runs are compared by the classes that they name",
             got=f"{folder.name}, which names none",

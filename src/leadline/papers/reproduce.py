@@ -50,7 +50,7 @@ def reproduce(chosen: argparse.Namespace) -> int:
 
         return reproduce_paper(chosen)
     if chosen.paper == "kedzierska":
-        from leadline.papers.kedzierska import claims as frozen
+        from leadline.papers.frozen_embeddings import claims as frozen
 
         print(frozen.reproduce(chosen.source, chosen.out, as_json=chosen.json))
         return GOOD

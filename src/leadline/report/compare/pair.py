@@ -85,13 +85,19 @@ def _compare(
     marks = collapsed(evidence, a, setting), collapsed(evidence, b, setting)
     row = evidence.printed_test(a.cell, b.cell)
     printed_p = float(row["p_value"]) if row and row["p_value"] == row["p_value"] else None
-    if a.has_runs and b.has_runs:
+    if a.has_runs and b.has_runs and not untestable(a, b):
         found = compare_runs(a, b, setting, marks=marks)
     else:
         found = _of_printed(a, b, setting, printed_p, marks)
     found = replace(found, printed_p=printed_p)
     found = replace(found, flags=(*found.flags, *printed_flags(found, row)))
     return bound(found, setting)
+
+
+def untestable(a: ArmRuns, b: ArmRuns) -> bool:
+    """Say whether an arm is one run of a model with luck, or both arms are one run."""
+    singles = [side for side in (a, b) if side.values.size == 1]
+    return len(singles) == 2 or any(not side.without_luck for side in singles)
 
 
 def _of_printed(

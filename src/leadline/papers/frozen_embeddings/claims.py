@@ -48,7 +48,7 @@ class FrozenClaim:
 @cache
 def rows() -> tuple[dict[str, str], ...]:
     """Read the published numbers."""
-    text = files("leadline.papers.kedzierska").joinpath("published.csv").read_text("utf-8")
+    text = files("leadline.papers.frozen_embeddings").joinpath("published.csv").read_text("utf-8")
     return tuple(csv.DictReader(text.splitlines()))
 
 
