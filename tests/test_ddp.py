@@ -398,10 +398,16 @@ def test_a_stop_by_srun_because_a_rank_failed_is_told_as_that_failure(failed, tm
 
 def test_after_a_stop_rank_0_ends_first(monkeypatch):
     store = torch.distributed.HashStore()
+    waits = []
+    monkeypatch.setattr(distributed.time, "sleep", waits.append)
     distributed.leave_after_leader(store, World(rank=0, size=2))
-    distributed.leave_after_leader(store, World(rank=1, size=2))  # at once
-    monkeypatch.setattr(distributed, "LEAVE_SECONDS", 0.0)
+    assert store.check([distributed.LEFT])
+    distributed.leave_after_leader(store, World(rank=1, size=2))
+    assert not waits
+    # Rank 0 may have gone without a word: others wait, and not for ever.
+    monkeypatch.setattr(distributed, "LEAVE_SECONDS", 0.02)
     distributed.leave_after_leader(torch.distributed.HashStore(), World(rank=1, size=2))
+    assert waits
 
 
 # Who is who

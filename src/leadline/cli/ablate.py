@@ -16,7 +16,7 @@ from types import FrameType
 from leadline.cli.live_table import live
 from leadline.cli.sweep_summary import print_summary
 from leadline.config import LauncherConfig, compose
-from leadline.errors import REQUEUE, UserError, nearest
+from leadline.errors import FAILED, GOOD, REQUEUE, UserError, nearest
 from leadline.processes import signal_handlers
 from leadline.progress import say
 from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
@@ -27,7 +27,6 @@ from leadline.studies.overrides import to_overrides
 from leadline.studies.stages import StopRule, stop_rule
 from leadline.studies.sweep import RunEnd, RunOutcome, sweep
 
-GOOD, FAILED = 0, 1
 DEFAULT_RETRIES = 1
 
 

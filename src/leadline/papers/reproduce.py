@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
-from leadline.errors import UserError, nearest
+from leadline.errors import GOOD, UserError, nearest
 
 if TYPE_CHECKING:
     from leadline.papers.claims import ClaimsFile, Discrepancy, Evidence, Points, Result
     from leadline.report.tables import Table
 
-GOOD = 0
 SOURCES = ("published", "runs")
 PAPERS = ("boiarsky", "kedzierska")
 DEFAULT_RUNS = Path("runs")
