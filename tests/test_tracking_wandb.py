@@ -161,7 +161,6 @@ KILLER = """
 import os, signal, subprocess, sys
 from leadline.config.compose import compose
 from leadline.runs.run import run
-from leadline.runs.tracking.wandb.sync import Wish, sync, sync_study
 from leadline.training.step import Stepper
 
 take, left = Stepper.take, [int(sys.argv[1])]

@@ -20,10 +20,11 @@ def over_folds(settings: Settings) -> Iterator[dict[str, Any]]:
     may have been seen.
     """
     folds = settings.get(FOLDS)
-    if folds is None:
+    if not isinstance(folds, int):
+        # None, or what the configuration of the run refuses.
         yield dict(settings)
         return
-    chosen = [settings[FOLD]] if settings.get(FOLD) is not None else range(1, int(folds) + 1)
+    chosen = [settings[FOLD]] if settings.get(FOLD) is not None else range(1, folds + 1)
     for fold in chosen:
         yield {**of_same_fold(settings, fold), FOLD: fold}
 
