@@ -200,6 +200,24 @@ def test_the_interface_is_listed_and_importing_it_loads_nothing_heavy():
     assert said.stdout.strip() == "[]"
 
 
+def test_report_can_be_called_before_and_after_its_package_was_imported():
+    code = """
+import leadline as ll
+def refused():
+    try:
+        ll.report("never_run")
+    except ll_errors.UserError as error:
+        print(type(error).__name__)
+import leadline.errors as ll_errors
+refused()
+import leadline.report.write
+refused()
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = said.stdout.split()
+    assert first == second
+
+
 @pytest.mark.slow
 def test_the_notebook_of_the_docs_runs_and_holds_no_outputs(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")

@@ -8,7 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import leadline.report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -363,3 +366,14 @@ def _seconds(budget: str | float | None) -> float | None:
 def _headline(metrics: Mapping[str, float]) -> list[str]:
     """Choose the metrics that a glance needs."""
     return [name for name in ("accuracy", "macro_f1") if name in metrics]
+
+
+class _CallableModule(ModuleType):
+    """The package `leadline.report`, which takes the place of the function once it is imported."""
+
+    def __call__(self, study: str | FinishedStudy, **where: Any) -> FinishedStudy:
+        """Write the page of a study."""
+        return report(study, **where)
+
+
+leadline.report.__class__ = _CallableModule
