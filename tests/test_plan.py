@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import scipy.stats
 import yaml
@@ -10,6 +11,7 @@ from leadline.cli import MISTAKE, main
 from leadline.cli.plan import duration
 from leadline.studies.estimate import Basis, Estimator, Past, fit_estimator, probe, shape, work_of
 from leadline.studies.naming import Run, name_runs
+from small import saved, small_cells
 
 STUDY = {
     "question": "How long?",
@@ -162,6 +164,24 @@ def test_the_spread_comes_from_records_where_there_are_any(compared, capsys):
     told = capsys.readouterr().out
     assert "least difference in accuracy that can be found, with chance .8" in told
     assert "centroid against majority: 5.3 points; 7.5 (no luck, 140 held-out cells; 5.3" in told
+
+
+def test_donors_that_are_held_out_are_said_to_find_less(tmp_path, capsys):
+    cells = small_cells((60, 60))
+    path = saved(cells, tmp_path / "c.h5ad", batch=np.array(list("abcdefgh"))[np.arange(120) % 8])
+    words = ["data=h5ad", f"data.path={path}", "data.label=celltype", "data.batch=protocol"]
+    study = {
+        "question": "?",
+        "arms": {"reference": {"model": "nearest_centroid"}, "majority": {"model": "majority"}},
+        "base": dict(word.split("=", 1) for word in words),
+    }
+    for reported, told in (("stratified", False), ("group", True)):
+        study["base"]["protocol.reported"] = reported
+        (tmp_path / "d.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+        assert main(["plan", str(tmp_path / "d.yaml"), f"runs_dir={tmp_path}/runs"]) == 0
+        said = capsys.readouterr().out
+        assert "least difference in accuracy" in said
+        assert ("for fresh donors it is more" in said) is told
 
 
 def test_one_seed_finds_nothing_and_looks_cost_a_little(compared, capsys):

@@ -228,6 +228,11 @@ def can_find(plan: Plan, runs: Sequence[Run]) -> list[str]:
         lines.append(f"  {arms} against {each.against}{at}: {least_words(each)}")
     if len(grouped) > MOST_LINES:
         lines.append(f"  and {len(grouped) - MOST_LINES} more: --json lists all")
+    if any(run.config.protocol.reported == "group" for run in runs):
+        lines.append(
+            "  that is for fresh cells of the same donors; for fresh donors it is more, the less so "
+            "the more donors are held out: by how much, only finished runs tell"
+        )
     return lines
 
 
