@@ -230,7 +230,7 @@ def can_find(plan: Plan, runs: Sequence[Run]) -> list[str]:
         lines.append(f"  and {len(grouped) - MOST_LINES} more: --json lists all")
     if any(run.config.protocol.reported == "group" for run in runs):
         lines.append(
-            "  that is for fresh cells of the same donors; for fresh donors it is more, the less so "
+            "  this is for fresh cells of these donors; for fresh donors it is more, and less so "
             "the more donors are held out: by how much, only finished runs tell"
         )
     return lines
