@@ -4,7 +4,7 @@ import hashlib
 
 from leadline.config.compose import compose
 from leadline.runs import identity, prepare, record
-from leadline.studies.launchers import QueuedRun
+from leadline.studies.launchers.base import QueuedRun
 
 
 def task(runs_dir, *words, **changes):

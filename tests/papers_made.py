@@ -10,7 +10,7 @@ from html import escape
 
 from leadline.papers import boiarsky, claims
 from leadline.papers.boiarsky.tables import paper_tables
-from leadline.report.tables.table import shown
+from leadline.report.tables import shown
 
 
 @dataclass(frozen=True)

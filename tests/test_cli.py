@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from leadline import __version__, cli
-from leadline.cli.main import parsed
+from leadline.cli import parsed
 from leadline.cli.parser import COMMANDS
 
 HEAVY = ("torch", "sklearn", "anndata", "h5py", "hydra", "pandas", "scipy", "numpy", "rich")

@@ -350,7 +350,7 @@ from leadline.runs.record import Record
 write = Record.write_facts
 Record.write_facts = lambda *words: (sys.stdin.readline(), write(*words))
 distributed.PATIENCE = timedelta(seconds=20)
-from leadline.cli.main import main
+from leadline.cli import main
 raise SystemExit(main(sys.argv[1:]))
 """
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.cli.main import main
+from leadline.cli import main
 from leadline.errors import UserError
 from leadline.models.scbert import attention, attention_exact
 from leadline.runs import record

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from leadline.cli.main import main
+from leadline.cli import main
 from leadline.papers.frozen_embeddings import claims
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from leadline import cli
 from leadline.cli.completion import words_of
+from leadline.cli.live_table import aligned
 from leadline.cli.parser import COMMANDS, parser
-from leadline.cli.terminal import aligned
 from leadline.config.compose import options
 from leadline.runs import record
 from leadline.runs.records import configuration, find_run

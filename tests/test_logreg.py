@@ -20,8 +20,7 @@ from leadline.data.cells import Scale
 from leadline.errors import UserError
 from leadline.models import build
 from leadline.models.logreg import gpu
-from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.cross_validation import CrossValidation
+from leadline.models.logreg.cross_validation import Cache, CrossValidation
 from leadline.models.logreg.l1.fista import fit_batch
 from leadline.models.logreg.l1.path import decision
 from leadline.models.logreg.solvers import solve

@@ -17,10 +17,16 @@ from launching import tasks
 from leadline import errors, locks, processes
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies.launchers import QueuedRun, TaskResult, TaskState, submitit_job
 from leadline.studies.launchers import slurm as queue
 from leadline.studies.launchers import slurm as slurm_launcher
-from leadline.studies.launchers.base import read_outcome, task_line
+from leadline.studies.launchers import submitit_job
+from leadline.studies.launchers.base import (
+    QueuedRun,
+    TaskResult,
+    TaskState,
+    read_outcome,
+    task_line,
+)
 from leadline.studies.launchers.slurm import groups, shape
 
 HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ from leadline.runs import record
 from leadline.runs.record import DONE, FAILED, State
 from leadline.runs.run import run as compute
 from leadline.studies import expand, name_runs, read
-from leadline.studies.launchers import TaskResult, TaskState
+from leadline.studies.launchers.base import TaskResult, TaskState
 from leadline.studies.launchers.in_process import Basic
 from leadline.studies.sweep import RunOutcome, sweep
 

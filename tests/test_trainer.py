@@ -22,8 +22,8 @@ from leadline.models.mlp import Mlp
 from leadline.models.network import DrawKey
 from leadline.runs import identity, prepare, record
 from leadline.runs.run import run
-from leadline.studies.launchers import QueuedRun
 from leadline.studies.launchers import execute as executing
+from leadline.studies.launchers.base import QueuedRun
 from leadline.training import fit as fitting
 from leadline.training import precision
 from leadline.training import step as guards

@@ -11,7 +11,7 @@ from leadline.config import science
 from leadline.config.compose import compose
 from leadline.config.projections import FLAVOURS
 from leadline.data.cells import keep_variable
-from leadline.data.cells.variable_genes import chosen_genes, local_quadratic
+from leadline.data.cells.genes import chosen_genes, local_quadratic
 from leadline.errors import UserError
 from leadline.runs.prepare import prepare
 from small import saved, small_cells

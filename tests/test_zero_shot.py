@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leadline.cli.main import main
+from leadline.cli import main
 from leadline.config import registry
 from leadline.config.compose import compose
 from leadline.errors import UserError

@@ -22,7 +22,7 @@ from leadline.progress import say
 from leadline.studies import Plan, Run, Study, expand, manifest, name_runs, read, varied
 from leadline.studies.check_data import require_suited
 from leadline.studies.folds import told
-from leadline.studies.launchers.choose import build, choose
+from leadline.studies.launchers import build, choose
 from leadline.studies.overrides import to_overrides
 from leadline.studies.stages import StopRule, stop_rule
 from leadline.studies.sweep import RunEnd, RunOutcome, sweep
@@ -180,7 +180,7 @@ def planned(name: str, overrides: Sequence[str]) -> tuple[Plan, list[Run]]:
 
 def require_published(study: Study) -> None:
     """Refuse what the paper calls nothing: its numbers would be missing in silence."""
-    from leadline.papers.boiarsky.numbers import artefacts
+    from leadline.papers.boiarsky import artefacts
 
     known = artefacts()
     if study.published is not None and study.published not in known:

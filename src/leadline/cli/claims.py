@@ -57,7 +57,7 @@ def _arms_of_study(name: str) -> dict[str, list[str]]:
 
 def check(chosen: argparse.Namespace) -> int:
     """Compare every quote with the paper; 1 if one no longer stands."""
-    from leadline.papers.drafts.check import check_quotes
+    from leadline.papers.drafts.claims_file import check_quotes
 
     found = check_quotes(chosen.claims, chosen.paper)
     for problem in found.problems:
@@ -70,7 +70,7 @@ def check(chosen: argparse.Namespace) -> int:
 def review(chosen: argparse.Namespace) -> int:
     """Write the page that a person approves by."""
     from leadline import files
-    from leadline.papers.drafts.check import check_quotes
+    from leadline.papers.drafts.claims_file import check_quotes
     from leadline.papers.drafts.review import review_page
 
     found = check_quotes(chosen.claims, chosen.paper)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leadline.cli.live_table import aligned
 from leadline.cli.show import UNTOLD, flat
-from leadline.cli.terminal import aligned
 from leadline.errors import UserError
 from leadline.runs import record
 from leadline.runs.records import find_run, read_settings, require_done

@@ -15,7 +15,7 @@ import numpy as np
 from leadline.config import FileData, PublishedData
 from leadline.config.compose import compose, options, shipped
 from leadline.data.cells import Cells, Outline, describe_file, outline
-from leadline.data.datasets.load import read
+from leadline.data.datasets import read
 from leadline.data.datasets.published import (
     PAPER_SETS,
     PaperFile,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from leadline.cli.terminal import aligned
+from leadline.cli.live_table import aligned
 from leadline.config.registry import installed
 from leadline.config.shipped import about, options, shipped, studies
 from leadline.runs import record, records

@@ -22,7 +22,7 @@ from leadline.runs.record import State
 from leadline.studies import Plan, Run, folds
 from leadline.studies.detectable import Findable, findable
 from leadline.studies.estimate import Basis, Estimate, Estimator, fit_estimator, probe
-from leadline.studies.launchers.choose import launcher_settings
+from leadline.studies.launchers import launcher_settings
 
 # Above this many runs the table shows arms; --json always shows runs.
 MOST_ROWS = 80

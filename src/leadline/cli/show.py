@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.cli.terminal import aligned
+from leadline.cli.live_table import aligned
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.runs.records import read_settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from leadline.config.checks import choice, within
 from leadline.config.models import ExpressionConfig, ModelConfig
 
-# How variable genes are chosen; `leadline.data.cells.variable_genes` has each.
+# How variable genes are chosen; `leadline.data.cells.genes` has each.
 FLAVOURS = ("seurat", "cell_ranger", "seurat_v3", "variance")
 
 

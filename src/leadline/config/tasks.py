@@ -9,6 +9,8 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from leadline.config.checks import choice, within
+
 # What a task leaves behind for others: predicted labels, weights to start from, or other arrays.
 PREDICTIONS, WEIGHTS, ARRAYS = "predictions", "weights", "arrays"
 
@@ -96,7 +98,7 @@ TASKS: dict[str, TaskRow] = {
             *("metric_labels", "unseen_classes", "rare_classes", "duplicates"),
             *("named_classes", "folds", "fold"),
         ),
-        settings="leadline.config.zero_shot:ZeroShotSettings",
+        settings="leadline.config.tasks:ZeroShotSettings",
         trains=False,
         reports_seen_cells=True,
         page="leadline.report.zero_shot:part_of",
@@ -133,3 +135,31 @@ def with_settings(task: str, words: Sequence[str]) -> list[str]:
     if row is None or not row.settings or any(w.startswith("task_settings=") for w in words):
         return list(words)
     return [*words, f"task_settings={task}"]
+
+
+ZERO_SHOT_CHOICES = {
+    "vectors": ("cells", "bag_of_genes"),
+    "normalise": ("none", "l2"),
+    "folds": ("stratified", "batch"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class ZeroShotSettings(TaskSettings):
+    """How frozen vectors are made and judged; docs/zero_shot.md tells what each setting does."""
+
+    cells: int = 20_000
+    vectors: str = "cells"
+    normalise: str = "none"
+    folds: str = "stratified"
+    clusterings: int = 5
+    half_samples: int = 20
+    reconstruction_cells: int = 1000
+
+    def __post_init__(self) -> None:
+        for key, known in ZERO_SHOT_CHOICES.items():
+            choice(f"task_settings.{key}", getattr(self, key), known)
+        within("task_settings.cells", self.cells, 20, 1e7)
+        within("task_settings.clusterings", self.clusterings, 1, 100)
+        within("task_settings.half_samples", self.half_samples, 2, 1000)
+        within("task_settings.reconstruction_cells", self.reconstruction_cells, 0, 1e6)

@@ -18,7 +18,7 @@ from scipy import sparse
 from leadline.config import DataConfig, EmbeddingConfig
 from leadline.data.cells import Cells
 from leadline.data.cells.files import Kind, kind_of, open_hdf5
-from leadline.data.datasets.load import files
+from leadline.data.datasets import files
 from leadline.errors import UserError, nearest
 
 Positions = NDArray[np.float32]

@@ -20,7 +20,7 @@ from leadline.config.projections import (
     RandomProjectionConfig,
 )
 from leadline.data.cells import Cells, Scale
-from leadline.data.cells.variable_genes import chosen_genes
+from leadline.data.cells.genes import chosen_genes
 from leadline.errors import UserError
 from leadline.models.base import EXPRESSION, expression
 from leadline.stats.embedding_inputs import principal_components

@@ -21,7 +21,7 @@ from leadline.papers.claims import (
 )
 from leadline.papers.claims import Condition as Place
 from leadline.report.compare.fresh_cells import NAME
-from leadline.report.tables.table import Table, Value
+from leadline.report.tables import Table, Value
 
 
 def verdicts_table(results: Sequence[Result]) -> Table:

@@ -16,8 +16,7 @@ from leadline.report.compare.arms import ArmRuns, Condition
 from leadline.report.compare.evidence import Evidence
 
 if TYPE_CHECKING:
-    from leadline.report.tables import Table
-    from leadline.report.tables.table import Value
+    from leadline.report.tables import Table, Value
 
 COLUMNS = ("data set", "labels", "arm", "metric", "published", "ours", "difference", "reason")
 
@@ -72,7 +71,7 @@ def judge_pack(pack: ClaimPack, evidence: Evidence, chosen: argparse.Namespace) 
 
 def comparison(table: ComparedTable, published: Evidence, ours: Evidence | None) -> Table:
     """Set every number of a table beside ours: one row a number."""
-    from leadline.report.tables.table import Table
+    from leadline.report.tables import Table
 
     rows: list[list[Value]] = []
     for cell in _cells(table):
@@ -124,7 +123,7 @@ def _reason(table: ComparedTable, side: ArmRuns, own: ArmRuns | None) -> str:
 
 def pack_text(pack: ClaimPack, report: Report, compared: list[Table]) -> str:
     """Give verdicts and numbers for a terminal; numbers only where there are ours."""
-    from leadline.report.tables.table import shown
+    from leadline.report.tables import shown
 
     lines = [pack.facts.what, "", as_text(report)]
     for table in compared:

@@ -187,7 +187,7 @@ def _on_the_papers_data(
     records: Sequence[dict[str, Any]], about: Collection[str]
 ) -> list[dict[str, Any]]:
     """Leave out runs on cells that no claim is about, and say so."""
-    from leadline.papers.boiarsky.numbers import DATASETS
+    from leadline.papers.boiarsky import DATASETS
 
     known = set(about or DATASETS.values())
     kept = [facts for facts in records if facts["dataset"] in known]

@@ -3,19 +3,16 @@
 Needs numpy and scipy only. `compare` gathers all of it for two arms.
 """
 
-from leadline.stats.collapse import (
-    collapsed_by_value,
-    constant_level,
-    constant_macro_f1,
-)
 from leadline.stats.compare import ArmValues, Comparison, compare
-from leadline.stats.effects import Effect, hedges_g
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.exact import mann_whitney, paired_permutation, permutation, wilcoxon
 from leadline.stats.flags import (
     Flag,
     batch_effect,
+    collapsed_by_value,
     collapsed_runs,
+    constant_level,
+    constant_macro_f1,
     dependent_replicates,
     few_runs,
     hinges_on_one_run,
@@ -33,9 +30,14 @@ from leadline.stats.intervals import (
     student_interval,
 )
 from leadline.stats.modes import Modes, Order, at_most_runs, batch_test, find_modes, order_test
-from leadline.stats.multiplicity import holm
 from leadline.stats.paired_predictions import McNemar, mcnemar
-from leadline.stats.power import detectable_difference, power_of, smallest_detectable
+from leadline.stats.power import (
+    Effect,
+    detectable_difference,
+    hedges_g,
+    power_of,
+    smallest_detectable,
+)
 from leadline.stats.precision import (
     Bounds,
     p_bounds,
@@ -52,6 +54,7 @@ from leadline.stats.t_tests import (
     welch,
     welch_from_summaries,
 )
+from leadline.stats.tests import holm
 
 __all__ = [
     "ArmValues",

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from leadline.errors import UserError
 from leadline.stats import tests
-from leadline.stats.effects import Effect, hedges_g
 from leadline.stats.equivalence import Equivalence, tost_paired, tost_welch
 from leadline.stats.flags import (
     Flag,
@@ -26,7 +25,7 @@ from leadline.stats.flags import (
 )
 from leadline.stats.inputs import Floats, half_widths, pair_by_seed, scores, two_arms
 from leadline.stats.intervals import Interval
-from leadline.stats.power import smallest_detectable
+from leadline.stats.power import Effect, hedges_g, smallest_detectable
 from leadline.stats.precision import Bounds, p_bounds
 from leadline.stats.t_tests import TestResult, paired_t, student, welch
 

@@ -23,7 +23,7 @@ from leadline.stats.difference import (
     resplit_parts,
 )
 from leadline.stats.influence import Influences, average_subsets, influences
-from leadline.stats.multiplicity import holm
+from leadline.stats.tests import holm
 
 FEW_DONORS, HOPELESS_DONORS, LEAST_DONOR_DF = 5, 3, 4.0
 RARE_CELLS, VERY_RARE_CELLS = 10, 5

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.inputs import Array, Floats, is_constant, scores
+from leadline.stats.inputs import Array, Floats, half_widths, is_constant, scores
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES, batch_test, find_modes, order_test
 from leadline.stats.precision import Bounds
 from leadline.stats.t_tests import TestResult
@@ -263,3 +263,39 @@ def require_same_data(
                 got=f"{a[what]} for {names[0]} and {b[what]} for {names[1]}",
                 remedy="compare runs of one dataset and one split; rerun the arm that differs",
             )
+
+
+def collapsed_by_value(
+    accuracies: npt.ArrayLike,
+    constant_accuracies: Sequence[float],
+    widths: npt.ArrayLike = 0.0,
+    tolerance: float = 1e-9,
+) -> Array:
+    """Mark runs whose accuracy is that of predicting one class, to within their precision.
+
+    `constant_accuracies` are the shares of the classes in the reported cells.
+    """
+    runs = scores(accuracies, minimum=1)
+    reach = half_widths(widths, runs.size) + tolerance
+    levels = scores(constant_accuracies, name="constant accuracies", minimum=1)
+    return np.asarray((np.abs(runs[:, None] - levels[None, :]) <= reach[:, None]).any(axis=1))
+
+
+def constant_macro_f1(accuracy: float, classes: int) -> float:
+    """Macro-F1, over `classes` classes, of predicting always the one with this accuracy."""
+    return 2 * accuracy / (1 + accuracy) / classes
+
+
+def constant_level(
+    accuracies: npt.ArrayLike, macro_f1s: npt.ArrayLike, classes: int, width: float
+) -> float | None:
+    """Find the accuracy of a constant prediction at the bottom of an arm, if there is one.
+
+    The lowest accuracy and the lowest macro-F1 must fit each other as only a constant prediction
+    of one of `classes` classes makes them. Needs no class shares: for published runs.
+    """
+    lowest = float(scores(accuracies, name="accuracies").min())
+    lowest_f1 = float(scores(macro_f1s, name="macro-F1").min())
+    expected = constant_macro_f1(lowest, classes)
+    slack = width * (1 + 2 / (1 + lowest) ** 2 / classes)
+    return lowest if abs(lowest_f1 - expected) <= slack else None

@@ -15,7 +15,7 @@ from enum import StrEnum
 from leadline.runs import record
 from leadline.runs.record import State
 from leadline.studies import Run
-from leadline.studies.launchers import Launcher, QueuedRun, TaskResult, TaskState
+from leadline.studies.launchers.base import Launcher, QueuedRun, TaskResult, TaskState
 from leadline.studies.overrides import to_override
 
 # How long to wait before looking again at runs that another sweeper makes.

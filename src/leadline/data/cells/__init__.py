@@ -5,8 +5,8 @@ Shapes: C cells, G genes, K classes.
 
 from leadline.data.cells.cells import Cells, Scale
 from leadline.data.cells.checks import require_scale
+from leadline.data.cells.genes import keep_variable
 from leadline.data.cells.read import Outline, could_be_labels, describe_file, outline, read_cells
-from leadline.data.cells.variable_genes import keep_variable
 
 __all__ = [
     "Cells",

@@ -20,8 +20,7 @@ from leadline.config import LogregConfig
 from leadline.data.cells import Cells, Scale
 from leadline.models import novelty as likeness
 from leadline.models.base import EXPRESSION, FitResult, expression, require_two_classes
-from leadline.models.logreg.cache import Cache
-from leadline.models.logreg.cross_validation import TrainingProblem, packed, unpacked
+from leadline.models.logreg.cross_validation import Cache, TrainingProblem, packed, unpacked
 from leadline.models.logreg.l1.path import PathFit, predict_proba
 from leadline.models.novelty import Novelty
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leadline.papers.boiarsky.numbers import aggregates, runs
+from leadline.papers.boiarsky import aggregates, runs
 from leadline.papers.boiarsky.tables import paper_tables
 from leadline.papers.claims.schema import load_claims
 from leadline.report.compare.evidence import Evidence

@@ -10,7 +10,7 @@ from leadline.errors import UserError
 from leadline.papers.claims import ArmRuns, ClaimSettings, Evidence
 from leadline.papers.claims import Condition as Place
 from leadline.report.compare.pair import compare_pair
-from leadline.report.tables.table import Table, Value
+from leadline.report.tables import Table, Value
 from leadline.stats import metrics
 from leadline.stats.metrics import HEADLINE
 

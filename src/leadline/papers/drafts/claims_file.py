@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from leadline.papers.claims.schema import Claim, parse
 from leadline.papers.drafts.document import Address, PaperText
 from leadline.papers.drafts.draft import DraftClaim
 from leadline.papers.drafts.inconsistency import Inconsistency
+from leadline.papers.drafts.read import read_paper
 from leadline.papers.drafts.vocabulary import read_yaml_file
 
 STATUSES = ("draft", "approved", "rejected")
@@ -269,3 +271,42 @@ def _filled(checks: Any, place: str) -> Any:
                 remedy="choose one of docs/claims.md, or set status: draft",
             )
     return checks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuoteCheck:
+    """What was found: problems, one line each, and how many claims have which status."""
+
+    problems: list[str]
+    statuses: dict[str, int]
+    paper: PaperText
+    file: DraftFile
+
+
+def check_quotes(claims_path: Path, paper_path: Path | None = None) -> QuoteCheck:
+    """Read claims.yaml and its paper again, and compare digest and every quote.
+
+    Approved claims must say all that their criterion needs; the first that does not is refused.
+    """
+    file = read_drafts(claims_path)
+    paper = read_paper(paper_path or claims_path.parent / file.paper.file)
+    problems = []
+    if paper.digest != file.paper.sha256:
+        problems.append(
+            f"{paper.file} has changed: SHA-256 {paper.digest[:12]}, drafted from "
+            f"{file.paper.sha256[:12]}"
+        )
+    for claim in file.claims:
+        if claim.source is None or paper.says(claim.source.address):
+            continue
+        source = claim.source
+        moved = [
+            path for path, text in paper.texts.items() if source.quote and source.quote in text
+        ]
+        where = f"; it stands at {moved[0]}" if moved else "; it is nowhere in the paper"
+        problems.append(
+            f"{claim.id}: quote is not at {source.path} {source.start}-{source.end}{where}"
+        )
+    approved_claims([claim.given for claim in file.claims], claims_path.name)
+    statuses = Counter(str(claim.status) for claim in file.claims)
+    return QuoteCheck(problems=problems, statuses=dict(statuses), paper=paper, file=file)

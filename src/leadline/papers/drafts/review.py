@@ -7,8 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from leadline.papers.drafts.check import QuoteCheck
-from leadline.papers.drafts.claims_file import BESIDE, DraftedClaim, as_yaml
+from leadline.papers.drafts.claims_file import BESIDE, DraftedClaim, QuoteCheck, as_yaml
 from leadline.papers.drafts.document import PaperText
 from leadline.report import page
 

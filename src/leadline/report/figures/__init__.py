@@ -9,12 +9,12 @@ from leadline.report.figures.batch import batch_size
 from leadline.report.figures.calibration import Reliability, calibration, reliability
 from leadline.report.figures.classes import per_class
 from leadline.report.figures.confusion import confusion
-from leadline.report.figures.contrasts import Compared, contrasts
 from leadline.report.figures.cost import Spent, cost
 from leadline.report.figures.drawing import Drawing, save, to_pdf, to_svg
 from leadline.report.figures.embedding_maps import EmbeddingMap, embedding_maps, has_umap
 from leadline.report.figures.estimation import Contrast, estimation
 from leadline.report.figures.fewshot import few_shot
+from leadline.report.figures.forest import Compared, contrasts
 from leadline.report.figures.groups import Group, gather
 from leadline.report.figures.ladder import LadderRow, ladder
 from leadline.report.figures.learning import Curve, learning_curves

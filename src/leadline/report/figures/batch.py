@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from leadline.report.compare.evidence import Evidence
-from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.drawing import Drawing, opened
 from leadline.report.figures.groups import Group
 from leadline.report.figures.marks import apart, dots, key, mean
-from leadline.report.figures.panels import opened
 from leadline.report.figures.plan import plan
 from leadline.report.figures.style import PUBLISHED, WIDE, look, word
 from leadline.stats.metrics import HEADLINE

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from leadline.report.figures.drawing import Drawing
-from leadline.report.figures.panels import called, opened, require
+from leadline.report.figures.drawing import Drawing, called, opened, require
 from leadline.report.figures.style import MUTED, SMALL, WIDE, look
 
 PANEL, HEAD, BINS = 52.0, 4.0, 10

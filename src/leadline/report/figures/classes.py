@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from leadline.report.figures.drawing import Drawing, blank, fix_layout
+from leadline.report.figures.drawing import Drawing, blank, called, fix_layout, require
 from leadline.report.figures.marks import DOT, EDGE, UPRIGHT, legend
-from leadline.report.figures.panels import called, require
 from leadline.report.figures.style import NARROW, TEXT, WIDE, lines, look, one_line, styled
 
 ROW, STEP, HEAD, FRAME = 3.2, 2.6, 10.0, 12.0

@@ -9,8 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from leadline.report.figures.drawing import Drawing
-from leadline.report.figures.panels import called, opened, require
+from leadline.report.figures.drawing import Drawing, called, opened, require
 from leadline.report.figures.style import INK, NARROW, WIDE, lines, look, one_line
 
 # From paper to a blue that no one mistakes for black; equal steps look equal.

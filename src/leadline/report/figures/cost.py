@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from leadline.report.figures.classes import sign
-from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.drawing import Drawing, called, opened, require
 from leadline.report.figures.marks import DOT, legend
-from leadline.report.figures.panels import called, opened, require
 from leadline.report.figures.style import WIDE, look
 
 PANEL, HEAD = 70.0, 12.0

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from leadline import files
-from leadline.report.figures.style import INCH, styled
+from leadline.errors import UserError
+from leadline.report.figures.marks import grid
+from leadline.report.figures.style import INCH, look, one_line, styled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +70,29 @@ def save(figure: Figure, folder: Path, name: str, title: str = "") -> list[Path]
         files.write_bytes(path, content)
         written.append(path)
     return written
+
+
+@contextmanager
+def opened(
+    count: int, columns: int, width: float, height: float, head: float = 6.0
+) -> Iterator[tuple[Figure, Sequence[Axes], int]]:
+    """Open a figure of so many panels, each so many millimetres high; settle it at the end."""
+    with styled():
+        rows, columns = grid(count, columns, width)
+        figure = blank(width, head + height * rows)
+        every = list(figure.subplots(rows, columns, squeeze=False).ravel())
+        for axes in every[count:]:
+            axes.set_axis_off()
+        yield figure, every[:count], columns
+        fix_layout(figure)
+
+
+def called(arm: str) -> str:
+    """Name an arm in one line."""
+    return one_line(look(arm).word)
+
+
+def require(found: Sequence[object], what: str, remedy: str) -> None:
+    """Refuse to draw an empty figure."""
+    if not found:
+        raise UserError(what, got="none", remedy=remedy)

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.lines import Line2D
 
-from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.drawing import Drawing, opened, require
 from leadline.report.figures.marks import legend
-from leadline.report.figures.panels import opened, require
 from leadline.report.figures.style import WIDE, lines
 
 PANEL, HEAD, KEY = 46.0, 6.0, 4.5

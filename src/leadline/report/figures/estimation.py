@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from leadline.report.figures.drawing import Drawing, blank, fix_layout
+from leadline.report.figures.drawing import Drawing, blank, called, fix_layout, require
 from leadline.report.figures.marks import DOT, apart
-from leadline.report.figures.panels import called, require
 from leadline.report.figures.style import (
     INK,
     MUTED,

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from leadline.report.figures.drawing import blank, fix_layout
+from leadline.report.figures.drawing import Drawing, blank, fix_layout, require
 from leadline.report.figures.marks import legend, printed_width
-from leadline.report.figures.style import MUTED, NARROW, SMALL, VERDICTS, Look, styled
+from leadline.report.figures.style import MUTED, NARROW, SMALL, VERDICTS, WIDE, Look, styled
 
 # Millimetres; the gap between label and axes in points.
 ROW, FRAME, HEAD, PAD = 3.35, 16.0, 14.0, 4.0
@@ -164,3 +164,37 @@ def _key(figure: Figure, rows: Sequence[Row], width: float) -> None:
         for seen in sorted(looks, key=list(VERDICTS.values()).index)
     ]
     legend(figure, entries, width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared(DrawnDifference):
+    """One comparison, with p as it is to be written."""
+
+    p: str
+
+
+def contrasts(
+    found: Sequence[Compared],
+    *,
+    family: str,
+    name: str = "forest",
+    title: str = "Every comparison of the study",
+    width: float = WIDE,
+) -> Drawing:
+    """Draw each comparison as a line; on the right its corrected p."""
+    require(found, "a forest plot needs comparisons", "declare which arms are compared")
+    rows = [each.row(note=each.p, tag=f"{each.group}, {each.label}") for each in found]
+    return Drawing(
+        name=name,
+        title=title,
+        caption=f"Mean of the arm less mean of what it is compared with, with the 95 % interval "
+        "of the test that decides, as a rule over fresh runs and fresh cells; on the right p after "
+        f"Holm’s correction over {family}. Colour and sign give the verdict.",
+        description=" ".join(map(_sentence, found)),
+        figure=draw([Column(rows=rows, axis="difference of means")], width),
+    )
+
+
+def _sentence(each: Compared) -> str:
+    p = f", p {each.p}" if each.p else ""
+    return f"{each.told()}{p}, {each.verdict}."

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.drawing import Drawing, opened, require
 from leadline.report.figures.marks import DOT
-from leadline.report.figures.panels import opened, require
 from leadline.report.figures.style import MUTED, NARROW, WIDE, lines, look
 
 # Millimetres of a row, and of a panel's title and axis.

@@ -11,9 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from leadline.report.figures.drawing import Drawing
+from leadline.report.figures.drawing import Drawing, called, opened, require
 from leadline.report.figures.marks import legend
-from leadline.report.figures.panels import called, opened, require
 from leadline.report.figures.style import INK, WIDE, look, word
 
 # Dark brown beside every arm's colour: the lower of two modes, in every figure of curves.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.config import RunConfig, registry
-from leadline.config.zero_shot import ZeroShotSettings
+from leadline.config.tasks import ZeroShotSettings
 from leadline.data.cells import Cells
 from leadline.data.splits import pretraining_cells
 from leadline.data.splits.split import Split, enough_genes, told_of
