@@ -174,10 +174,9 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 def add_reproduce(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline reproduce`."""
     add = parser.add_argument
-    papers = "whose claims: boiarsky (2024, the default) or kedzierska (2025, frozen embeddings)"
+    papers = "a paper that leadline brings along (boiarsky, kedzierska, perturbation) or a folder"
     add("paper", nargs="?", default="boiarsky", metavar="PAPER", help=papers)
-    pack = "a paper that leadline brings along (boiarsky, kedzierska, perturbation) or a folder"
-    add("--paper", dest="pack", metavar="NAME|FOLDER", help=pack)
+    add("--paper", dest="pack", metavar="NAME|FOLDER", help="the same, as four files without code")
     add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
     add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
     add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SHIPPED = ("boiarsky", "kedzierska", "perturbation")
 FILES = ("paper.yaml", "numbers.csv", "claims.yaml", "tables.yaml")
 REQUIRED = ("dataset", "model", "arm", "metric", "value")
+# What stands for half the last digit of a number; of unknown precision, it judges nothing.
+WORDS = ("full", "unknown")
 DEFAULTS = {"fraction": "1", "split": "test", "precision": "full"}
 # What aggregates.csv has beside the columns of numbers.csv.
 PRINTED_NUMBERS = (
@@ -206,7 +208,7 @@ def _row(row: dict[str, Any], place: str, numbers: tuple[str, ...]) -> dict[str,
         "fraction": _number(full, "fraction", place, empty_is_nan=True),
         "value": _number(full, "value", place, empty_is_nan=bool(numbers)),
         "seed": int(_number(full, "seed", place)) if full["seed"] != "" else None,
-        "precision": precision if precision == "full" else _number(full, "precision", place),
+        "precision": precision if precision in WORDS else _number(full, "precision", place),
     }
     for name in numbers:
         made[name] = _number(full, name, place, empty_is_nan=True)

@@ -26,8 +26,8 @@ def value_within(context: Context, check: Check) -> Iterator[Part]:
     """Mean of an arm inside limits."""
     for cell, _ in cells_of(check.pairs):
         side, label = context.evidence.side(cell), cell.label
-        if not side.known:
-            yield not_run(label, side.missing)
+        if not side.known or side.decides_nothing:
+            yield not_run(label, side.decides_nothing or side.missing)
             continue
         low, high = (float(end) for end in check.limits[cell.metric])
         inside = low <= side.mean <= high

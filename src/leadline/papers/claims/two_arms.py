@@ -30,6 +30,9 @@ def compare_arms(context: Context, check: Check) -> Iterator[Part]:
         label += ", order" if check.criterion == "order" else ""
         try:
             sides = context.evidence.side(a), context.evidence.side(b)
+            if vague := "; ".join(filter(None, (side.decides_nothing for side in sides))):
+                yield not_run(label, vague)
+                continue
             found = compare_pair(context.evidence, *sides, context.setting)
             yield _judged(context, check, label, found, sides)
         except UserError as error:

@@ -119,6 +119,12 @@ class ArmRuns:
         return self.has_runs or self.printed_mean is not None
 
     @property
+    def decides_nothing(self) -> str:
+        """Say why the numbers that are there judge nothing; empty where they do."""
+        vague = self.widths.size > 0 and not np.isfinite(self.widths).all()
+        return f"of unknown precision: {self.cell.label}" if vague else ""
+
+    @property
     def mean(self) -> float:
         """Give the mean of an arm that is `known`, as printed where runs are a figure's markers."""
         if self.has_runs:

@@ -136,7 +136,8 @@ def _indexed(rows: list[dict[Any, Any]]) -> dict[tuple[object, ...], Rows]:
 
 
 def _width(precision: object) -> float:
-    return 0.0 if precision == "full" else float(str(precision))
+    words = {"full": 0.0, "unknown": math.inf}
+    return words[str(precision)] if precision in words else float(str(precision))
 
 
 def _text(value: object) -> str:

@@ -1,1 +1,0 @@
-"""Kedzierska et al. (2025): published numbers of frozen embeddings, and verdicts on the claims."""
