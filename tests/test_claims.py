@@ -13,8 +13,7 @@ from leadline.errors import UserError
 from leadline.papers import boiarsky, claims
 from leadline.papers.boiarsky.counts import count_parameters as count
 from leadline.papers.boiarsky.findings import FINDINGS
-from leadline.papers.claims import Evidence, Verdict
-from leadline.papers.claims.evaluate import CRITERIA, evaluate_check
+from leadline.papers.claims import CRITERIA, Evidence, Verdict, evaluate_check
 from leadline.papers.claims.result import Context
 from leadline.papers.claims.schema import (
     Check,
@@ -552,7 +551,7 @@ def test_every_published_number_is_recomputed_or_its_runs_are_not_public():
 
 
 def test_tolerances_mind_what_they_are_of():
-    from leadline.papers.claims.evaluate import tolerance_of
+    from leadline.papers.claims import tolerance_of
 
     claim = next(c for c in FILE.claims if c.id == "C12")
     assert tolerance_of(claim, "ms logreg/logreg macro_f1") == 0.005

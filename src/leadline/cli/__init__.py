@@ -20,6 +20,7 @@ __all__ = ["FAILED", "GOOD", "MISTAKE", "REQUEUE", "main"]
 NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 # Commands that are not `call` of a file of their own name.
 ELSEWHERE = {
+    "predict": ("leadline.cli.run", "predict"),
     "reproduce": ("leadline.papers.reproduce", "reproduce"),
     "sync": ("leadline.cli.wandb", "sync"),
     "import-wandb": ("leadline.cli.wandb", "import_runs"),

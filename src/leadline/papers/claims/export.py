@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from leadline.papers.claims.evaluate import differences
+from leadline.papers.claims import differences
 from leadline.papers.claims.result import Part, Raised, Result
 from leadline.papers.claims.schema import Discrepancy
 from leadline.papers.claims.worth import Points
