@@ -1,12 +1,13 @@
 """How often a comparison errs: studies are simulated whose truth is known, and judged.
 
-    python scripts/calibration.py [MODULE:FUNCTION|folds|looks] [--quick] [--studies N] [--only W]
+    python scripts/calibration.py [MODULE:FUNCTION|folds|looks|margins] [--quick] [--studies N]
 
 FUNCTION is called as judge(truth, preds_a, preds_b, donors, metric=..., margin=0.01) and returns
 p, low, high and verdict. `welch`, today's test over runs alone, is always judged beside it on the
-same draws. `folds` compares ways of judging cross-validation (calibration_folds.py). `looks` judges
-studies whose seeds are added until it is decided or precise, and beside them one that stops after
-any seed at p < .05. Prints a table and then JSON.
+same draws. `folds` compares ways of judging cross-validation (calibration_folds.py), `margins`
+equivalence and "not above" (calibration_margins.py). `looks` judges studies whose seeds are added
+until it is decided or precise, and beside them one that stops after any seed at p < .05. Prints a
+table and then JSON.
 """
 
 from __future__ import annotations
@@ -229,6 +230,11 @@ def main(words: Sequence[str] | None = None) -> None:
         import calibration_folds
 
         calibration_folds.main(words[1:])
+        return
+    if words[:1] == ["margins"]:
+        import calibration_margins
+
+        calibration_margins.main(words[1:])
         return
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("judge", nargs="?", default="leadline.stats.crossed:judge")
