@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 from pathlib import Path
 
 from leadline import __version__
@@ -63,6 +64,16 @@ that the new file lacks count as zero. DATA are settings of the new file: data.l
 data.scale, data.gene_column, data.library_column. docs/predict.md tells the rest.
 
 example: leadline predict --run RUN --cells new.h5ad --out labels.csv
+"""
+CONTAMINATION_HELP = """\
+DATA is a file or the name of a dataset; KEY=VALUE are its settings (data.layer, data.scale,
+data.split, data.gene_column). Its reported cells are looked for in the corpus: those that --run
+reported, or that data.split calls test, or all. They are compared by a hash of their counts, by
+their most expressed genes, by data set and join id of CELLxGENE, and by date. --corpus registry
+asks no file, but what is published of models. docs/contamination.md tells the rest.
+
+example: leadline contamination pbmc68k_reduced --corpus registry
+example: leadline contamination cells.h5ad --corpus corpus.h5ad --model scgpt --public 2024-03-01
 """
 ABLATE_HELP = """\
 NAME is one of ablations/, or the path of a file like them. What is done is not made again, failures
@@ -236,6 +247,30 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     add("--training", type=Path, metavar="FILE", help="the run's own cells, if they moved")
 
 
+def day(text: str) -> datetime.date:
+    """Read a day as YYYY-MM-DD."""
+    return datetime.date.fromisoformat(text)
+
+
+def add_contamination(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline contamination`."""
+    add = parser.add_argument
+    add("data", metavar="DATA")
+    add("overrides", nargs="*", metavar="KEY=VALUE")
+    corpus = "a file, a folder of .h5ad files, or registry; may be repeated"
+    add("--corpus", action="append", required=True, metavar="FILE|registry", help=corpus)
+    add("--model", metavar="NAME", help="the model of the registry whose corpus it is")
+    add("--run", metavar="RUN", help="a record: only the cells that it reported")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where RUN is an id of")
+    add("--public", type=day, metavar="DAY", help="since when the cells are public (2024-03-01)")
+    add("--closed", type=day, metavar="DAY", help="when the corpus was closed")
+    add("--dataset-id", metavar="ID", help="the cells' data set in CELLxGENE, if no column tells")
+    add("--corpus-layer", metavar="NAME", help="the corpus' matrix (the first that holds counts)")
+    add("--corpus-genes", metavar="COLUMN", help="the column of var that names the corpus' genes")
+    add("--out", type=Path, metavar="FILE", help="also write what was found of each cell, CSV")
+    add("--json", action="store_true", help="print one JSON object")
+
+
 def add_ablate(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline ablate`."""
     parser.add_argument("name", metavar="NAME|FILE")
@@ -313,6 +348,11 @@ COMMANDS = {
     "reproduce": ("judge every claim of the paper", REPRODUCE_HELP, add_reproduce),
     "claims": ("draft the claims of a paper, check and review them", CLAIMS_HELP, add_claims),
     "predict": ("name the types of new cells with a finished run", PREDICT_HELP, add_predict),
+    "contamination": (
+        "say whether a pretrained model has seen the reported cells",
+        CONTAMINATION_HELP,
+        add_contamination,
+    ),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (
         "list the runs of a study, what is done, and what the rest will take",
