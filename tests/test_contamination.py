@@ -156,16 +156,14 @@ def test_counts_are_recovered_from_logarithms_or_taken_from_another_matrix(tmp_p
     counts_CG = make_counts(60, N_GENES)
     plain = write_h5ad(tmp_path / "plain.h5ad", counts_CG, obs=obs_of(60))
     logs = lognorm(counts_CG).astype(np.float32)
-    names = {f"{gene}.raw": gene for gene in gene_symbols(N_GENES)}
     raw = write_h5ad(tmp_path / "raw.h5ad", logs, obs=obs_of(60), raw_CG=counts_CG)
     layer = write_h5ad(tmp_path / "layer.h5ad", logs, obs=obs_of(60), layers={"n": counts_CG})
     depth = obs_of(60, n_counts=counts_CG.sum(axis=1))
     logged = write_h5ad(tmp_path / "logs.h5ad", logs, obs=depth)
     for data, corpus in ((plain, layer), (layer, plain), (logged, plain), (raw, raw)):
         assert found(data, corpus).counts.seen == 60, (data.name, corpus.name)
-    assert corpus_files(raw)[0].layer == "raw" and names
-    without = write_h5ad(tmp_path / "w.h5ad", logs[:, ::2], obs=obs_of(60),
-                         var=pd.DataFrame(index=gene_symbols(N_GENES)[::2]))  # fmt: skip
+    assert corpus_files(raw)[0].layer == "raw"
+    without = write_h5ad(tmp_path / "w.h5ad", lognorm(counts_CG, total=2345), obs=obs_of(60))
     assert "no counts" in found(without, plain).counts.why_not
 
 
@@ -244,8 +242,8 @@ def test_names_that_do_not_meet_are_refused_in_three_parts(tmp_path):
     counts_CG = make_counts(60, N_GENES)
     one = named(tmp_path, "one", counts_CG, index=gene_symbols(N_GENES))
     other = named(tmp_path, "other", counts_CG, index=ensembl_ids(N_GENES))
-    with pytest.raises(UserError, match="must share at least 50 genes: got 0: genes of the data "
-                       r"are symbol names \(GENE0\), those of the corpus ensembl .*; name a "):  # fmt: skip
+    message = "must share at least 50 genes: got 0: genes of the data are symbol names .GENE0., "
+    with pytest.raises(UserError, match=f"{message}those of the corpus ensembl .*; name a "):
         found(one, other)
     with pytest.raises(UserError, match="--corpus-genes must name a column of var: got symbol"):
         corpus_files(other, genes="symbol")

@@ -54,6 +54,9 @@ class ReportedData:
 def call(chosen: argparse.Namespace) -> int:
     """Print what is known, and on what it rests."""
     data = named(chosen.data, chosen.overrides)
+    if chosen.model:
+        # A misspelt name is told before anything is read.
+        corpus_of(chosen.model)
     if REGISTRY in chosen.corpus:
         if len(chosen.corpus) > 1 or chosen.run or chosen.out:
             raise UserError(

@@ -123,11 +123,8 @@ def stated(
             why=f"{dataset} is in the corpus: {corpus.contains[str(dataset)].strip()}",
         )
     known = publications().get(dataset or "")
-    return by_date(
-        public or (known.public if known else None),
-        closed or corpus.closed,
-        f"the corpus of {corpus.model}",
-    )
+    since = public or (known.public if known else None)
+    return by_date(since, closed or corpus.closed, f"the corpus of {corpus.model}")
 
 
 def by_date(public: datetime.date | None, closed: datetime.date | None, corpus: str) -> Seen:

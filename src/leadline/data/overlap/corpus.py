@@ -132,13 +132,22 @@ def corpus_files(
 ) -> list[CorpusFile]:
     """Look at a file, or at every `.h5ad` of a folder, of which none is read whole."""
     matrix = any((path / name).is_file() for name in MATRIX_FILES)
-    if not path.is_dir() or matrix:
-        return [corpus_file(path, layer, genes)]
-    found = sorted(path.glob("*.h5ad"))
-    if not found:
+    paths = sorted(path.glob("*.h5ad")) if path.is_dir() and not matrix else [path]
+    if not paths:
         raise UserError(
             ACCEPTED.replace("data.path", "--corpus"),
             got=f"the folder {path} without any of them",
             remedy="name a file, or a folder of .h5ad files",
         )
-    return [corpus_file(each, layer, genes) for each in found]
+    try:
+        return [corpus_file(each, layer, genes) for each in paths]
+    except UserError as error:
+        # Readers speak of the data; here it is the corpus that is wrong.
+        rule, got, remedy = (_of_corpus(text) for text in (error.rule, error.got, error.remedy))
+        raise UserError(rule, got=got, remedy=remedy) from error
+
+
+def _of_corpus(text: str) -> str:
+    for option, ours in (("path", "--corpus"), ("layer", "--corpus-layer")):
+        text = text.replace(f"data.{option}=", f"{ours} ").replace(f"data.{option}", ours)
+    return text

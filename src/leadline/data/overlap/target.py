@@ -19,6 +19,7 @@ from leadline.data.cells.files import Kind, kind_of, open_hdf5
 from leadline.data.cells.h5ad import counts_matrix
 from leadline.data.cells.obs import MISSING
 from leadline.data.cells.read import ColumnNames, cells_of, read_source
+from leadline.data.cells.tenx import OBS_FILES
 from leadline.data.overlap.corpus import DATA_SET, JOIN_ID
 from leadline.data.overlap.gene_names import Namings, namings_of
 from leadline.errors import UserError
@@ -82,12 +83,20 @@ def read_target(data: DataConfig, data_dir: Path, dataset_id: str | None = None)
     if layer is None and isinstance(data, FileData) and kind_of(path) is Kind.H5AD:
         with open_hdf5(path) as file:
             layer = counts_matrix(file, path)
-    source = read_source(path, layer)
+    asked = data.split is not None or data.library_column is not None
+    source = read_source(path, layer, with_obs=asked or has_obs(path))
     columns = ColumnNames(split=data.split, genes=data.gene_column, library=data.library_column)
     declared = None if data.scale == "auto" else Scale(data.scale)
     cells = cells_of(source, data.name, columns, declared)
     keys_C, why = keys_of(source.obs, dataset_id)
     return of_counts(cells, namings_of(source.var, data.gene_column), keys_C, why)
+
+
+def has_obs(path: Path) -> bool:
+    """Say whether a file has a table of cells; that of 10x data lies beside it, or is not there."""
+    folder = path if path.is_dir() else path.parent
+    beside = any((folder / name).is_file() for name in OBS_FILES)
+    return kind_of(path) is Kind.H5AD or beside
 
 
 def of_counts(
