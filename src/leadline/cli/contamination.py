@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from leadline import files as atomic
+from leadline.cli.claims import require_folder_of
 from leadline.cli.terminal import aligned
 from leadline.config import DataConfig, FileData
 from leadline.config.compose import compose, options
@@ -57,6 +58,8 @@ def call(chosen: argparse.Namespace) -> int:
     if chosen.model:
         # A misspelt name is told before anything is read.
         corpus_of(chosen.model)
+    if chosen.out is not None:
+        require_folder_of(chosen.out)
     if REGISTRY in chosen.corpus:
         if len(chosen.corpus) > 1 or chosen.run or chosen.out:
             raise UserError(

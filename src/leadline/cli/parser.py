@@ -66,14 +66,11 @@ data.scale, data.gene_column, data.library_column. docs/predict.md tells the res
 example: leadline predict --run RUN --cells new.h5ad --out labels.csv
 """
 CONTAMINATION_HELP = """\
-DATA is a file or the name of a dataset; KEY=VALUE are its settings (data.layer, data.scale,
-data.split, data.gene_column). Its reported cells are looked for in the corpus: those that --run
-reported, or that data.split calls test, or all. They are compared by a hash of their counts, by
-their most expressed genes, by data set and join id of CELLxGENE, and by date. --corpus registry
-asks no file, but what is published of models. docs/contamination.md tells the rest.
+DATA is a file or the name of a dataset, KEY=VALUE its settings (data.layer, data.scale, ...). Its
+cells (those that --run reported, or that data.split calls test, or all) are compared by counts, by
+most expressed genes, by CELLxGENE's ids and by date. docs/contamination.md tells the rest.
 
-example: leadline contamination pbmc68k_reduced --corpus registry
-example: leadline contamination cells.h5ad --corpus corpus.h5ad --model scgpt --public 2024-03-01
+example: leadline contamination pbmc68k_reduced --corpus registry --model scgpt
 """
 ABLATE_HELP = """\
 NAME is one of ablations/, or the path of a file like them. What is done is not made again, failures
@@ -254,11 +251,12 @@ def day(text: str) -> datetime.date:
 
 def add_contamination(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline contamination`."""
+    parser.usage = "leadline contamination DATA [KEY=VALUE ...] --corpus CORPUS [OPTION ...]"
     add = parser.add_argument
     add("data", metavar="DATA")
     add("overrides", nargs="*", metavar="KEY=VALUE")
-    corpus = "a file, a folder of .h5ad files, or registry; may be repeated"
-    add("--corpus", action="append", required=True, metavar="FILE|registry", help=corpus)
+    corpus = "files, folders of .h5ad files, or: registry"
+    add("--corpus", action="append", required=True, metavar="CORPUS", help=corpus)
     add("--model", metavar="NAME", help="the model of the registry whose corpus it is")
     add("--run", metavar="RUN", help="a record: only the cells that it reported")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where RUN is an id of")
@@ -266,7 +264,7 @@ def add_contamination(parser: argparse.ArgumentParser) -> None:
     add("--closed", type=day, metavar="DAY", help="when the corpus was closed")
     add("--dataset-id", metavar="ID", help="the cells' data set in CELLxGENE, if no column tells")
     add("--corpus-layer", metavar="NAME", help="the corpus' matrix (the first that holds counts)")
-    add("--corpus-genes", metavar="COLUMN", help="the column of var that names the corpus' genes")
+    add("--corpus-genes", metavar="COL", help="the column of var with the corpus' genes")
     add("--out", type=Path, metavar="FILE", help="also write what was found of each cell, CSV")
     add("--json", action="store_true", help="print one JSON object")
 
@@ -355,13 +353,13 @@ COMMANDS = {
     ),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (
-        "list the runs of a study, what is done, and what the rest will take",
+        "list the runs of a study, what is done, what the rest takes",
         PLAN_HELP,
         add_plan,
     ),
     "list": ("name the models, datasets, studies and runs that there are", LIST_HELP, add_list),
     "show": (
-        "tell what one run is, what came of it, and why it failed if it did",
+        "tell what one run is, what came of it, or why it failed",
         SHOW_HELP,
         add_show,
     ),
