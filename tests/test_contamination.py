@@ -292,8 +292,8 @@ def test_hashes_know_counts_and_not_the_order_of_genes(counts, random):
     assert np.array_equal(enough_C, (counts_CG > 0).sum(axis=1) >= prints.FEWEST_EXPRESSED)
     same = (counts_CG[:, None] == counts_CG[None]).all(axis=2)
     assert np.array_equal(hash_C[:, None] == hash_C[None], same)
-    signature_CH, _ = prints.minhashes(straight, prints.hash_table(80))
-    assert np.array_equal(signature_CH, prints.minhashes(turned, prints.hash_table(80))[0])
+    signature_CH, _ = prints.minhashes(straight, prints.hash_tables(80))
+    assert np.array_equal(signature_CH, prints.minhashes(turned, prints.hash_tables(80))[0])
 
 
 @settings(max_examples=30, deadline=None)
@@ -301,7 +301,7 @@ def test_hashes_know_counts_and_not_the_order_of_genes(counts, random):
 def test_signatures_do_not_depend_on_the_scale(seed, factor, shape):
     counts_CG = make_counts(5, 500, seed)
     bent = {"log": np.log1p, "sqrt": np.sqrt, "none": np.asarray}[shape](counts_CG * factor)
-    table = prints.hash_table(500)
+    table = prints.hash_tables(500)
     signatures = [
         prints.minhashes(prints.on_shared(sparse.csr_array(matrix), np.arange(500)), table)[0]
         for matrix in (counts_CG, bent.astype(np.float32))
@@ -316,7 +316,7 @@ def test_agreement_of_signatures_is_the_share_of_common_genes():
     shares = []
     for seed in range(40):
         cells = prints.on_shared(sparse.csr_array(matrix_CG), rng.permutation(300))
-        first, second = prints.minhashes(cells, prints.hash_table(300, seed))[0]
+        first, second = prints.minhashes(cells, prints.hash_tables(300, seed))[0]
         shares.append((first == second).mean())
     assert abs(np.mean(shares) - 1 / 3) < 4 * np.sqrt(2 / 9 / 128 / 40)
 
@@ -327,9 +327,10 @@ def test_ties_are_taken_whole_or_not_at_all():
     matrix[1, :400], matrix[1, :150] = 1, 2
     matrix[2, :200] = np.arange(1, 201)
     cells = prints.on_shared(sparse.csr_array(matrix), np.arange(500))
-    sizes, table = np.zeros(3, np.int64), prints.hash_table(500)
-    prints.sign(cells.values_N, cells.genes_N, cells.indptr, table, prints.TOP_GENES, prints.TIE,
-                np.zeros((3, prints.N_HASHES), np.uint32), sizes)  # fmt: skip
+    sizes, tables = np.zeros(3, np.int64), prints.hash_tables(500)
+    prints.sign(cells.values_N, cells.genes_N, cells.indptr, tables.gene_SH, tables.level_LH,
+                prints.TOP_GENES, prints.TIE, np.zeros((3, prints.N_HASHES), np.uint32),
+                sizes)  # fmt: skip
     assert sizes.tolist() == [400, 150, 200]
 
 

@@ -155,8 +155,8 @@ class Search:
             wanted = np.unique(hash_C[enough_C])
             found = np.zeros(0, np.uint64)
         if by_top:
-            table_SH = prints.hash_table(len(shared))
-            signature_TH, enough_T = prints.minhashes(both, table_SH)
+            tables = prints.hash_tables(len(shared))
+            signature_TH, enough_T = prints.minhashes(both, tables)
             self.enough_top_T |= enough_T
             key_TB = prints.band_keys(signature_TH)
             # Cells with too few genes stay out of the search.
@@ -171,7 +171,7 @@ class Search:
                 hash_B, enough_B = prints.count_hashes(cells, word_S)
                 found = np.union1d(found, np.intersect1d(hash_B[enough_B], wanted))
             if by_top:
-                signature_BH, enough_B = prints.minhashes(cells, table_SH)
+                signature_BH, enough_B = prints.minhashes(cells, tables)
                 signature_BH = signature_BH[enough_B]
                 key_BB = prints.band_keys(signature_BH)
                 bounds = [

@@ -1,9 +1,10 @@
 """A cell in a few numbers that do not depend on the order of its genes.
 
 Counts become one hash of 64 bits: equal for equal counts, and for others by chance once in 10^19
-pairs. The most expressed genes become a MinHash signature: two signatures agree in the share of
-their numbers that the two sets of genes have in common, and any scale that keeps the order of
-values within a cell leaves it as it is.
+pairs. The most expressed genes, each with its level (1 for the least value among them, 2 for the
+next), become a MinHash signature: two signatures agree in the share of their numbers that the two
+sets of (gene, level) have in common, and any scale that keeps the order of values within a cell
+leaves it as it is.
 
 Shapes: C cells, N stored values of all cells, S shared genes, H hash functions, B bands.
 """
@@ -25,6 +26,8 @@ TOP_GENES, FEWEST_TOP = 200, 20
 N_HASHES = 128
 # Candidates agree in all numbers of a band: 0.9 alike are found with p = 0.9998, 0.3 hardly ever.
 BANDS = 16
+# Higher levels count as this one.
+MOST_LEVELS = 256
 # Values closer than this are ties that rounding has parted.
 TIE = 1e-5
 LARGEST_COUNT = 2.0**53
@@ -86,20 +89,31 @@ def mixed(word_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return scattered
 
 
-def hash_table(n_genes: int, seed: int = 1) -> NDArray[np.uint32]:
-    """Give each shared gene a random number for each of the hash functions."""
+@dataclass(frozen=True, slots=True)
+class HashTables:
+    """Random numbers of each hash function for each shared gene, and for each level."""
+
+    gene_SH: NDArray[np.uint32]
+    level_LH: NDArray[np.uint32]
+
+
+def hash_tables(n_genes: int, seed: int = 1) -> HashTables:
+    """Draw the hash functions: of a gene and a level the two numbers are taken together by XOR."""
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 2**32 - 1, (n_genes, N_HASHES), dtype=np.uint32, endpoint=True)
+    numbers = rng.integers(
+        0, 2**32 - 1, (n_genes + MOST_LEVELS, N_HASHES), dtype=np.uint32, endpoint=True
+    )
+    return HashTables(numbers[:n_genes], numbers[n_genes:])
 
 
 def minhashes(
-    cells: SharedValues, table_SH: NDArray[np.uint32]
+    cells: SharedValues, tables: HashTables
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Give the signature of each cell's most expressed genes, and which cells have enough."""
     signature_CH = np.full((len(cells), N_HASHES), np.iinfo(np.uint32).max, np.uint32)
     sizes_C = np.zeros(len(cells), np.int64)
-    sign(cells.values_N, cells.genes_N, cells.indptr, table_SH, TOP_GENES, TIE, signature_CH,
-         sizes_C)  # fmt: skip
+    sign(cells.values_N, cells.genes_N, cells.indptr, tables.gene_SH, tables.level_LH, TOP_GENES,
+         TIE, signature_CH, sizes_C)  # fmt: skip
     return signature_CH, sizes_C >= FEWEST_TOP
 
 
@@ -114,8 +128,8 @@ def band_keys(signature_CH: NDArray[np.uint32]) -> NDArray[np.uint64]:
 
 
 @compiled
-def sign(values_N, genes_N, indptr, table_SH, most, tie, signature_CH, sizes_C):  # type: ignore[no-untyped-def]
-    """Fill signatures and sizes of the sets of most expressed genes.
+def sign(values_N, genes_N, indptr, gene_SH, level_LH, most, tie, signature_CH, sizes_C):  # type: ignore[no-untyped-def]
+    """Fill signatures and sizes of the sets of most expressed genes with their levels.
 
     A set holds all genes of one value or none, so that ties do not decide: the largest values that
     make at most `most` genes; or those of the largest value, where these alone are more.
@@ -132,12 +146,17 @@ def sign(values_N, genes_N, indptr, table_SH, most, tie, signature_CH, sizes_C):
             largest = value_M.max()
             if not largest > above:
                 above = largest * (1 - 2 * tie)
-        for at in range(start, end):
-            if values_N[at] > above:
-                sizes_C[cell] += 1
-                gene = genes_N[at]
-                for h in range(table_SH.shape[1]):
-                    signature_CH[cell, h] = min(signature_CH[cell, h], table_SH[gene, h])
+        chosen = np.flatnonzero(value_M > above)
+        sizes_C[cell] = len(chosen)
+        level, below = -1, 0.0
+        for at in chosen[np.argsort(value_M[chosen])]:
+            if value_M[at] > below * (1 + tie):
+                level = min(level + 1, len(level_LH) - 1)
+            below = value_M[at]
+            gene = genes_N[start + at]
+            for h in range(gene_SH.shape[1]):
+                number = gene_SH[gene, h] ^ level_LH[level, h]
+                signature_CH[cell, h] = min(signature_CH[cell, h], number)
 
 
 @compiled
