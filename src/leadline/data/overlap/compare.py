@@ -29,8 +29,10 @@ MOST_FALSE = 1e-3
 # Cells less alike than this are not the same one, however different the shuffled ones are.
 LEAST_ALIKE = 0.8
 FEWEST_SHUFFLED, MOST_SHUFFLED = 2000, 20_000
-# Values change places among so many cells of like depth; of fewer, a shuffled cell is no other.
+# Values change places among so many cells, or up to twice as many; among fewer than the least a
+# shuffled cell would be one that was measured.
 GROUP, SMALLEST_GROUP = 32, 8
+N_DIRECTIONS = 16
 # On these scales values of a cell do not stand in the order of its counts.
 UNORDERED = (Scale.ZSCORED,)
 
@@ -258,32 +260,53 @@ class Search:
 
 
 def shuffled(matrix_CG: sparse.csr_array, seed: int) -> list[sparse.csr_array]:
-    """Give cells that nobody measured: values of a gene change places among cells of like depth.
+    """Give cells that nobody measured: values of a gene change places among cells that are alike.
 
-    Each gene keeps its values and each group of cells its depth; each shuffled cell has about as
-    much of every cell of its group.
+    Each gene keeps its values in each group of cells; each shuffled cell has about as much of every
+    cell of its group.
     """
     n_cells, n_genes = matrix_CG.shape
     if n_cells < SMALLEST_GROUP:
         return []
     rng = np.random.default_rng(seed)
     made = []
-    by_depth = np.argsort(np.diff(matrix_CG.indptr), kind="stable")
-    n_groups = max(1, min(n_cells, MOST_SHUFFLED) // GROUP)
+    chosen = np.sort(rng.permutation(n_cells)[:MOST_SHUFFLED])
     for _ in range(max(1, -(-FEWEST_SHUFFLED // n_cells))):
-        groups = np.array_split(np.arange(n_cells), max(1, n_cells // GROUP))
-        chosen = rng.permutation(len(groups))[:n_groups]
-        rows = np.concatenate([by_depth[groups[group]] for group in chosen])
-        size_C = np.concatenate([np.full(len(groups[g]), len(groups[g])) for g in chosen])
-        first_C = np.concatenate([[0], np.cumsum([len(groups[g]) for g in chosen])[:-1]])
-        first_C = np.repeat(first_C, [len(groups[g]) for g in chosen])
-        part = matrix_CG[rows].tocoo()
+        groups = alike(matrix_CG[chosen], rng)
+        sizes = np.array([len(group) for group in groups])
+        size_C = np.repeat(sizes, sizes)
+        first_C = np.repeat(np.cumsum(sizes) - sizes, sizes)
+        part = matrix_CG[chosen[np.concatenate(groups)]].tocoo()
         row_N, gene_N = part.coords
         # Within a group, all values of a gene move on by the same number of cells.
         shift_N = rng.integers(0, 1 << 30, n_genes)[gene_N]
         at_N = (row_N - first_C[row_N] + shift_N) % size_C[row_N] + first_C[row_N]
         made.append(sparse.csr_array((part.data, (at_N, gene_N)), shape=part.shape))
     return made
+
+
+def alike(matrix_CG: sparse.csr_array, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Part cells into groups of like composition and depth.
+
+    Groups are halved by the random direction of expression, or the depth, in which they differ
+    most, until they have fewer than twice GROUP cells.
+    """
+    cells_CG = matrix_CG.copy()
+    cells_CG.data = np.log1p(np.maximum(cells_CG.data, 0))
+    length_C = np.sqrt(np.asarray((cells_CG * cells_CG).sum(axis=1)).ravel()) + 1e-9
+    along_CD = cells_CG @ rng.standard_normal((matrix_CG.shape[1], N_DIRECTIONS))
+    depth_C = np.log1p(np.diff(matrix_CG.indptr))
+    along_CD = np.column_stack([along_CD / length_C[:, None], depth_C])
+    whole, groups = [np.arange(len(length_C))], []
+    while whole:
+        group = whole.pop()
+        if len(group) < 2 * GROUP:
+            groups.append(group)
+            continue
+        widest = int(along_CD[group].std(axis=0).argmax())
+        order = group[np.argsort(along_CD[group, widest], kind="stable")]
+        whole += [order[: len(order) // 2], order[len(order) // 2 :]]
+    return groups
 
 
 def limit_of(shuffled_N: NDArray[np.float64]) -> float | None:

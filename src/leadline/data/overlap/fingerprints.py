@@ -21,8 +21,9 @@ from leadline.stats.jit import compiled
 
 # So many genes with counts make a cell that two experiments do not share by chance.
 FEWEST_EXPRESSED = 50
-# The set of most expressed genes: at most so many, and no cell is judged by fewer than the least.
-TOP_GENES, FEWEST_TOP = 200, 20
+# The set of most expressed genes: at most so many. No cell is judged by fewer than the least, nor
+# by values that hardly differ: which genes are on at all is shared by too many cells of a type.
+TOP_GENES, FEWEST_TOP, FEWEST_LEVELS = 200, 20, 3
 N_HASHES = 128
 # Candidates agree in all numbers of a band: 0.9 alike are found with p = 0.9998, 0.3 hardly ever.
 BANDS = 16
@@ -111,15 +112,15 @@ def minhashes(
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Give the signature of each cell's most expressed genes, and which cells have enough."""
     signature_CH = np.full((len(cells), N_HASHES), np.iinfo(np.uint32).max, np.uint32)
-    sizes_C = np.zeros(len(cells), np.int64)
+    sizes_C, levels_C = np.zeros((2, len(cells)), np.int64)
     sign(cells.values_N, cells.genes_N, cells.indptr, tables.gene_SH, tables.level_LH, TOP_GENES,
-         TIE, signature_CH, sizes_C)  # fmt: skip
-    return signature_CH, sizes_C >= FEWEST_TOP
+         TIE, signature_CH, sizes_C, levels_C)  # fmt: skip
+    return signature_CH, (sizes_C >= FEWEST_TOP) & (levels_C >= FEWEST_LEVELS)
 
 
 def band_keys(signature_CH: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """Give one number for each band of each signature."""
-    bands_CBR = signature_CH.reshape(len(signature_CH), BANDS, -1).astype(np.uint64)
+    bands_CBR = signature_CH.reshape(len(signature_CH), BANDS, N_HASHES // BANDS).astype(np.uint64)
     key_CB = np.zeros(bands_CBR.shape[:2], np.uint64)
     for row in range(bands_CBR.shape[2]):
         with np.errstate(over="ignore"):
@@ -128,8 +129,8 @@ def band_keys(signature_CH: NDArray[np.uint32]) -> NDArray[np.uint64]:
 
 
 @compiled
-def sign(values_N, genes_N, indptr, gene_SH, level_LH, most, tie, signature_CH, sizes_C):  # type: ignore[no-untyped-def]
-    """Fill signatures and sizes of the sets of most expressed genes with their levels.
+def sign(values_N, genes_N, indptr, gene_SH, level_LH, most, tie, signature_CH, sizes_C, levels_C):  # type: ignore[no-untyped-def]
+    """Fill signatures of the most expressed genes with their levels, and how many there are.
 
     A set holds all genes of one value or none, so that ties do not decide: the largest values that
     make at most `most` genes; or those of the largest value, where these alone are more.
@@ -154,6 +155,7 @@ def sign(values_N, genes_N, indptr, gene_SH, level_LH, most, tie, signature_CH, 
                 level = min(level + 1, len(level_LH) - 1)
             below = value_M[at]
             gene = genes_N[start + at]
+            levels_C[cell] = level + 1
             for h in range(gene_SH.shape[1]):
                 number = gene_SH[gene, h] ^ level_LH[level, h]
                 signature_CH[cell, h] = min(signature_CH[cell, h], number)
