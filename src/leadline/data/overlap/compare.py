@@ -97,14 +97,9 @@ def compare(target: TargetCells, corpora: Sequence[CellCorpus], *, seed: int = 0
             continue
         search.notes.append(f"{corpus.name}: {shared.how}")
         search.through(corpus, shared)
-    if len(refused) == len(corpora) and not (target.keys_C is not None and search.named_blocks):
-        raise (
-            refused[0]
-            if refused
-            else UserError(
-                "a corpus must hold cells", got="no file", remedy="name one with --corpus"
-            )
-        )
+    by_ids = target.keys_C is not None and search.named_blocks > 0
+    if refused and len(refused) == len(corpora) and not by_ids:
+        raise refused[0]
     return search.result()
 
 

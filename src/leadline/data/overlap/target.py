@@ -76,9 +76,6 @@ def read_target(data: DataConfig, data_dir: Path, dataset_id: str | None = None)
         cells = datasets.load(data, data_dir)
         return of_counts(cells, {"names": cells.genes}, None, "several files make one data set")
     (path,) = paths
-    if not path.exists():
-        # What makes data sets makes them here.
-        datasets.load(data, data_dir)
     layer = data.layer
     if layer is None and isinstance(data, FileData) and kind_of(path) is Kind.H5AD:
         with open_hdf5(path) as file:
