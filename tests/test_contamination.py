@@ -295,7 +295,7 @@ counts_of_cells = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(counts_of_cells, st.randoms(use_true_random=False))
 def test_hashes_know_counts_and_not_the_order_of_genes(counts, random):
     counts_CG = np.array(counts, np.float32)
@@ -313,7 +313,7 @@ def test_hashes_know_counts_and_not_the_order_of_genes(counts, random):
     assert np.array_equal(signature_CH, prints.minhashes(turned, prints.hash_tables(80))[0])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.1, 1e4), st.sampled_from(["log", "sqrt", "none"]))
 def test_signatures_do_not_depend_on_the_scale(seed, factor, shape):
     counts_CG = make_counts(5, 500, seed)
@@ -351,7 +351,7 @@ def test_ties_are_taken_whole_or_not_at_all():
     assert sizes.tolist() == [400, 150, 200] and levels.tolist() == [1, 1, 200]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(8, 90), st.integers(0, 1000))
 def test_shuffled_cells_keep_the_values_of_each_gene(n_cells, seed):
     counts_CG = make_counts(n_cells, 60, seed)
