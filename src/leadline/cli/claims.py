@@ -27,7 +27,7 @@ def draft(chosen: argparse.Namespace) -> int:
     words = vocabulary(chosen.words, _arms_of_study(chosen.study) if chosen.study else None)
     claims = draft_claims(paper, words)
     found = inconsistencies(paper, claims, words)
-    _require_folder_of(chosen.out)
+    require_folder_of(chosen.out)
     write_drafts(chosen.out, paper, chosen.paper, claims, found)
     for name in paper.absent:
         print(f"{name} absent from this source")
@@ -75,7 +75,7 @@ def review(chosen: argparse.Namespace) -> int:
 
     found = check_quotes(chosen.claims, chosen.paper)
     out = chosen.out or chosen.claims.with_suffix(".html")
-    _require_folder_of(out)
+    require_folder_of(out)
     files.write_text(out, review_page(found, chosen.claims))
     if found.problems:
         print(f"{len(found.problems)} quotes or digests do not stand", file=sys.stderr)
@@ -97,7 +97,8 @@ def bind(chosen: argparse.Namespace) -> int:
     return FAILED if stale else GOOD
 
 
-def _require_folder_of(path: Path) -> None:
+def require_folder_of(path: Path) -> None:
+    """Refuse a file whose folder is not there, before anything is computed."""
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise UserError(
             "what is written must be a file in a folder that is there",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 from pathlib import Path
 
 from leadline import __version__
@@ -63,6 +64,13 @@ that the new file lacks count as zero. DATA are settings of the new file: data.l
 data.scale, data.gene_column, data.library_column. docs/predict.md tells the rest.
 
 example: leadline predict --run RUN --cells new.h5ad --out labels.csv
+"""
+CONTAMINATION_HELP = """\
+DATA is a file or the name of a dataset, KEY=VALUE its settings (data.layer, data.scale, ...). Its
+cells (those that --run reported, or that data.split calls test, or all) are compared by counts, by
+most expressed genes, by CELLxGENE's ids and by date. docs/contamination.md tells the rest.
+
+example: leadline contamination pbmc68k_reduced --corpus registry --model scgpt
 """
 ABLATE_HELP = """\
 NAME is one of ablations/, or the path of a file like them. What is done is not made again, failures
@@ -235,6 +243,31 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     add("--training", type=Path, metavar="FILE", help="the run's own cells, if they moved")
 
 
+def day(text: str) -> datetime.date:
+    """Read a day as YYYY-MM-DD."""
+    return datetime.date.fromisoformat(text)
+
+
+def add_contamination(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline contamination`."""
+    parser.usage = "leadline contamination DATA [KEY=VALUE ...] --corpus CORPUS [OPTION ...]"
+    add = parser.add_argument
+    add("data", metavar="DATA")
+    add("overrides", nargs="*", metavar="KEY=VALUE")
+    corpus = "files, folders of .h5ad files, or: registry"
+    add("--corpus", action="append", required=True, metavar="CORPUS", help=corpus)
+    add("--model", metavar="NAME", help="the model of the registry whose corpus it is")
+    add("--run", metavar="RUN", help="a record: only the cells that it reported")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where RUN is an id of")
+    add("--public", type=day, metavar="DAY", help="since when the cells are public (2024-03-01)")
+    add("--closed", type=day, metavar="DAY", help="when the corpus was closed")
+    add("--dataset-id", metavar="ID", help="the cells' data set in CELLxGENE, if no column tells")
+    add("--corpus-layer", metavar="NAME", help="the corpus' matrix (the first that holds counts)")
+    add("--corpus-genes", metavar="COL", help="the column of var with the corpus' genes")
+    add("--out", type=Path, metavar="FILE", help="also write what was found of each cell, CSV")
+    add("--json", action="store_true", help="print one JSON object")
+
+
 def add_ablate(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline ablate`."""
     parser.add_argument("name", metavar="NAME|FILE")
@@ -312,15 +345,20 @@ COMMANDS = {
     "reproduce": ("judge every claim of the paper", REPRODUCE_HELP, add_reproduce),
     "claims": ("draft the claims of a paper, check and review them", CLAIMS_HELP, add_claims),
     "predict": ("name the types of new cells with a finished run", PREDICT_HELP, add_predict),
+    "contamination": (
+        "say whether a pretrained model has seen the reported cells",
+        CONTAMINATION_HELP,
+        add_contamination,
+    ),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (
-        "list the runs of a study, what is done, and what the rest will take",
+        "list the runs of a study, what is done, what the rest takes",
         PLAN_HELP,
         add_plan,
     ),
     "list": ("name the models, datasets, studies and runs that there are", LIST_HELP, add_list),
     "show": (
-        "tell what one run is, what came of it, and why it failed if it did",
+        "tell what one run is, what came of it, or why it failed",
         SHOW_HELP,
         add_show,
     ),

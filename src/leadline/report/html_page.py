@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
-from leadline.report import page, tables
+from leadline.report import page, seen_before, tables
 from leadline.report.compare.comparison import VERDICTS, ArmComparison
 from leadline.report.compare.study import MCNEMAR
 from leadline.report.provenance import commands_of, made_with
@@ -81,6 +81,7 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
         page.paragraph(said, "answer"),
         page.paragraph(beside) if beside else "",
         _progress(chapter),
+        page.paragraph(seen_before.sentence(chapter.study), "muted"),
         _tiles(chapter.comparisons),
         _contents(chapter, known) if single else "",
         *map(shown, (*chapter.above, *ABOVE)),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from leadline.report import tables
+from leadline.report import seen_before, tables
 from leadline.report.tables import Table
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def build(chapters: Sequence[Chapter], command: str) -> str:
         states = Counter(str(each.state) for each in study.unfinished)
         counted = "".join(f", {count} {state}" for state, count in sorted(states.items()))
         said.append(f"\n{done} of {done + len(study.unfinished)} runs done{counted}.\n\n")
+        said.append(f"{tables.in_markdown(seen_before.sentence(study))}\n\n")
         for table in chapter.tables:
             if table.name == "comparisons":
                 said.append(tables.to_markdown(_short(table)) + "\n")

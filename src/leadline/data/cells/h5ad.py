@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from leadline.data.cells.cells import Scale
 from leadline.data.cells.files import FileContents, open_hdf5
@@ -34,8 +35,8 @@ def read_h5ad(path: Path, layer: str | None) -> FileContents:
     with open_hdf5(path) as file:
         name, stored = h5ad_matrix(file, path, layer)
         obs = table(file, "obs")
-        raw = name == "raw" and "raw" not in file.get("layers", ())
-        var = table(file, _raw_part(file, "var") if raw else "var")
+        raw = is_raw(file, name)
+        var = matrix_var(file, name)
         for axis, size, frame in (("obs", 0, obs), ("var", 1, var)):
             if len(frame) != stored.shape[size]:
                 raise UserError(
@@ -52,6 +53,43 @@ def read_h5ad(path: Path, layer: str | None) -> FileContents:
             genes_from="the raw var index" if raw else "the var index",
             others=tuple(_peek_all(file, path, name)),
         )
+
+
+def is_raw(file: h5py.File, name: str) -> bool:
+    """Say whether a name is that of raw, whose genes are its own, and not of a layer."""
+    return name == "raw" and "raw" not in file.get("layers", ())
+
+
+def matrix_var(file: h5py.File, name: str) -> pd.DataFrame:
+    """Read the table of genes that belongs to a matrix."""
+    return table(file, _raw_part(file, "var") if is_raw(file, name) else "var")
+
+
+def counts_matrix(file: h5py.File, path: Path) -> str | None:
+    """Name the first matrix that looks like counts by its first cells: X, raw, then the layers."""
+    found = _peek_all(file, path, "")
+    return next((name for name, scale in found if scale is Scale.COUNTS), None)
+
+
+def has_column(file: h5py.File, column: str) -> bool:
+    """Say whether obs has a column, without reading it."""
+    node = file["obs"]
+    return column in ((node.dtype.names or ()) if isinstance(node, h5py.Dataset) else node)
+
+
+def obs_column(file: h5py.File, column: str, start: int, stop: int) -> NDArray[np.str_]:
+    """Read some rows of a column of obs as texts, whatever the size of the table."""
+    node = file["obs"]
+    if isinstance(node, h5py.Dataset):
+        return np.asarray(_texts(node[start:stop][column]), dtype=np.str_)
+    held = node[column]
+    if isinstance(held, h5py.Dataset):
+        return np.asarray(_texts(held[start:stop]), dtype=np.str_)
+    if "codes" not in held:
+        return np.asarray(_texts(held["values"][start:stop]), dtype=np.str_)
+    # A missing value has the code -1.
+    names = np.asarray([*_texts(held["categories"][:]), "nan"], dtype=np.str_)
+    return names[held["codes"][start:stop]]
 
 
 def _matrices(file: h5py.File) -> dict[str, h5py.Dataset | h5py.Group]:
