@@ -1,7 +1,7 @@
 """Check a port or an implementation against its original; --help after a word tells more.
 
-`parity.py inference IN.npz OUT.npz`, and so with `zero_shot` and `perturbation`, computes every value
-of the golden file of that name from any other inputs; other words are models.
+`parity.py inference IN.npz OUT.npz`, and so with `zero_shot` and `perturbation`, computes every
+value of the golden file of that name from any other inputs; other words are models.
 """
 
 import sys

@@ -2,12 +2,12 @@
 
     python scripts/parity_perturbation.py IN.npz OUT.npz
 
-With `cells::counts` and `cells::perturbation` come responses, tests and weights; with `Y` and `fold`
-the predictions of every floor and of every head whose vectors are there, and their metrics; with
-`halves::a` and `halves::b` the noise of a duplicate; with `additive::pairs` sums of singles. Other
-inputs may be missing: `cells::batch` (all cells are one batch then), `cells::perturbations` (all but
-control), `has_vector` (rows of nan), `weights`, and the grids (those of the publication). A `pred::`
-of another name is scored as it is.
+With `cells::counts` and `cells::perturbation` come responses, tests and weights; with `Y` and
+`fold` the predictions of every floor and of every head whose vectors are there, and their metrics;
+with `halves::a` and `halves::b` the noise of a duplicate; with `additive::pairs` sums of singles.
+Other inputs may be missing: `cells::batch` (all cells are one batch then), `cells::perturbations`
+(all but control), `has_vector` (rows of nan), `weights`, and the grids (those of the publication).
+A `pred::` of another name is scored as it is.
 """
 
 from __future__ import annotations

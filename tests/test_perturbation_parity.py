@@ -15,7 +15,7 @@ INPUTS = {
 }
 
 
-def computed(tmp_path, capsys, capsys, inputs):
+def computed(tmp_path, capsys, inputs):
     np.savez(tmp_path / "in.npz", **inputs)
     path = HERE.parent / "scripts" / "parity_perturbation.py"
     spec = importlib.util.spec_from_file_location("parity_perturbation", path)

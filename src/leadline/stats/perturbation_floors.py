@@ -19,6 +19,22 @@ from leadline.errors import UserError
 
 Array = NDArray[np.float64]
 
+# Floors by name, and what a page calls them.
+NO_CHANGE, TRAIN_MEAN, OWN_GENE, LINEAR = "no_change", "train_mean", "own_gene", "linear_model"
+ADDITIVE, PCA_CONTROL, RANDOM, SHUFFLED = "additive", "pca_control", "random", "shuffled"
+IDEALISED = "idealised"
+FLOOR_TITLES = {
+    NO_CHANGE: "no change",
+    TRAIN_MEAN: "train mean",
+    OWN_GENE: "train mean and own gene",
+    LINEAR: "linear model of the responses",
+    ADDITIVE: "sum of the singles",
+    PCA_CONTROL: "PCA of control cells",
+    RANDOM: "random vectors",
+    SHUFFLED: "shuffled vectors",
+    IDEALISED: "PCA of all responses (has seen the answer)",
+}
+
 DRAWS = 10
 PCA_WIDTH = 128
 SPLITS = 20
