@@ -1,8 +1,8 @@
 """A screen whose law is known: knock-outs that act through what a vector of each gene tells.
 
 Each gene has a factor z of a few numbers. Knocking it out changes the log rate of every gene by
-`strength` · z · W, by a shift that all perturbed cells share, and lowers its own expression. Batches
-have effects of their own. With `coexpression` control cells vary along the same factors, so that
+`strength` · z · W, by a shift that all perturbed cells share, and lowers its own expression.
+Batches have effects of their own. With `coexpression` control cells vary along the same factors, so that
 vectors learnt from control cells can know the law; without it they cannot.
 
 Shapes: C cells, G genes, P perturbations, K factors, B batches.
@@ -91,7 +91,7 @@ def planted_screen(
 
 
 def write_planted(folder: str | os.PathLike[str], screen: PlantedScreen) -> tuple[Path, Path]:
-    """Write `screen.h5ad` (columns perturbation and batch) and `vectors.npz`, which know the law."""
+    """Write `screen.h5ad` (columns perturbation, batch) and `vectors.npz`, which know the law."""
     cells, vectors = Path(folder) / "screen.h5ad", Path(folder) / "vectors.npz"
     with H5adWriter(cells, screen.genes_G, dtype=np.uint16) as writer:
         writer.append(
