@@ -1,4 +1,4 @@
-"""Time the heads of the perturbation probe at the size of a published screen; print one JSON object.
+"""Time the heads of the perturbation probe at the size of a published screen; print JSON.
 
     python scripts/bench/perturbation.py
     python scripts/bench/perturbation.py --perturbations 400 --genes 1000

@@ -219,10 +219,10 @@ class Duplicate:
 def duplicate_of(screen: Screen, seed: int) -> Duplicate:
     """Halve the cells of each perturbation within its batches; both halves keep the control."""
     names = screen.perturbations_P.tolist()
-    batch_C = np.zeros(len(screen.word_C)) if screen.batch_C is None else screen.batch_C
-    group_C = np.unique([screen.word_C, batch_C.astype(str)], axis=1, return_inverse=True)[
-        1
-    ].ravel()
+    group_C = np.unique(screen.word_C, return_inverse=True)[1]
+    if screen.batch_C is not None:
+        batches, code_C = np.unique(screen.batch_C, return_inverse=True)
+        group_C = group_C * len(batches) + code_C
     order = np.lexsort((np.random.default_rng(seed).random(len(group_C)), group_C))
     first = np.searchsorted(group_C[order], group_C[order])
     half_C = np.empty(len(group_C), dtype=np.int64)
@@ -248,5 +248,5 @@ def duplicate_of(screen: Screen, seed: int) -> Duplicate:
         second_PG=parts[1],
         weights_PG=response_weights(table.t_PG),
         adjusted_PG=table.adjusted_PG,
-        both_P=np.isfinite(parts[0]).all(axis=1) & np.isfinite(parts[1]).all(axis=1),
+        both_P=np.asarray(np.isfinite(parts[0] + parts[1]).all(axis=1)),
     )

@@ -167,7 +167,7 @@ class Perturbation(Task):
         found = vectors_of(job, screen, world, notice, tracker)
         vectors_PD, coverage = rows_of(screen, found.genes, found.vectors_GD)
         messages = [*screen.messages, *coverage]
-        has_P = np.isfinite(vectors_PD).all(axis=1)
+        has_P = np.asarray(np.isfinite(vectors_PD).all(axis=1))
         if not has_P.any():
             raise UserError(
                 "Some perturbed genes have a vector",
@@ -262,13 +262,14 @@ def vectors_of(
     from leadline.models.network import TorchModel
     from leadline.training.frozen import frozen_gene_vectors
 
-    most = screen.settings.control_cells
+    chosen = settings_of(job.config)
+    most = chosen.control_cells
     if len(control) > most:
         order = np.random.default_rng(job.config.protocol.split_seed).permutation(len(control))
         control = control.take(np.sort(order[:most]))
     assert isinstance(job.model, TorchModel)
     setting = setting_of(job, world, notice, tracker)
-    return frozen_gene_vectors(job.model, control, setting, screen.settings.vectors)
+    return frozen_gene_vectors(job.model, control, setting, chosen.vectors)
 
 
 def measured(job: Job, cells: Cells, chosen: PerturbationSettings) -> Measured:
@@ -281,6 +282,7 @@ def measured(job: Job, cells: Cells, chosen: PerturbationSettings) -> Measured:
             {k: v for k, v in science(chosen).items() if k not in ("vectors", "shuffled")},
         ]
     )
+    # Arms differ in their vectors alone, so nothing below may ask the screen's settings for those.
     if key not in _latest:
         _latest.clear()
         _latest[key] = _measured(screen_of(cells, chosen))

@@ -2,8 +2,8 @@
 
 Each gene has a factor z of a few numbers. Knocking it out changes the log rate of every gene by
 `strength` · z · W, by a shift that all perturbed cells share, and lowers its own expression.
-Batches have effects of their own. With `coexpression` control cells vary along the same factors, so that
-vectors learnt from control cells can know the law; without it they cannot.
+Batches have effects of their own. With `coexpression` control cells vary along the same factors,
+so that vectors learnt from control cells can know the law; without it they cannot.
 
 Shapes: C cells, G genes, P perturbations, K factors, B batches.
 """
