@@ -2,6 +2,7 @@
 
 from leadline.report.tables.html import html_document, to_html
 from leadline.report.tables.table import (
+    Grey,
     Link,
     Table,
     Value,
@@ -15,6 +16,7 @@ from leadline.report.tables.table import (
 
 __all__ = [
     "Value",
+    "Grey",
     "Link",
     "Table",
     "html_document",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from leadline.report.tables.table import LONG, Link, Table, Value, shown
+from leadline.report.tables.table import LONG, Grey, Link, Table, Value, shown
 
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem; }
@@ -54,7 +54,7 @@ def to_html(table: Table, *, level: int = 2, place: str = "", whose: str = "") -
 def _is_numeric(column: Sequence[Value]) -> bool:
     known = [cell for cell in column if cell not in (None, "")]
     return bool(known) and all(
-        isinstance(cell, float | int) or NUMBER.fullmatch(shown(cell)) for cell in known
+        isinstance(cell, float | int | Grey) or NUMBER.fullmatch(shown(cell)) for cell in known
     )
 
 
@@ -70,11 +70,14 @@ def _cell(column: str, cell: Value, numeric: bool) -> str:
         inside = f'<a href="{escape(cell.place)}">{inside}</a>'
     if column in COLOURED and re.fullmatch(r"\w+", text):
         return f"<td{_kind('verdict', text)}>{inside}</td>"
+    grey = "muted" if isinstance(cell, Grey) else ""
+    if isinstance(cell, Grey):
+        cell = cell.value
     # A page sorts by the number, not by the digits that are shown of it.
     value = f' data-value="{cell!r}"' if isinstance(cell, float) and math.isfinite(cell) else ""
     long = "long-text" if len(text) > LONG and not NAME.fullmatch(text) else ""
     name = "name" if not numeric and not long and NAME.fullmatch(text) else ""
-    return f"<td{_kind('number' if numeric else '', long, name)}{value}>{inside}</td>"
+    return f"<td{_kind('number' if numeric else '', grey, long, name)}{value}>{inside}</td>"
 
 
 def html_document(title: str, tables: Sequence[Table]) -> str:

@@ -64,7 +64,13 @@ class Link(NamedTuple):
     place: str
 
 
-Value = str | float | int | None | Link
+class Grey(NamedTuple):
+    """A number that must not be counted, where the format knows grey; elsewhere in brackets."""
+
+    value: float | int | None
+
+
+Value = str | float | int | None | Link | Grey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,8 @@ def shown(value: Value) -> str:
         return NOTHING
     if isinstance(value, Link):
         return value.text
+    if isinstance(value, Grey):
+        return NOTHING if value.value is None else f"({shown(value.value)})"
     if isinstance(value, float):
         if abs(value) >= COUNT:
             return f"{value:,.0f}" if value.is_integer() else f"{value:,.1f}"
@@ -113,6 +121,8 @@ def to_csv(table: Table) -> str:
 def _in_csv(cell: Value) -> Value:
     if isinstance(cell, Link):
         return cell.text
+    if isinstance(cell, Grey):
+        return "" if cell.value is None else cell.value
     return "" if cell is None else cell
 
 
