@@ -43,12 +43,13 @@ class Screen:
 
     `response_PG` and `weights_PG` are rounded to float32, as a record holds them; `target_P` is
     the column of the perturbed gene or −1; `changed_PG` marks genes with an adjusted p below .05;
-    `control_C` marks control cells. Of `cells`, all genes; of `expression_CG`, those of the
-    response.
+    `control_C` marks control cells. `control_KG` is the expression of control cells in all genes of
+    `cells`, `expression_CG` that of all cells in the genes of the response.
     """
 
     cells: Cells
     expression_CG: Any
+    control_KG: Any
     word_C: NDArray[np.str_]
     batch_C: NDArray[Any] | None
     control: str
@@ -109,7 +110,9 @@ def screen_of(cells: Cells, settings: PerturbationSettings) -> Screen:
     names_P = found.perturbations_P[kept_P].astype(np.str_)
     column_G = columns_of(expression_CG, word_C == control, settings.genes)
     genes_G = cells.genes[column_G]
-    expression_CG = expression_CG[:, column_G]
+    control_KG = expression_CG[np.flatnonzero(word_C == control)]
+    if len(column_G) < len(cells.genes):
+        expression_CG = expression_CG[:, column_G]
     table = welch(expression_CG, word_C, control=control, perturbations=names_P.tolist())
     target_P = target_columns(names_P, genes_G, settings, control)
     unmeasured = int((target_P < 0).sum()) - doubles(names_P, settings, control)
@@ -118,6 +121,7 @@ def screen_of(cells: Cells, settings: PerturbationSettings) -> Screen:
     return Screen(
         cells=cells,
         expression_CG=expression_CG,
+        control_KG=control_KG,
         word_C=word_C.astype(np.str_),
         batch_C=None if settings.response == "pooled" else batch_C,
         control=control,

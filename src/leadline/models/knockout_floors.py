@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.data.perturbed_genes import folds_by_gene, gene_of_guide, targets, vector_rows
-from leadline.data.screens import Screen, expression_of, single
+from leadline.data.screens import Screen, single
 from leadline.models.gene_regression import ALPHAS, KS, OutOfFold, cross_predict, fit_features
 from leadline.stats.perturbation_floors import (
     ADDITIVE,
@@ -97,8 +97,7 @@ def baseline(screen: Screen, fold_P: NDArray[np.int64], seed: int) -> Baseline:
     """Predict by every floor of a screen; all but the shuffled vectors, which need some."""
     y_PG, chosen = screen.response_PG, screen.settings
     mean_PG = training_means(y_PG, fold_P)
-    expression_CG, _ = expression_of(screen.cells)
-    loadings = pca_of_control(expression_CG[np.flatnonzero(screen.control_C)], PCA_WIDTH)
+    loadings = pca_of_control(screen.control_KG, PCA_WIDTH)
     control_PD, _ = rows_of(screen, screen.cells.genes.tolist(), loadings)
     found: dict[str, list[Array]] = {
         NO_CHANGE: [np.zeros_like(y_PG)],
