@@ -176,7 +176,7 @@ def test_lasso_on_noise_is_the_train_mean_bitwise(words, tmp_path):
 def test_traps_are_said(tmp_path, capsys):
     rng = np.random.default_rng(0)
     genes = [f"G{at:04d}" for at in range(30)]
-    genes[0], genes[1] = "MAP3K21", "CBARP"
+    genes[0], genes[1] = "MAP3K21", "C19orf26"
     names = [*genes[2:22], "MAP3K21", "KIAA1804", "G0003_sg1", "G0003_sg2", "C19orf26", "lone"]
     word = np.repeat([*names, "non-targeting", "strange"], [12] * 25 + [1, 60, 12])
     batch = np.where(np.arange(len(word)) % 2, "a", "b")
@@ -200,6 +200,9 @@ def test_traps_are_said(tmp_path, capsys):
     with np.load(folder / task.PREDICTIONS) as stored:
         names = stored["perturbations"].tolist()
         assert "KIAA1804" not in names and "CBARP" in names and "C19orf26" not in names
+        # The genes of the file have the old symbol, and so have the vectors.
+        assert stored["has_vector"][names.index("CBARP")]
+        assert stored["target"][names.index("CBARP")] == 1
         rest = np.flatnonzero(~stored["has_vector"])
         mean = training_means(stored["response"].astype(float), stored["fold"])
         np.testing.assert_allclose(stored["predicted"][rest], mean[rest], atol=1e-6)

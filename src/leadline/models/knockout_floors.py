@@ -84,6 +84,9 @@ def rows_of(screen: Screen, genes: Sequence[str], vectors_GD: Any) -> tuple[Arra
         for gene, row in zip(genes, np.asarray(vectors_GD, dtype=float), strict=True)
         if np.isfinite(row).all()
     }
+    # A file may know a gene by its old symbol, where the perturbation has its current one.
+    for gene in list(table):
+        table.setdefault(gene_of_guide(gene), table[gene])
     return vector_rows(
         screen.perturbations_P.tolist(),
         table,
