@@ -37,6 +37,7 @@ FLOOR_TITLES = {
 
 DRAWS = 10
 PCA_WIDTH = 128
+CELLS_AT_A_TIME = 2048
 SPLITS = 20
 QUANTILES = (0.5, 0.9)  # the median is the noise of a point estimate; .9 is the published "limit"
 
@@ -101,9 +102,12 @@ def pca_of_control(control_CG: Any, width: int = PCA_WIDTH) -> Array:
         )
     mean_G = np.asarray(control_CG.mean(axis=0), dtype=float).ravel()
     if genes <= cells:
-        product = control_CG.T @ control_CG
-        gram_GG = np.asarray(product.toarray() if sparse.issparse(product) else product, float)
-        gram_GG -= cells * np.outer(mean_G, mean_G)
+        # Dense blocks: expression of control cells is not sparse enough for sparse products.
+        gram_GG = -cells * np.outer(mean_G, mean_G)
+        for start in range(0, cells, CELLS_AT_A_TIME):
+            some = control_CG[start : start + CELLS_AT_A_TIME]
+            block = np.asarray(some.toarray() if sparse.issparse(some) else some, dtype=float)
+            gram_GG += block.T @ block
         value_K, loading_GK = linalg.eigh(gram_GG, subset_by_index=(genes - kept, genes - 1))
     else:
         dense = control_CG.toarray() if sparse.issparse(control_CG) else np.asarray(control_CG)
