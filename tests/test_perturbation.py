@@ -177,8 +177,17 @@ def test_traps_are_said(tmp_path, capsys):
     rng = np.random.default_rng(0)
     genes = [f"G{at:04d}" for at in range(30)]
     genes[0], genes[1] = "MAP3K21", "C19orf26"
-    names = [*genes[2:22], "MAP3K21", "KIAA1804", "G0003_sg1", "G0003_sg2", "C19orf26", "lone"]
-    word = np.repeat([*names, "non-targeting", "strange"], [12] * 25 + [1, 60, 12])
+    names = [
+        *genes[2:22],
+        "MAP3K21",
+        "KIAA1804",
+        "G0003_sg1",
+        "G0003_sg2",
+        "C19orf26",
+        "G0004_G0005",
+        "lone",
+    ]
+    word = np.repeat([*names, "non-targeting", "strange"], [12] * 26 + [1, 60, 12])
     batch = np.where(np.arange(len(word)) % 2, "a", "b")
     batch[word == "strange"] = "c"
     counts = rng.poisson(5.0, (len(word), 30)) + 1
@@ -193,6 +202,7 @@ def test_traps_are_said(tmp_path, capsys):
     assert "G0003, G0003_sg1, G0003_sg2 are one perturbation" in said
     assert "1 perturbations have fewer than 10 cells and are left out: lone" in said
     assert "no control cell in any of their batches and are left out: strange" in said
+    assert "1 names look like combinations (G0004_G0005)" in said
     assert "no vector: " in said and "predicted by the training mean" in said
     assert "PCA has 4 components instead of 100" in said
     facts = told(folder)["fit"]["perturbation"]

@@ -82,8 +82,8 @@ def test_sparse_and_dense_cells_give_the_same_sums_however_many_at_a_time(monkey
     word = np.repeat(["A", "B", "C", "control"], 15)
     batch = np.arange(60) % 2
     monkeypatch.setattr(perturbations, "VALUES_AT_A_TIME", 11)
-    for given in (sparse.csr_array(x), sparse.csc_matrix(x)):
-        found, wanted = (responses(each, word, batch) for each in (given, x))
+    for stored in (sparse.csr_array(x), sparse.csc_matrix(x)):
+        found, wanted = (responses(each, word, batch) for each in (stored, x))
         np.testing.assert_allclose(found.delta_PG, wanted.delta_PG, atol=1e-12)
-        tests, known = (perturbations.welch(each, word) for each in (given, x))
+        tests, known = (perturbations.welch(each, word) for each in (stored, x))
         np.testing.assert_allclose(tests.t_PG, known.t_PG, atol=1e-9)

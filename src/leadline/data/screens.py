@@ -6,17 +6,15 @@ C cells, P perturbations, G genes of the response.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from leadline.config.perturbation import PerturbationSettings
 from leadline.data.cells import Cells, Scale
 from leadline.data.perturbations import (
-    normalise_log1p,
     response_weights,
     responses,
     welch,
@@ -35,6 +33,7 @@ Array = NDArray[np.float64]
 # Whole-cell totals that differ from those of the file's genes by less are the same.
 SAME_TOTAL = 0.99
 FEWEST_PERTURBATIONS = 10
+SEPARATORS = ("+", "_", ",", "|", ";")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +77,7 @@ def screen_of(cells: Cells, settings: PerturbationSettings) -> Screen:
         given_C, canonical=gene_of_guide, separator=settings.separator, control=control
     )
     messages = [f"{len(said)} names changed: {shorten(said)}"] if said else []
+    messages += other_separators(word_C, cells.genes, settings.separator)
     expression_CG, told = expression_of(cells)
     messages += told
     batch_C = cells.batch_C
@@ -146,6 +146,21 @@ def screen_of(cells: Cells, settings: PerturbationSettings) -> Screen:
     )
 
 
+def other_separators(word_C: NDArray[Any], genes: NDArray[np.str_], separator: str) -> list[str]:
+    """Say which names look like combinations of measured genes under another separator."""
+    known, names = set(genes.tolist()), set(np.unique(word_C).tolist())
+    said = []
+    for other in SEPARATORS:
+        found = [name for name in sorted(names - known) if other in name.strip(other)]
+        pairs = [name for name in found if known.issuperset(name.split(other))]
+        if other != separator and pairs:
+            said.append(
+                f"{len(pairs)} names look like combinations ({shorten(pairs, 2)}): if they are, "
+                f"add task_settings.separator={other}"
+            )
+    return said
+
+
 def single(values: Any) -> Array:
     """Round to float32, as a record holds numbers, and compute with doubles."""
     return np.asarray(values).astype(np.float32).astype(np.float64)
@@ -160,12 +175,14 @@ def expression_of(cells: Cells) -> tuple[Any, list[str]]:
             f"normalised over the {len(cells.genes):,} genes of the file, which hold {share:.0%} "
             "of a cell's counts"
         )
-        return normalise_log1p(cells.matrix_CG), [said] if share < SAME_TOTAL else []
+        # In place of whole-cell totals those of the file's genes; indices stay shared.
+        own = replace(cells, library_C=np.where(totals_C > 0, totals_C, 1.0))
+        return own.lognorm(Scale.LN_CP10K), [said] if share < SAME_TOTAL else []
     if cells.scale in (Scale.LN_CP10K, Scale.LOG2_CP10K):
-        return sparse.csr_matrix(cells.lognorm(Scale.LN_CP10K), dtype=float), []
+        return cells.lognorm(Scale.LN_CP10K), []
     if cells.scale is Scale.LOG_OTHER:
         said = "expression is taken as it is: logarithms of another total than 10,000"
-        return sparse.csr_matrix(cells.matrix_CG, dtype=float), [said]
+        return cells.matrix_CG, [said]
     raise UserError(
         "task=perturbation reads counts or log-normalised expression",
         got=f"a matrix on the scale {cells.scale}",

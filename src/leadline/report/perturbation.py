@@ -163,7 +163,7 @@ def _rows(arms: Sequence[KnockoutArm]) -> list[LadderRow]:
                 continue
             rows.append(
                 LadderRow(
-                    panel="skill by L2",
+                    panel="skill",
                     arm=f"{arm.model}/{arm.name}",
                     label=arm.name,
                     place=place,

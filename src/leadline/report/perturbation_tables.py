@@ -189,7 +189,7 @@ def _ladder_row(
         l2 if votes.get("l2") else Grey(l2),
         *((found.value, found.low, found.high) if found.exists else (None, None, None)),
         float(l2_P[common_P].mean()) if common_P.any() else None,
-        arm.mean("l2_without_target") if kind == "arm" else None,
+        arm.mean("l2_without_target"),
         *others,
         spread,
     ]

@@ -204,7 +204,7 @@ def split_halves(
     """
     groups = _cells_by_group(perturbation_C, batch_C, perturbations)
     generator = np.random.default_rng(seed)
-    rows = sparse.csr_matrix(expression, dtype=float) if sparse.issparse(expression) else expression
+    rows = expression.tocsr() if sparse.issparse(expression) else expression
     l2_SP = np.full((splits, len(groups)), np.nan)
     for p, batches in enumerate(groups):
         usable = [cells for cells in batches if len(cells) >= 2]
@@ -214,7 +214,7 @@ def split_halves(
         weight_SC = np.zeros((splits, len(own)))
         for s in range(splits):
             weight_SC[s] = np.concatenate([_halves(len(each), generator) for each in usable])
-        difference_SG = np.asarray(weight_SC @ rows[own]) / len(usable)
+        difference_SG = np.asarray(weight_SC @ rows[own].astype(float)) / len(usable)
         l2_SP[:, p] = np.linalg.norm(difference_SG, axis=1) / 2
     return HalfNoise(l2_SP=l2_SP, perturbations_P=np.array(perturbations, dtype=str))
 
@@ -248,12 +248,12 @@ def bootstrap_distances(
     names = [*perturbations] + ([control] if control is not None else [])
     groups = _cells_by_group(perturbation_C, batch_C, names)
     generator = np.random.default_rng(seed)
-    rows = sparse.csr_matrix(expression, dtype=float) if sparse.issparse(expression) else expression
+    rows = expression.tocsr() if sparse.issparse(expression) else expression
 
     def deviations(batches: list[NDArray[np.int64]]) -> Array:
         own = np.concatenate(batches)
         weight_SC = np.array([_redrawn(batches, generator, batches_too) for _ in range(draws)])
-        return np.asarray((weight_SC - _redrawn(batches, None, False)) @ rows[own])
+        return np.asarray((weight_SC - _redrawn(batches, None, False)) @ rows[own].astype(float))
 
     shift_SG: Array | float = deviations(groups.pop()) if control is not None else 0.0
     distance_SP = np.full((draws, len(groups)), np.nan)

@@ -350,6 +350,7 @@ def floor_scores(
         told_apart = parts[:1] if large else parts
         found[name] = {
             "l2": np.mean([l2(y_PG, p) for p in parts], axis=0),
+            "l2_without_target": np.mean([l2_without_target(screen, p) for p in parts], axis=0),
             "wmse": np.mean([wmse(y_PG, p, screen.weights_PG) for p in parts], axis=0),
             "pearson_mean": np.mean([pearson_mean(y_PG, p, mean_PG) for p in parts], axis=0),
             "discrimination_l1": np.mean(
