@@ -23,7 +23,8 @@ OLD_SYMBOLS = {"C19orf26": "CBARP", "KIAA1804": "MAP3K21", "C3orf72": "FOXL2NB"}
 
 
 # What screens add to a gene's symbol to tell its guides apart: MYC_sg1, MYC-guide-2.
-GUIDE = re.compile(r"(?i)[_.-](?:sg|sgrna|g|grna|guide)[_.-]?\d+$")
+# A large G begins symbols, as in G0S2.
+GUIDE = re.compile(r"[_.-](?:(?i:sg|sgrna|grna|guide)|g)[_.-]?\d+$")
 # What screens call cells without a knock-out, without letters of case, spaces, - and _.
 CONTROLS = (
     *("control", "ctrl", "nontargeting", "nt", "negctrl", "negativecontrol", "unperturbed"),
