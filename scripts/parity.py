@@ -1,7 +1,7 @@
 """Check a port or an implementation against its original; --help after a word tells more.
 
-`parity.py inference IN.npz OUT.npz` and `parity.py zero_shot IN.npz OUT.npz` compute every value of
-the golden files of that name from any other inputs; other words are models.
+`parity.py inference IN.npz OUT.npz`, and so with `zero_shot` and `perturbation`, computes every
+value of the golden file of that name from any other inputs; other words are models.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 from leadline.errors import UserError
 from leadline.models import parity
 
-ARRAYS = ("inference", "zero_shot")
+ARRAYS = ("inference", "zero_shot", "perturbation")
 
 
 def main():

@@ -19,6 +19,8 @@ RUNS = {
     "kedzierska": 4,
     # Each run in 5 folds.
     "own_data": 9 * 2 * 5 * 5,
+    # Two heads; of each of three networks with random weights three seeds.
+    "perturbation": 2 * (2 + 3 * (3 + 1)),
     "quickstart": 8 * 2 * 3,
     "s4_scgpt": 2 * 3 * 10,
     "s5_scgpt_no_pretraining": 3 * 3 * 10,
@@ -29,7 +31,7 @@ RUNS = {
     "zero_shot": (5 + 1 + 10 + 1 + 1) + 2 * (5 + 1 + 1),
 }
 # Studies of anybody's cells.
-OWN = ("own_data", "zero_shot", "kedzierska")
+OWN = ("own_data", "zero_shot", "kedzierska", "perturbation")
 TEN_SEEDS = {0, 1000, 2000, 3000, 4000, 5000, 10000, 2021, 2022, 2023}
 
 

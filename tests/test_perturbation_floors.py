@@ -138,6 +138,34 @@ def test_folds_are_not_independent():
         nadeau_bengio([1.0])
 
 
+@pytest.mark.slow
+def test_two_sets_of_random_vectors_are_told_apart_no_more_often_than_by_chance():
+    wrong = {"bootstrap": 0, "folds": 0, "better than the mean": 0}
+    for seed in range(200):
+        random = rng(seed)
+        y = random.normal(size=(105, 6)) @ random.normal(size=(6, 60)) / 2
+        y += random.normal(size=y.shape)
+        fold = random.permutation(105) % 5
+        a, b = (
+            np.linalg.norm(
+                y
+                - cross_predict(
+                    random.normal(size=(105, 16)), y, fold, grid=[5, 10, 15, 20]
+                ).predictions_PG,
+                axis=1,
+            )
+            for _ in range(2)
+        )
+        floor = np.linalg.norm(y - training_means(y, fold), axis=1)
+        over = paired_bootstrap(a - floor, seed=0, draws=2000)
+        wrong["bootstrap"] += paired_bootstrap(a - b, seed=0, draws=2000).p < 0.05
+        wrong["folds"] += nadeau_bengio([(a - b)[fold == f].mean() for f in range(5)]).p < 0.05
+        wrong["better than the mean"] += over.p < 0.05 and over.estimate < 0
+    # 5 % are allowed; of 200 draws up to 20 (10 %) happen by chance in one of 400 cases.
+    assert wrong["bootstrap"] <= 20 and wrong["folds"] <= 20
+    assert wrong["better than the mean"] == 0
+
+
 def test_the_bootstrap_over_perturbations():
     assert paired_bootstrap(np.zeros(30), seed=1).p == 1
     values = rng(7).normal(0.2, 1, 200)

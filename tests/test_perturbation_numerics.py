@@ -8,7 +8,7 @@ import pytest
 from leadline.data.perturbations import adjust_rows, normalise_log1p, response_weights, responses
 from leadline.data.perturbations import welch as welch_table
 from leadline.models.gene_regression import cross_predict
-from leadline.stats.perturbation_floors import additive, training_means
+from leadline.stats.perturbation_floors import additive, shuffled_vectors, training_means
 from leadline.stats.perturbation_metrics import score
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "perturbation.npz")
@@ -72,6 +72,18 @@ def test_every_metric_of_every_prediction(name):
     assert set(wanted) <= set(found)
     for metric, value_P in wanted.items():
         np.testing.assert_allclose(found[metric], value_P, atol=1e-8, err_msg=metric)
+
+
+def test_shuffled_vectors_lose_to_the_train_mean():
+    vectors = GOLDEN["vectors"].astype(np.float64)
+    vectors[~GOLDEN["has_vector"]] = np.nan
+    floor = np.linalg.norm(RESPONSES - training_means(RESPONSES, GOLDEN["fold"]), axis=1).mean()
+    lost = 0
+    for seed in range(10):
+        mixed = shuffled_vectors(vectors, seed=seed)
+        found = cross_predict(mixed, RESPONSES, GOLDEN["fold"], grid=[5, 10, 15, 20], components=10)
+        lost += np.linalg.norm(RESPONSES - found.predictions_PG, axis=1).mean() >= floor
+    assert lost >= 8
 
 
 def test_doubles_add_up():

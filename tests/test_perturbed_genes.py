@@ -73,3 +73,17 @@ def test_one_cell_and_a_batch_without_control_are_flags():
     assert flags["A"] == () and "few_cells" in flags["B"] and "no_control" in flags["C"]
     assert np.isnan(found.delta_PG[2]).all() and found.messages
     assert list(found.kept_P) == [True, False, False]
+
+
+def test_sparse_and_dense_cells_give_the_same_sums_however_many_at_a_time(monkeypatch):
+    from leadline.data import perturbations
+
+    x = np.random.default_rng(5).poisson(1.0, (60, 7)).astype(float)
+    word = np.repeat(["A", "B", "C", "control"], 15)
+    batch = np.arange(60) % 2
+    monkeypatch.setattr(perturbations, "VALUES_AT_A_TIME", 11)
+    for stored in (sparse.csr_array(x), sparse.csc_matrix(x)):
+        found, wanted = (responses(each, word, batch) for each in (stored, x))
+        np.testing.assert_allclose(found.delta_PG, wanted.delta_PG, atol=1e-12)
+        tests, known = (perturbations.welch(each, word) for each in (stored, x))
+        np.testing.assert_allclose(tests.t_PG, known.t_PG, atol=1e-9)

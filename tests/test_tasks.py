@@ -104,7 +104,8 @@ def test_each_task_refuses_what_does_not_go_with_it(profiles):
     with pytest.raises(UserError, match="task=profiles asks no model: got logreg"):
         run(compose(["model=logreg", *(word for word in profiles if word != "model=majority")]))
     with pytest.raises(
-        UserError, match="task must be one of classify, pretrain, zero_shot, profiles: got"
+        UserError,
+        match="task must be one of classify, pretrain, zero_shot, perturbation, profiles: got",
     ):
         compose(["task=profile"])
     with pytest.raises(UserError, match="predict needs a run that learnt labels"):

@@ -16,6 +16,7 @@ settings are Hydra overrides; the most used are
   data.fraction=0.1     share of the training cells whose labels may be used
   task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
   task=zero_shot model=pca|hvg|random_projection|noise|scgpt|scbert|embedding
+  task=perturbation model=pca|gene2vec|gene_vectors|noise|scgpt|scbert
   protocol=corrected|paper_code|paper_prose
   seed=1  runs_dir=runs  train.threads=0  tracker=none|csv|tensorboard|wandb
 docs/protocols.md describes every switch, conf/ holds every default.

@@ -76,3 +76,16 @@ class EmbeddingConfig(ModelConfig):
                 got="both model.key and model.file",
                 remedy="leave one of them out",
             )
+
+
+@dataclass(slots=True, kw_only=True)
+class GeneVectorsConfig(ModelConfig):
+    """Vectors of genes that another program made, or a gene2vec run of leadline.
+
+    `vectors` names an .npz with the arrays `genes` and `vectors`, an .npy with a row for each name
+    of `genes`, `published` gene2vec, or a run of model=gene2vec. `genes` is `own` where the names
+    come with the vectors, else a list of names or `published`.
+    """
+
+    vectors: str = ""
+    genes: str = "own"

@@ -25,8 +25,9 @@ class ModelRow:
     `schema` and `model` are written module:Class. Of the kinds, a `network` is fitted by the
     trainer and may choose an epoch on a selection set, an `estimator` is solved at once, an
     `embedding` embeds genes and knows only task=pretrain, a `projection` gives cells vectors and
-    knows only task=zero_shot, and an `external` model wraps what others made. Whatever
-    `embeds_cells` can be asked for a vector of each cell. A `deterministic` one has no luck of its
+    knows only probes, and an `external` model wraps what others made. Whatever `embeds_cells` can
+    be asked for a vector of each cell (task=zero_shot), what `embeds_genes` for a vector of each
+    gene (task=perturbation). A `deterministic` one has no luck of its
     own: on the same training cells its runs are one number. Of the families, a `control` names a
     cell without looking at it; `simple` is what anybody means by asking whether a simple model is
     enough.
@@ -39,6 +40,7 @@ class ModelRow:
     family: Literal["control", "simple", "transformer", "other"] = "other"
     deterministic: bool = False
     embeds_cells: bool = False
+    embeds_genes: bool = False
 
     @property
     def names_cells(self) -> bool:
@@ -100,6 +102,7 @@ ROWS: dict[str, ModelRow] = {
         title="scGPT",
         family="transformer",
         embeds_cells=True,
+        embeds_genes=True,
     ),
     "scbert": ModelRow(
         schema="leadline.config.scbert:ScbertConfig",
@@ -108,12 +111,14 @@ ROWS: dict[str, ModelRow] = {
         title="scBERT",
         family="transformer",
         embeds_cells=True,
+        embeds_genes=True,
     ),
     "gene2vec": ModelRow(
         schema="leadline.config.scbert:Gene2vecConfig",
         model="leadline.models.gene2vec:GeneEmbedding",
         kind="embedding",
         title="gene2vec",
+        embeds_genes=True,
     ),
     "python": ModelRow(
         schema="leadline.config.external:PythonConfig",
@@ -129,6 +134,15 @@ ROWS: dict[str, ModelRow] = {
         title="probe on an embedding",
         embeds_cells=True,
     ),
+    "gene_vectors": ModelRow(
+        schema="leadline.config.external:GeneVectorsConfig",
+        model="leadline.models.external.gene_vectors:VectorsFromFile",
+        kind="projection",
+        title="gene vectors from a file",
+        family="other",
+        deterministic=True,
+        embeds_genes=True,
+    ),
     "noise": ModelRow(
         schema="leadline.config.projections:NoiseConfig",
         model="leadline.models.projections:Noise",
@@ -136,6 +150,7 @@ ROWS: dict[str, ModelRow] = {
         title="noise",
         family="control",
         embeds_cells=True,
+        embeds_genes=True,
     ),
     "depth": ModelRow(
         schema="leadline.config.projections:DepthConfig",
@@ -171,6 +186,7 @@ ROWS: dict[str, ModelRow] = {
         family="simple",
         deterministic=True,
         embeds_cells=True,
+        embeds_genes=True,
     ),
     "harmony": ModelRow(
         schema="leadline.config.projections:HarmonyConfig",

@@ -103,6 +103,24 @@ TASKS: dict[str, TaskRow] = {
         reports_seen_cells=True,
         page="leadline.report.zero_shot:part_of",
     ),
+    "perturbation": TaskRow(
+        implementation="leadline.runs.tasks.perturbation:Perturbation",
+        product=ARRAYS,
+        main_score="l2",
+        reads_labels=False,
+        run_id_word="perturbation",
+        # Folds are over perturbations, and settings of the task.
+        unread_protocol=(
+            *("split_seed", "reported", "test_fraction", "selection", "selection_fraction"),
+            *("fewshot", "baseline_cells", "regularisation", "select_by", "class_weights"),
+            *("order", "metric_labels", "unseen_classes", "rare_classes", "duplicates"),
+            *("named_classes", "folds", "fold"),
+        ),
+        settings="leadline.config.perturbation:PerturbationSettings",
+        trains=False,
+        reports_seen_cells=True,
+        page="leadline.report.perturbation:part_of",
+    ),
 }
 
 

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 Convention = Literal["matched", "unmatched", "pooled"]
 
 MIN_CELLS = 10
+VALUES_AT_A_TIME = 1 << 24
 LARGEST_LOG = 15.0  # log1p of a total of 1e4 in one gene is 9.2; of a million, 13.8
 
 
@@ -192,14 +193,38 @@ def _cells_by_batch(label_C: Any, batch_C: Any, labels: int) -> Array:
     return counts_LB
 
 
-def _group_sums(expression: Any, group_C: Any, groups: int, weight_C: Any = None) -> Array:
-    """Sum the cells of each group, weighted or not; cells with a negative group are in none."""
-    cells = np.flatnonzero(group_C >= 0)
-    weights = np.ones(len(cells)) if weight_C is None else weight_C[cells]
-    shape = (groups, len(group_C))
-    indicator = sparse.csr_matrix((weights, (group_C[cells], cells)), shape=shape)
-    product = indicator @ (expression if sparse.issparse(expression) else np.asarray(expression))
-    return np.asarray(product.toarray() if sparse.issparse(product) else product, dtype=float)
+def _group_sums(
+    expression: Any, group_C: Any, groups: int, weight_C: Any = None, *, squared: bool = False
+) -> Array:
+    """Sum the cells of each group, weighted or not; cells with a negative group are in none.
+
+    `squared` sums the squares of expression. Sparse values are added up some at a time: a product
+    with a sparse indicator would take several times as long, and another copy of the screen.
+    """
+    weights_C = np.ones(len(group_C)) if weight_C is None else np.asarray(weight_C, dtype=float)
+    if not sparse.issparse(expression):
+        dense = np.asarray(expression, dtype=float)
+        cells = np.flatnonzero(group_C >= 0)
+        shape = (groups, len(group_C))
+        indicator = sparse.csr_matrix((weights_C[cells], (group_C[cells], cells)), shape=shape)
+        return np.asarray(indicator @ (dense**2 if squared else dense))
+    rows = expression.tocsr()
+    genes = rows.shape[1]
+    total = np.zeros(groups * genes)
+    start = 0
+    while start < len(group_C):
+        most = int(rows.indptr[start]) + VALUES_AT_A_TIME
+        stop = max(start + 1, int(np.searchsorted(rows.indptr, most, side="right")) - 1)
+        low, high = rows.indptr[start], rows.indptr[stop]
+        cell_N = np.repeat(np.arange(start, stop), np.diff(rows.indptr[start : stop + 1]))
+        value_N = rows.data[low:high].astype(float)
+        value_N = (value_N**2 if squared else value_N) * weights_C[cell_N]
+        group_N = np.asarray(group_C)[cell_N]
+        kept_N = group_N >= 0
+        place_N = group_N[kept_N] * genes + rows.indices[low:high][kept_N]
+        total += np.bincount(place_N, weights=value_N[kept_N], minlength=len(total))
+        start = stop
+    return total.reshape(groups, genes)
 
 
 def _mean_of_batch_means(
@@ -250,7 +275,7 @@ def welch(
     labels = len(names_P) + 2
     cells_L = np.bincount(label_C[label_C >= 0], minlength=labels).astype(float)
     sums_LG = _group_sums(expression, label_C, labels)
-    squares_LG = _group_sums(_squared(expression), label_C, labels)
+    squares_LG = _group_sums(expression, label_C, labels, squared=True)
     own = slice(0, len(names_P))
     if against == "control":
         other = (cells_L[[-2]], sums_LG[[-2]], squares_LG[[-2]])
@@ -263,12 +288,6 @@ def welch(
         )
     t_PG, p_PG = _welch_from_sums((cells_L[own], sums_LG[own], squares_LG[own]), other)
     return WelchTable(t_PG=t_PG, p_PG=p_PG, adjusted_PG=adjust_rows(p_PG))
-
-
-def _squared(expression: Any) -> Any:
-    if sparse.issparse(expression):
-        return sparse.csr_matrix(expression, dtype=float).power(2)
-    return np.asarray(expression, dtype=float) ** 2
 
 
 def _moments(group: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

@@ -5,6 +5,7 @@ P perturbations, C cells, D components of the vectors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,35 @@ Canonical = Mapping[str, str] | Callable[[str], str] | None
 CONTROL = "control"
 # Old symbols of the Norman screen that current vocabularies know under another name.
 OLD_SYMBOLS = {"C19orf26": "CBARP", "KIAA1804": "MAP3K21", "C3orf72": "FOXL2NB"}
+
+
+# What screens add to a gene's symbol to tell its guides apart: MYC_sg1, MYC-guide-2.
+# A large G begins symbols, as in G0S2.
+GUIDE = re.compile(r"[_.-](?:(?i:sg|sgrna|grna|guide)|g)[_.-]?\d+$")
+# What screens call cells without a knock-out, without letters of case, spaces, - and _.
+CONTROLS = (
+    *("control", "ctrl", "nontargeting", "nt", "negctrl", "negativecontrol", "unperturbed"),
+    *("scrambled", "neg", "safe", "safetargeting"),
+)
+
+
+def control_of(words: Iterable[str]) -> str:
+    """Find the value that names control cells, if exactly one looks like it."""
+    names = sorted(set(words))
+    found = [name for name in names if re.sub(r"[\s_-]", "", name).lower() in CONTROLS]
+    if len(found) != 1:
+        raise UserError(
+            "One value of data.label names control cells",
+            got=f"{', '.join(found) if found else 'none that looks like it'} among "
+            f"{len(names):,} values ({shorten(names)})",
+            remedy="name it with task_settings.control=",
+        )
+    return found[0]
+
+
+def gene_of_guide(name: str) -> str:
+    """Return the current symbol of the gene that a guide targets."""
+    return canonical_symbol(GUIDE.sub("", name))
 
 
 def canonical_symbol(name: str, canonical: Canonical = None) -> str:
@@ -63,7 +93,8 @@ def merge_names(
         if len(old) > 1
         else f"{old[0]} is {current} in current vocabularies"
         for current, old in found.items()
-        if current != control and old != [current]
+        if current != control
+        and (len(old) > 1 or set(old[0].split(separator)) != set(current.split(separator)))
     )
     return np.array(merged)[code_C], messages
 

@@ -62,6 +62,25 @@ class CellEmbedder(Protocol):
         """Give a vector for each cell, in the order of the cells."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneVectors:
+    """Vectors of named genes, one row each, and what the record says of their origin."""
+
+    genes: Sequence[str]
+    vectors_GD: NDArray[np.floating[Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class GeneEmbedder(Protocol):
+    """What gives genes vectors (task=perturbation); it sees control cells alone."""
+
+    accepts: frozenset[Scale]
+
+    def embed_genes(self, control: Cells) -> GeneVectors:
+        """Give a vector for each gene that it knows, of these cells or beyond them."""
+
+
 # z-scores are not among them: they were computed over all cells, the reported ones too.
 EXPRESSION = frozenset({Scale.COUNTS, Scale.LN_CP10K, Scale.LOG2_CP10K, Scale.LOG_OTHER})
 

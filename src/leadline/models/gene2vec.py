@@ -17,6 +17,7 @@ from scipy.sparse.linalg import eigsh
 from leadline.config import Gene2vecConfig
 from leadline.data.cells import Cells
 from leadline.errors import UserError
+from leadline.models.base import GeneVectors
 from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, require_same_genes, tokenise
 
 GENES_AT_A_TIME = 1024
@@ -185,6 +186,13 @@ class GeneEmbedding:
         """Embed the genes of a corpus."""
         self.tokens = self._tokens(corpus)
         return build(self.tokens, self.config.width, self.config.method)
+
+    def embed_genes(self, control: Cells) -> GeneVectors:
+        """Embed the genes of control cells; those that no cell expresses have none."""
+        built = self.build(control)
+        known_G = np.abs(built.table_GW).sum(axis=1) > 0
+        names = np.asarray(self.genes)[known_G].tolist()
+        return GeneVectors(genes=names, vectors_GD=built.table_GW[known_G], facts=self.facts(built))
 
     @property
     def genes(self) -> NDArray[np.str_]:

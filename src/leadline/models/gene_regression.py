@@ -23,6 +23,7 @@ from leadline.models.gene_regression_kernels import (
     coordinate_descent,
     neighbour_errors,
     neighbour_means,
+    threads_for,
 )
 
 Array = NDArray[np.float64]
@@ -100,7 +101,8 @@ def knn_all_k(train_NK: Array, y_NG: Array, test_TK: Array, ks: Sequence[int]) -
             remedy="use a smaller k or fewer folds",
         )
     neighbours_TK = nearest_rows(train_NK, test_TK, int(ascending[-1]))
-    means = neighbour_means(np.ascontiguousarray(y_NG), neighbours_TK, ascending)
+    with threads_for(neighbours_TK.size * y_NG.shape[1]):
+        means = neighbour_means(np.ascontiguousarray(y_NG), neighbours_TK, ascending)
     return np.asarray(means[np.argsort(order, kind="stable")])
 
 
@@ -138,7 +140,10 @@ def lasso_path(
     spread_G = np.sqrt(np.einsum("ng,ng->g", centred_NG, centred_NG) / rows)
     order = np.argsort(alphas)[::-1]
     descending = np.asarray(alphas, dtype=float)[order]
-    coef_AGD, sweeps_AG = coordinate_descent(gram_DD, product_GD, spread_G, descending, tol, sweeps)
+    with threads_for(product_GD.size * len(gram_DD) * len(descending)):
+        coef_AGD, sweeps_AG = coordinate_descent(
+            gram_DD, product_GD, spread_G, descending, tol, sweeps
+        )
     if (sweeps_AG > sweeps).any():
         raise UserError(
             "The Lasso of every gene converges",
@@ -302,7 +307,8 @@ class _Knn:
     def errors(self, x_NK: Array, rows: Any, x_TK: Array, others: Any, grid: list[float]) -> Array:
         ks = np.array(grid, dtype=np.int64)
         neighbours_TK = rows[nearest_rows(x_NK, x_TK, int(ks.max()))]
-        return np.asarray(neighbour_errors(self.gram_PP, neighbours_TK, others, ks))
+        with threads_for(neighbours_TK.size * int(ks.max())):
+            return np.asarray(neighbour_errors(self.gram_PP, neighbours_TK, others, ks))
 
     def predict(self, x_NK: Array, rows: Any, x_TK: Array, best: float) -> Array:
         return np.asarray(knn_all_k(x_NK, self.y_PG[rows], x_TK, [int(best)])[0])

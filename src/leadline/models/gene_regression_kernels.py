@@ -5,11 +5,26 @@ T test rows, K neighbours, G response genes, D components, A values of α.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange, set_num_threads
+
+# Fewer steps are done before a second thread has begun.
+FEW_STEPS = 5e6
+
+
+@contextmanager
+def threads_for(steps: float) -> Iterator[None]:
+    """Let a loop of few steps run on one thread: on a busy machine the others are waited for."""
+    before = get_num_threads()
+    set_num_threads(1 if steps < FEW_STEPS else before)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 def _compiled(function: Callable[..., Any]) -> Any:

@@ -126,6 +126,24 @@ class TorchModel(ABC):
         """
         raise NotImplementedError
 
+    def gene_table(self, network: nn.Module) -> tuple[Sequence[str], Tensor]:
+        """Give the names of all genes that the network has an input vector for, and the vectors.
+
+        What task=perturbation asks with `task_settings.vectors=table`.
+        """
+        raise NotImplementedError
+
+    def gene_outputs(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give for each place of `output_names` the sum of the last layer's vectors, and how many.
+
+        What task=perturbation averages over control cells.
+        """
+        raise NotImplementedError
+
+    def output_names(self) -> Sequence[str]:
+        """Name the places of `gene_outputs`."""
+        return self.position_names()
+
     def before_step(self, network: nn.Module, step: int) -> None:
         """Change buffers before an optimiser step, counted from 1, and alike on all ranks."""
         return

@@ -22,8 +22,9 @@ from leadline.config.projections import (
 from leadline.data.cells import Cells, Scale
 from leadline.data.cells.genes import chosen_genes
 from leadline.errors import UserError
-from leadline.models.base import EXPRESSION, expression
+from leadline.models.base import EXPRESSION, GeneVectors, expression
 from leadline.stats.embedding_inputs import principal_components
+from leadline.stats.perturbation_floors import pca_of_control, random_vectors
 
 Vectors = NDArray[np.float32]
 ROWS_AT_A_TIME = 4096
@@ -41,6 +42,11 @@ class Noise:
         """Draw them."""
         rng = np.random.default_rng(self.seed)
         return rng.standard_normal((len(cells), self.config.width), dtype=np.float32)
+
+    def embed_genes(self, control: Cells) -> GeneVectors:
+        """Draw uniform vectors for genes, one draw for training and test genes alike."""
+        drawn = random_vectors(len(control.genes), self.config.width, seed=self.seed)
+        return GeneVectors(genes=control.genes.tolist(), vectors_GD=drawn)
 
 
 class Depth:
@@ -106,6 +112,11 @@ class Pca:
         """Centre and rotate variable genes; nothing is scaled."""
         dense_CG = variable_expression(cells, self.config)
         return principal_components(dense_CG, self.config.components).astype(np.float32)
+
+    def embed_genes(self, control: Cells) -> GeneVectors:
+        """Give the scaled loadings of each gene, of all genes: none is chosen by its variance."""
+        loadings = pca_of_control(expression(control, self.config.input), self.config.components)
+        return GeneVectors(genes=control.genes.tolist(), vectors_GD=loadings)
 
 
 class Harmony:

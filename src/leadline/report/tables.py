@@ -67,7 +67,13 @@ class Link(NamedTuple):
     place: str
 
 
-Value = str | float | int | None | Link
+class Grey(NamedTuple):
+    """A number that must not be counted, where the format knows grey; elsewhere in brackets."""
+
+    value: float | int | None
+
+
+Value = str | float | int | None | Link | Grey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,8 @@ def shown(value: Value) -> str:
         return NOTHING
     if isinstance(value, Link):
         return value.text
+    if isinstance(value, Grey):
+        return NOTHING if value.value is None else f"({shown(value.value)})"
     if isinstance(value, float):
         if abs(value) >= COUNT:
             return f"{value:,.0f}" if value.is_integer() else f"{value:,.1f}"
@@ -116,6 +124,8 @@ def to_csv(table: Table) -> str:
 def _in_csv(cell: Value) -> Value:
     if isinstance(cell, Link):
         return cell.text
+    if isinstance(cell, Grey):
+        return "" if cell.value is None else cell.value
     return "" if cell is None else cell
 
 
@@ -249,7 +259,7 @@ def to_html(table: Table, *, level: int = 2, place: str = "", whose: str = "") -
 def _is_numeric(column: Sequence[Value]) -> bool:
     known = [cell for cell in column if cell not in (None, "")]
     return bool(known) and all(
-        isinstance(cell, float | int) or NUMBER.fullmatch(shown(cell)) for cell in known
+        isinstance(cell, float | int | Grey) or NUMBER.fullmatch(shown(cell)) for cell in known
     )
 
 
@@ -265,11 +275,14 @@ def _cell(column: str, cell: Value, numeric: bool) -> str:
         inside = f'<a href="{escape(cell.place)}">{inside}</a>'
     if column in COLOURED and re.fullmatch(r"\w+", text):
         return f"<td{_kind('verdict', text)}>{inside}</td>"
+    grey = "muted" if isinstance(cell, Grey) else ""
+    if isinstance(cell, Grey):
+        cell = cell.value
     # A page sorts by the number, not by the digits that are shown of it.
     value = f' data-value="{cell!r}"' if isinstance(cell, float) and math.isfinite(cell) else ""
     long = "long-text" if len(text) > LONG and not NAME.fullmatch(text) else ""
     name = "name" if not numeric and not long and NAME.fullmatch(text) else ""
-    return f"<td{_kind('number' if numeric else '', long, name)}{value}>{inside}</td>"
+    return f"<td{_kind('number' if numeric else '', grey, long, name)}{value}>{inside}</td>"
 
 
 def html_document(title: str, tables: Sequence[Table]) -> str:

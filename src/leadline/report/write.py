@@ -101,7 +101,7 @@ def _chapter(
                 made.flags_table(study, found),
                 made.differences_table(study),
                 made.costs_table(study),
-                *study_figures.paper_tables(study, reference),
+                *study_figures.paper_tables(replace(study, pretraining=rest), reference),
             )
             if table.rows
         ),

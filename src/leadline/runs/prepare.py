@@ -139,7 +139,7 @@ def make_model(
         keep_kernels(cache / "kernels")
         return network
     return models.build(
-        config.model,
+        chosen,
         seed=config.seed,
         threads=config.train.threads or processes.available(),
         cache=Path(config.runs_dir).expanduser() / ".cache",

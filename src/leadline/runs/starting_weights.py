@@ -31,6 +31,7 @@ KEYWORDS = {
     "gene2vec": ("false", "random", "built", "published"),
     "genes": ("own", "published"),
     "vocabulary": ("data", "released"),
+    "vectors": (),
 }
 # (setting, model) → where the published files lie below data_dir, and where users get them.
 PUBLISHED = {
@@ -39,6 +40,10 @@ PUBLISHED = {
         "https://drive.weixin.qq.com/s?k=AJEAIQdfAAoUxhXE7r, linked in scBERT's README",
     ),
     ("gene2vec", "scbert"): (
+        "checkpoints/scbert/gene2vec_16906.npy",
+        "https://drive.weixin.qq.com/s?k=AJEAIQdfAAozQt5B8k, linked in scBERT's README",
+    ),
+    ("vectors", "gene_vectors"): (
         "checkpoints/scbert/gene2vec_16906.npy",
         "https://drive.weixin.qq.com/s?k=AJEAIQdfAAozQt5B8k, linked in scBERT's README",
     ),
@@ -128,7 +133,7 @@ def read(setting: str, word: str, config: RunConfig) -> WeightsSource | None:
         return WeightsSource(setting=setting, path=kept, identity=path.name, folder=folder)
     if not path.exists():
         raise UserError(
-            f"model.{setting} must be {', '.join(KEYWORDS[setting])}, a run's id or a file",
+            f"model.{setting} must be {', '.join([*KEYWORDS[setting], ''])}a run's id or a file",
             got=repr(word),
             remedy=nearest(word, [*KEYWORDS[setting], *pretraining_runs(config)]),
         )

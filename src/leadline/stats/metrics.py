@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leadline.stats.perturbation_metrics import METRICS, PerturbationMetric
+
 Labels = NDArray[np.integer[Any]]
 
 # Probabilities are stored as float16; its smallest positive value bounds the log-loss.
@@ -160,6 +162,22 @@ class Metric:
     task: str = "classify"
 
 
+# Those of predicted knock-outs, whose functions take responses: some by what they are called in a
+# record, and three that say where a prediction stands.
+PERTURBATION = (
+    *METRICS,
+    PerturbationMetric(name="overlap10", title="overlap of the top 10", higher_is_better=True),
+    PerturbationMetric(name="sign10", title="sign of the top 10", higher_is_better=True),
+    PerturbationMetric(name="skill", title="skill", higher_is_better=True),
+    PerturbationMetric(name="coverage", title="coverage", higher_is_better=True),
+    PerturbationMetric(
+        name="l2_without_target", title="L2 without the perturbed gene", higher_is_better=False
+    ),
+    PerturbationMetric(
+        name="l2_with_vector", title="L2 where there is a vector", higher_is_better=False
+    ),
+)
+
 # Every metric, in the order of record.json.
 ROWS: dict[str, Metric] = {
     "accuracy": Metric(
@@ -232,6 +250,15 @@ ROWS: dict[str, Metric] = {
             ("reconstruction_masked_score", "reconstruction of hidden bins", True),
             ("reconstruction_unmasked_score", "reconstruction of shown bins", True),
         )
+    },
+    **{
+        row.name: Metric(
+            title=row.title,
+            higher_is_better=row.higher_is_better,
+            in_points=False,
+            task="perturbation",
+        )
+        for row in PERTURBATION
     },
 }
 # Those that are shown where there is room for two.

@@ -19,8 +19,25 @@ from leadline.errors import UserError
 
 Array = NDArray[np.float64]
 
+# Floors by name, and what a page calls them.
+NO_CHANGE, TRAIN_MEAN, OWN_GENE, LINEAR = "no_change", "train_mean", "own_gene", "linear_model"
+ADDITIVE, PCA_CONTROL, RANDOM, SHUFFLED = "additive", "pca_control", "random", "shuffled"
+IDEALISED = "idealised"
+FLOOR_TITLES = {
+    NO_CHANGE: "no change",
+    TRAIN_MEAN: "train mean",
+    OWN_GENE: "train mean and own gene",
+    LINEAR: "linear model of the responses",
+    ADDITIVE: "sum of the singles",
+    PCA_CONTROL: "PCA of control cells",
+    RANDOM: "random vectors",
+    SHUFFLED: "shuffled vectors",
+    IDEALISED: "PCA of all responses (has seen the answer)",
+}
+
 DRAWS = 10
 PCA_WIDTH = 128
+CELLS_AT_A_TIME = 2048
 SPLITS = 20
 QUANTILES = (0.5, 0.9)  # the median is the noise of a point estimate; .9 is the published "limit"
 
@@ -85,9 +102,12 @@ def pca_of_control(control_CG: Any, width: int = PCA_WIDTH) -> Array:
         )
     mean_G = np.asarray(control_CG.mean(axis=0), dtype=float).ravel()
     if genes <= cells:
-        product = control_CG.T @ control_CG
-        gram_GG = np.asarray(product.toarray() if sparse.issparse(product) else product, float)
-        gram_GG -= cells * np.outer(mean_G, mean_G)
+        # Dense blocks: expression of control cells is not sparse enough for sparse products.
+        gram_GG = -cells * np.outer(mean_G, mean_G)
+        for start in range(0, cells, CELLS_AT_A_TIME):
+            some = control_CG[start : start + CELLS_AT_A_TIME]
+            block = np.asarray(some.toarray() if sparse.issparse(some) else some, dtype=float)
+            gram_GG += block.T @ block
         value_K, loading_GK = linalg.eigh(gram_GG, subset_by_index=(genes - kept, genes - 1))
     else:
         dense = control_CG.toarray() if sparse.issparse(control_CG) else np.asarray(control_CG)
@@ -184,7 +204,7 @@ def split_halves(
     """
     groups = _cells_by_group(perturbation_C, batch_C, perturbations)
     generator = np.random.default_rng(seed)
-    rows = sparse.csr_matrix(expression, dtype=float) if sparse.issparse(expression) else expression
+    rows = expression.tocsr() if sparse.issparse(expression) else expression
     l2_SP = np.full((splits, len(groups)), np.nan)
     for p, batches in enumerate(groups):
         usable = [cells for cells in batches if len(cells) >= 2]
@@ -194,7 +214,7 @@ def split_halves(
         weight_SC = np.zeros((splits, len(own)))
         for s in range(splits):
             weight_SC[s] = np.concatenate([_halves(len(each), generator) for each in usable])
-        difference_SG = np.asarray(weight_SC @ rows[own]) / len(usable)
+        difference_SG = np.asarray(weight_SC @ rows[own].astype(float)) / len(usable)
         l2_SP[:, p] = np.linalg.norm(difference_SG, axis=1) / 2
     return HalfNoise(l2_SP=l2_SP, perturbations_P=np.array(perturbations, dtype=str))
 
@@ -228,12 +248,12 @@ def bootstrap_distances(
     names = [*perturbations] + ([control] if control is not None else [])
     groups = _cells_by_group(perturbation_C, batch_C, names)
     generator = np.random.default_rng(seed)
-    rows = sparse.csr_matrix(expression, dtype=float) if sparse.issparse(expression) else expression
+    rows = expression.tocsr() if sparse.issparse(expression) else expression
 
     def deviations(batches: list[NDArray[np.int64]]) -> Array:
         own = np.concatenate(batches)
         weight_SC = np.array([_redrawn(batches, generator, batches_too) for _ in range(draws)])
-        return np.asarray((weight_SC - _redrawn(batches, None, False)) @ rows[own])
+        return np.asarray((weight_SC - _redrawn(batches, None, False)) @ rows[own].astype(float))
 
     shift_SG: Array | float = deviations(groups.pop()) if control is not None else 0.0
     distance_SP = np.full((draws, len(groups)), np.nan)

@@ -5,7 +5,7 @@ Shapes: C cells, G genes, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ from torch import nn
 
 from leadline.data.cells import Cells
 from leadline.errors import UserError
-from leadline.models.network import Pretrainable, TorchModel
+from leadline.models.base import GeneVectors
+from leadline.models.network import DrawKey, Pretrainable, TorchModel
 from leadline.training.build import make_network, set_threads
 from leadline.training.evaluate import embedded
-from leadline.training.precision import determinism
+from leadline.training.precision import autocast, determinism
 from leadline.training.settings import FitSettings
+from leadline.training.step import moved
 
 FOLDS = 5
 
@@ -86,6 +88,68 @@ def frozen_vectors(
             },
         },
     )
+
+
+def frozen_gene_vectors(
+    model: TorchModel, control: Cells, setting: FitSettings, vectors: str = "outputs"
+) -> GeneVectors:
+    """Build the network around its first weights, or the seed's, and ask for vectors of genes.
+
+    `outputs`: what the last layer makes of each gene, mean over the control cells that show it;
+    `table`: the input vectors, which need no cells. Genes that are never shown have none.
+    """
+    wanted = "gene_outputs" if vectors == "outputs" else "gene_table"
+    if getattr(type(model), wanted) is getattr(TorchModel, wanted):
+        raise UserError(
+            f"task_settings.vectors={vectors} needs a network that has such vectors",
+            got=f"{type(model).__name__}, which has none",
+            remedy="use model=scbert or model=scgpt",
+        )
+    gpus = [setting.device] if setting.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(gpus),
+        determinism(setting.train, setting.device),
+        torch.inference_mode(),
+    ):
+        network = make_network(lambda: model.build(control), model, setting)
+        set_threads(setting, model.multiplications(network))
+        network.eval()
+        if vectors == "table":
+            names, table = model.gene_table(network)
+            vectors_GD, shown_G = table.double().cpu().numpy(), np.ones(len(names))
+        else:
+            names, vectors_GD, shown_G = mean_outputs(model, network, control, setting)
+    known_G = (shown_G > 0) & np.array([not name.startswith("<") for name in names])
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return GeneVectors(
+        genes=np.asarray(names, dtype=np.str_)[known_G].tolist(),
+        vectors_GD=vectors_GD[known_G],
+        facts={
+            "parameters_total": parameters,
+            "parameters_trainable": 0,
+            **model.facts(network),
+            "execution": {"device": str(setting.device.type), "world_size": setting.world.size},
+        },
+    )
+
+
+def mean_outputs(
+    model: TorchModel, network: nn.Module, control: Cells, setting: FitSettings
+) -> tuple[Sequence[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Average each gene's outputs over cells; give names, means, and how often each was shown."""
+    source, block = model.encode(control), setting.train.batch_size
+    moment = DrawKey(seed=setting.seed, epoch=0)
+    total_VD, shown_V = None, np.zeros(len(model.output_names()))
+    for start in range(0, len(source), block):
+        rows = np.arange(start, min(start + block, len(source)))
+        batch = moved(source.batch(rows, moment), setting.device)
+        with autocast(setting.train, setting.device):
+            sum_VD, count_V = model.gene_outputs(network, batch)
+        own_VD = sum_VD.double().cpu().numpy()
+        total_VD = own_VD if total_VD is None else total_VD + own_VD
+        shown_V += count_V.cpu().numpy()
+    assert total_VD is not None
+    return model.output_names(), total_VD / np.maximum(shown_V, 1)[:, None], shown_V
 
 
 @torch.inference_mode()

@@ -297,6 +297,22 @@ class Scbert(MaskedBins):
         rows_GD = table_LD[torch.tensor(at_G, device=table_LD.device)]
         return rows_GD * known_G.to(rows_GD)[:, None]
 
+    def gene_table(self, network: nn.Module) -> tuple[Sequence[str], Tensor]:
+        """Give the position vector of each gene: its gene2vec."""
+        if self.collapsed:
+            raise UserError(
+                "task_settings.vectors=table needs vectors of genes",
+                got="model.gene2vec=false",
+                remedy="give the model gene vectors, or use task_settings.vectors=outputs",
+            )
+        return self.genes.tolist(), body_of(network).pos_emb.emb.weight[:-1]
+
+    def gene_outputs(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum the encodings of each position; every cell has all of them."""
+        sum_LD = self.embeddings(network, batch)["positions"].float()
+        cells = len(batch["counts"] if self.collapsed else batch["tokens"])
+        return sum_LD, torch.full((len(sum_LD),), cells, device=sum_LD.device)
+
 
 class FirstWeights:
     """What a file holds to start from."""

@@ -201,6 +201,24 @@ class Scgpt(MaskedValues):
         vectors_GE = encoder(number_G.clamp(min=0).to(encoder.embedding.weight.device))
         return vectors_GE * known_G.to(vectors_GE)[:, None]
 
+    def gene_table(self, network: nn.Module) -> tuple[Sequence[str], Tensor]:
+        """Give what the first layer reads of every name of the vocabulary."""
+        encoder = body_of(network).encoder
+        ids = torch.arange(len(self.vocabulary), device=encoder.embedding.weight.device)
+        return self.vocabulary.names, encoder(ids)
+
+    def gene_outputs(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum the tokens of each gene after the last layer."""
+        body = body_of(network)
+        x_TE = body.tokens(*self.embed(body, batch)).float()
+        at_T = batch["ids"][batch["gene"].long()]
+        sum_VE = x_TE.new_zeros(len(self.vocabulary), x_TE.shape[1]).index_add(0, at_T, x_TE)
+        return sum_VE, torch.bincount(at_T, minlength=len(self.vocabulary))
+
+    def output_names(self) -> Sequence[str]:
+        """Give the vocabulary."""
+        return self.vocabulary.names
+
     def embed(self, network: ScgptNetwork, batch: Batch) -> tuple[Tensor, Layout]:
         """Embed a batch's tokens; say which belong to which cell."""
         device = batch["level"].device

@@ -15,6 +15,11 @@ from leadline.report.figures.style import MUTED, NARROW, WIDE, lines, look
 ROW, FRAME, HEAD = 4.2, 16.0, 4.0
 # Letters of an arm's name before it is set in lines.
 NAME = 22
+CAPTION = (
+    "Every dot is a run, the upright bar the mean of an arm, the line its 95 % interval over fresh "
+    "cells and, where there are several runs, fresh random weights or projections. The dashed line "
+    "is what noise scores: chance."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,7 @@ def ladder(
     *,
     name: str = "ladder",
     title: str = "The ladder of embeddings",
+    caption: str = CAPTION,
     width: float = WIDE,
 ) -> Drawing:
     """Draw a panel for each score and data set: arms from top to bottom, every run a dot."""
@@ -53,9 +59,7 @@ def ladder(
     return Drawing(
         name=name,
         title=title,
-        caption="Every dot is a run, the upright bar the mean of an arm, the line its 95 % "
-        "interval over fresh cells and, where there are several runs, fresh random weights or "
-        "projections. The dashed line is what noise scores: chance.",
+        caption=caption,
         description=" ".join(map(_sentence, rows)),
         figure=figure,
     )

@@ -39,10 +39,12 @@ class Classify(Task):
                 remedy="add task=pretrain; model=scbert model.gene2vec=<its run id> reads it",
             )
         if not registry.of(config.model).names_cells:
+            cells = registry.of(config.model).embeds_cells
             raise UserError(
-                f"model={config.model.name} gives cells vectors and names none",
+                f"model={config.model.name} gives {'cells' if cells else 'genes'} vectors and "
+                "names none",
                 got="task=classify",
-                remedy="add task=zero_shot",
+                remedy=f"add task={'zero_shot' if cells else 'perturbation'}",
             )
 
     def fit_and_predict(
