@@ -26,6 +26,8 @@ MOST = 100_000
 WRITTEN_OUT = 5_000
 # Passes of a round robin that are weighed against one another before one is taken.
 CANDIDATES = 32
+# So often a universe is taken or given back before another order is tried.
+STEPS = 2_000
 
 
 def universes(
@@ -241,19 +243,34 @@ def weight(
 
 
 def picked(vary: Values, possible: Sequence[Universe], number: int) -> list[Universe]:
-    """Take possible universes as long as every switch can have its rarest value next."""
+    """Look for an order in which every switch has its rarest value next; give the longest found."""
     counts = {name: dict.fromkeys(values, 0) for name, values in vary.items()}
-    left = list(possible)
     found: list[Universe] = []
-    while len(found) < number:
-        least = {name: min(each.values()) for name, each in counts.items()}
-        for universe in left:
-            if all(counts[name][value] == least[name] for name, value in universe.items()):
-                break
+    longest: list[Universe] = []
+    # What may stand at each place and was not tried there.
+    open_at: list[Iterator[Universe]] = []
+    for _ in range(STEPS):
+        if len(found) == number:
+            break
+        if len(open_at) == len(found):
+            least = {name: min(each.values()) for name, each in counts.items()}
+            fit = [
+                each
+                for each in possible
+                if all(counts[name][value] == least[name] for name, value in each.items())
+                and each not in found
+            ]
+            open_at.append(iter(fit))
+        following = next(open_at[-1], None)
+        if following is not None:
+            found.append(following)
+        elif found:
+            open_at.pop()
+            following = found.pop()
         else:
-            return found
-        left.remove(universe)
-        found.append(universe)
-        for name, value in universe.items():
-            counts[name][value] += 1
-    return found
+            break
+        step = 1 if len(found) == len(open_at) else -1
+        for name, value in following.items():
+            counts[name][value] += step
+        longest = max(longest, list(found), key=len)
+    return longest

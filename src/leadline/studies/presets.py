@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leadline.config import RunConfig
-from leadline.config.compose import compose
+from leadline.config.compose import compose_many
 from leadline.config.switches import ROWS
 from leadline.errors import UserError, nearest
 from leadline.runs.identity import resolved
@@ -108,7 +108,7 @@ def configuration(preset: str, model: str, data: str) -> RunConfig:
     own = PRESETS[preset]
     settings = {**SCRIPTS[model], **own.models[model]}
     words = {"model": model, "data": data, "protocol": own.protocol, **settings}
-    return resolved(compose(to_overrides(words)))
+    return resolved(compose_many([to_overrides(words)])[0])
 
 
 def values_of(preset: str, model: str, data: str) -> dict[str, str]:
