@@ -1,6 +1,7 @@
 """The key `choices` of a study: what it may say, which runs it makes, what is refused."""
 
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -89,6 +90,30 @@ def test_a_budget_and_what_cannot_be():
     found = {json.dumps(run.choices, sort_keys=True) for run in plan.runs}
     assert len(found) == 8
     assert not any("plain_stream" in each and "liblinear" in each for each in found)
+
+
+def test_a_sweep_that_is_killed_leaves_balanced_universes():
+    vary = {"few_labels": "all", "baseline_class_weights": "all", "baseline_input": "all"}
+    plan = expand(study(vary, design="budget=12"))
+    runs = name_runs(plan)
+    entries = manifest.content(plan, runs)["runs"]
+    chance = random.Random(1)
+    for stop in [chance.randrange(1, len(runs)) for _ in range(10)]:
+        done = {run.run_id for run in runs[:stop]}
+        for begun in (True, False):
+            universes = {json.dumps(each["choices"]): each["choices"] for each in entries}
+            whole = [
+                choices
+                for told, choices in universes.items()
+                if (any if begun else all)(
+                    each["run_id"] in done
+                    for each in entries
+                    if json.dumps(each["choices"]) == told and each["arm"] == "reference"
+                )
+            ]
+            for name, values in plan.study.choices.trained.items():
+                counts = [sum(each[name] == value for each in whole) for value in values]
+                assert max(counts) - min(counts) <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in studies() if name.startswith("multiverse_")])
