@@ -93,7 +93,11 @@ def test_a_budget_and_what_cannot_be():
 
 
 def test_a_sweep_that_is_killed_leaves_balanced_universes():
-    vary = {"few_labels": "all", "baseline_class_weights": "all", "baseline_input": "all"}
+    vary = {
+        "few_labels": ["nested", "stratified", "plain"],
+        "baseline_class_weights": "all",
+        "baseline_input": "all",
+    }
     plan = expand(study(vary, design="budget=12"))
     runs = name_runs(plan)
     entries = manifest.content(plan, runs)["runs"]
