@@ -328,7 +328,7 @@ COMMANDS = {
     "predict": ("name the types of new cells with a finished run", PREDICT_HELP, add_predict),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (
-        "list the runs of a study, what is done, and what the rest will take",
+        "list a study’s runs, what is done, what the rest will take",
         PLAN_HELP,
         add_plan,
     ),
@@ -339,7 +339,7 @@ COMMANDS = {
         add_protocols,
     ),
     "show": (
-        "tell what one run is, what came of it, and why it failed if it did",
+        "tell what a run is, what came of it, why it failed",
         SHOW_HELP,
         add_show,
     ),
