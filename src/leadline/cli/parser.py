@@ -17,7 +17,7 @@ settings are Hydra overrides; the most used are
   task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
   task=zero_shot model=pca|hvg|random_projection|noise|scgpt|scbert|embedding
   task=perturbation model=pca|gene2vec|gene_vectors|noise|scgpt|scbert
-  protocol=corrected|paper_code|paper_prose
+  protocol=corrected|paper_code|paper_prose|scbert_original
   seed=1  runs_dir=runs  train.threads=0  tracker=none|csv|tensorboard|wandb
 docs/protocols.md describes every switch, conf/ holds every default.
 
@@ -92,6 +92,13 @@ was never made. Times are those of the machine that was measured. The last lines
 difference that each comparison can find, however it will come out.
 
 example: leadline plan quickstart seed=1,2 hydra/launcher=local hydra.launcher.n_jobs=2
+"""
+PROTOCOLS_HELP = """\
+Without names: every switch with its values and its tag (E equivalent, N one value is better, U
+unknown). With one preset: its values. With two: where they differ, and why anybody might choose
+either. docs/multiverse.md tells how a study varies switches.
+
+example: leadline protocols paper_code corrected
 """
 LIST_HELP = "example: leadline list models"
 SHOW_HELP = """\
@@ -298,6 +305,12 @@ def add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
 
 
+def add_protocols(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline protocols`."""
+    presets = "paper_code, paper_prose, scbert_original or corrected"
+    parser.add_argument("presets", nargs="*", metavar="PRESET", help=presets)
+
+
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline show`."""
     parser.add_argument("run", metavar="RUN")
@@ -353,13 +366,18 @@ COMMANDS = {
     ),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (
-        "list the runs of a study, what is done, what the rest takes",
+        "list a study’s runs, what is done, what the rest will take",
         PLAN_HELP,
         add_plan,
     ),
     "list": ("name the models, datasets, studies and runs that there are", LIST_HELP, add_list),
+    "protocols": (
+        "list the switches of the protocol, or how two presets differ",
+        PROTOCOLS_HELP,
+        add_protocols,
+    ),
     "show": (
-        "tell what one run is, what came of it, or why it failed",
+        "tell what a run is, what came of it, why it failed",
         SHOW_HELP,
         add_show,
     ),

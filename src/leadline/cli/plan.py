@@ -20,6 +20,8 @@ from leadline.cli.sweep_summary import open_console
 from leadline.progress import say
 from leadline.runs.record import State
 from leadline.studies import Plan, Run, folds
+from leadline.studies.choices import Choices
+from leadline.studies.designs import size_of
 from leadline.studies.detectable import Findable, findable
 from leadline.studies.estimate import Basis, Estimate, Estimator, fit_estimator, probe
 from leadline.studies.launchers import launcher_settings
@@ -107,6 +109,7 @@ def as_json(
 def described(item: Planned) -> dict[str, Any]:
     """Say in plain values what is known of one run."""
     run, estimate = item.run, item.estimate
+    choices = [dict(order.choices) for order in run.orders if order.choices]
     return {
         "run_id": run.run_id if run.name is not None else None,
         "label": run.label,
@@ -117,6 +120,7 @@ def described(item: Planned) -> dict[str, Any]:
         "problem": run.problem or None,
         "after": list(run.after),
         "overrides": list(run.words),
+        **({"choices": choices} if choices else {}),
         "cells": dict(run.name.cells) if run.name is not None else None,
         "estimate": {
             "basis": str(estimate.basis),
@@ -186,6 +190,8 @@ def summary(
     lines = [f"{plan.study.name}: {totals['runs']} runs, {totals['to_do']} to do"]
     if told := folds.told(item.run.config for item in planned):
         lines.append(told)
+    if plan.study.choices is not None:
+        lines.append(of_choices(plan.study.choices, planned))
     if not totals["to_do"]:
         return lines
     if totals["without_estimate"]:
@@ -207,11 +213,23 @@ def summary(
     return lines
 
 
+def of_choices(choices: Choices, planned: Sequence[Planned]) -> str:
+    """Say how many universes there are, and how many runs serve several of them."""
+    shared = sum(len({order.point for order in item.run.orders}) > 1 for item in planned)
+    several = f", {shared} runs serve several universes" if shared else ""
+    return (
+        f"{len(choices.universes)} universes ({choices.name}) of "
+        f"{size_of(choices.trained):,} combinations of {len(choices.trained)} switches{several}"
+    )
+
+
 def can_find(plan: Plan, runs: Sequence[Run]) -> list[str]:
     """Say the least difference that each comparison can find, alike ones in one line."""
     grouped: dict[tuple[Any, ...], list[Findable]] = {}
     for each in findable(plan, runs):
-        key = (each.against, each.at, each.seeds, each.cells, each.spread)
+        # Universes are many, and mostly alike.
+        at = "" if plan.study.choices is not None else each.at
+        key = (each.against, at, each.seeds, each.cells, each.spread)
         grouped.setdefault(key, []).append(each)
     if not grouped:
         return []
@@ -223,8 +241,10 @@ def can_find(plan: Plan, runs: Sequence[Run]) -> list[str]:
     ]
     for alike in list(grouped.values())[:MOST_LINES]:
         each = alike[0]
-        arms = ", ".join(one.arm for one in alike)
+        arms = ", ".join(dict.fromkeys(one.arm for one in alike))
         at = f" at {each.at}" if each.at else ""
+        if plan.study.choices is not None:
+            at = f" in {len({one.at for one in alike})} universes"
         lines.append(f"  {arms} against {each.against}{at}: {least_words(each)}")
     if len(grouped) > MOST_LINES:
         lines.append(f"  and {len(grouped) - MOST_LINES} more: --json lists all")

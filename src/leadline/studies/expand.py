@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from leadline.studies.factors import check_factors, has
 from leadline.studies.folds import FOLD, FOLDS, filed_under, folds_of, of_same_fold, over_folds
 from leadline.studies.overrides import to_overrides
 from leadline.studies.schema import MARK, Arm, Grid, Mark, Settings, Study
+from leadline.studies.universes import settings_of, universes_of
 
 # A pretraining is made once, whatever few-shot runs and replicates start from it.
 NOT_FOR_PRETRAINING = ("seed", "data.fraction")
@@ -32,7 +33,7 @@ class RequestedRun:
     """One run that a study asks for; names of pretraining runs are not yet ids.
 
     `point` is where in the grid it stands, whatever its seed; there it has the `nth` of so many
-    `seeds`.
+    `seeds`. `choices` holds the value of each switch that the study varies.
     """
 
     arm: str
@@ -40,6 +41,7 @@ class RequestedRun:
     point: str = ""
     nth: int = 1
     seeds: int = 1
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def starts_from(self) -> list[str]:
@@ -100,11 +102,23 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     configs = dict(zip(arms, composed(arms), strict=True))
     factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
     check_grids(study, arms)
-    runs = [
-        run
-        for name, arm in study.arms.items()
-        for run in requested(name, arms[name], list(points(arm, grid, configs[name])))
-    ]
+    runs = []
+    for universe in universes_of(study, configs, factors, {*chosen, *varied}):
+        of_universe = [
+            replace(
+                run,
+                choices=universe,
+                point=" ".join([run.point, *(f"{k}={v}" for k, v in universe.items())]).strip(),
+            )
+            for name, arm in study.arms.items()
+            for run in requested(
+                name,
+                layered(arms[name], settings_of(universe, configs[name])),
+                list(points(arm, grid, configs[name])),
+            )
+        ]
+        # Whenever a sweep is stopped, arms have the same seeds.
+        runs += sorted(of_universe, key=lambda run: run.nth) if universe else of_universe
     used = folds_of(run.settings for run in runs)
     return Plan(
         study=study,

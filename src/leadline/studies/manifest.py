@@ -66,7 +66,8 @@ def content(plan: Plan, runs: Sequence[Run], stop: StopRule | None = None) -> di
     """Say what the study asks, and which runs answer it.
 
     Seeds are counted where the study declares looks or is stopped by a rule: `looks` and `until`
-    then say how many seeds are looked at and by which rule.
+    then say how many seeds are looked at and by which rule. A run that several universes share
+    stands once for each, with the value of each switch in `choices`.
     """
     study = plan.study
     looks = stop.looks if stop is not None else study.looks
@@ -79,6 +80,7 @@ def content(plan: Plan, runs: Sequence[Run], stop: StopRule | None = None) -> di
         "published": study.published,
         **({"looks": list(looks)} if looks else {}),
         **({"until": stop.rule} if stop is not None else {}),
+        **({"choices": study.choices.told()} if study.choices is not None else {}),
         "reference": study.reference,
         "arms": {
             arm.name: {
@@ -99,6 +101,7 @@ def content(plan: Plan, runs: Sequence[Run], stop: StopRule | None = None) -> di
         "runs": [
             {"run_id": run.run_id, "arm": order.arm, "overrides": list(run.words)}
             | ({"at": order.point, "nth": order.nth, "seeds": order.seeds} if looks else {})
+            | ({"choices": dict(order.choices)} if study.choices is not None else {})
             for run in made
             for order in run.orders
         ],

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,16 @@ CODE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedOrder:
-    """Which of the seeds of an arm at one point of the grid a run has: the nth of so many."""
+    """Which of the seeds of an arm at one point of the grid a run has: the nth of so many.
+
+    `choices` holds the value of each switch that the study varies.
+    """
 
     arm: str
     point: str
     nth: int
     seeds: int
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -150,7 +154,15 @@ def compose_and_name(
             label=wish.arm,
             point=wish.point,
             arms=(wish.arm,),
-            orders=(SeedOrder(arm=wish.arm, point=wish.point, nth=wish.nth, seeds=wish.seeds),),
+            orders=(
+                SeedOrder(
+                    arm=wish.arm,
+                    point=wish.point,
+                    nth=wish.nth,
+                    seeds=wish.seeds,
+                    choices=wish.choices,
+                ),
+            ),
             words=to_overrides(settings | places),
             config=config,
             after=tuple(ids[name] for name in wish.starts_from if name in ids),
@@ -181,7 +193,7 @@ def somewhere(config: RunConfig) -> tuple[RunConfig, dict[str, str]]:
 
 
 def merged(runs: Sequence[Run]) -> list[Run]:
-    """Let a run that several arms ask for stand once."""
+    """Let a run that several arms or universes ask for stand once."""
     result: dict[str, Run] = {}
     for position, run in enumerate(runs):
         key = f"problem {position}" if run.name is None else run.run_id
@@ -190,7 +202,13 @@ def merged(runs: Sequence[Run]) -> list[Run]:
         result[key] = replace(
             both[0],
             arms=tuple(dict.fromkeys(arm for each in both for arm in each.arms)),
-            orders=tuple({o.arm: o for each in reversed(both) for o in each.orders}.values())[::-1],
+            orders=tuple(
+                {
+                    (order.arm, *order.choices.items()): order
+                    for each in reversed(both)
+                    for order in each.orders
+                }.values()
+            )[::-1],
         )
     return list(result.values())
 

@@ -15,6 +15,8 @@ from leadline.config.shipped import shipped, studies
 from leadline.errors import UserError, nearest
 from leadline.stats import metrics, tests
 from leadline.stats.looks import levels
+from leadline.studies.choices import Choices, read_choices
+from leadline.studies.file_values import mapping, text, texts
 from leadline.studies.overrides import DECIMAL, INTEGER
 
 
@@ -70,36 +72,6 @@ def unmarked(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith(MARK):
         return value
     return value[1:] if value.startswith(MARK * 2) else Mark(value)
-
-
-def mapping(where: str, said: Any, known: Sequence[str] | None = None) -> dict[str, Any]:
-    """Refuse anything but a mapping from names, with known names where they are fixed."""
-    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
-        raise UserError(
-            f"{where} must be a mapping from names to values",
-            got=repr(said),
-            remedy="docs/studies.md shows one",
-        )
-    for key in said:
-        if known is not None and key not in known:
-            raise UserError(
-                f"{where} may hold {', '.join(known)}", got=repr(key), remedy=nearest(key, known)
-            )
-    return said
-
-
-def text(where: str, said: Any) -> str:
-    """Refuse anything but text."""
-    if not isinstance(said, str) or not said.strip():
-        raise UserError(f"{where} must be text", got=repr(said), remedy="put it into quotes")
-    return said.strip()
-
-
-def texts(where: str, said: Any) -> list[str]:
-    """Refuse anything but a list of texts."""
-    if not isinstance(said, list):
-        raise UserError(f"{where} must be a list", got=repr(said), remedy="write [a, b]")
-    return [text(where, item) for item in said]
 
 
 COMPARE_KEYS = ("family", "tests", "metrics", "equivalence_margin", "pairs", "cells")
@@ -232,6 +204,7 @@ KEYS = (
     "pretraining",
     "arms",
     "grid",
+    "choices",
     "compare",
     "looks",
     "published",
@@ -284,6 +257,7 @@ class Study:
     looks: tuple[int, ...] = ()
     published: str | None = None
     report: bool = False
+    choices: Choices | None = None
 
 
 def find_study(name: str) -> Path:
@@ -365,6 +339,7 @@ def parse_study(name: str, said: Any) -> Study:
         looks=looks,
         published=read_published(said.get("published")),
         report=read_report(said.get("report", False)),
+        choices=read_choices(said.get("choices")),
     )
 
 
