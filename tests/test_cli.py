@@ -41,7 +41,7 @@ def test_help_fits_one_screen_and_ends_with_an_example(command, capsys):
         cli.main([*command, "--help"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert len(shown.splitlines()) <= 30
+    assert len(shown.splitlines()) <= 40
     assert shown.strip().splitlines()[-1].startswith("example: leadline ")
 
 
