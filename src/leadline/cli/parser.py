@@ -10,7 +10,7 @@ from leadline import __version__
 RUN_HELP = """\
 settings are Hydra overrides; the most used are
   model=logreg|scbert|scgpt|mlp|knn_pca|nearest_centroid|majority|stratified|embedding
-  data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
+  data=pbmc68k_reduced|h5ad|store|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
   task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
@@ -29,6 +29,14 @@ files it needs, where users get them, and whether those that are there are the r
 file: what leadline finds in it. Exit code 0 if everything named can be used, else 1.
 
 example: leadline doctor zheng68k
+"""
+STORE_HELP = """\
+build: one pass turns .h5ad files, read in blocks, into scBERT's tokens on disk; several files are
+brought to the genes that all of them have, or to those of --genes. A build that was interrupted
+goes on by the same command. check: compares every file with its digest. show: what a store holds.
+The last line of stdout of build is the path of the store; data=store data.path=PATH reads it.
+
+example: leadline store build part1.h5ad part2.h5ad --out corpus
 """
 REPORT_HELP = """\
 Without names: every study that was run into --runs, and the runs of no study. Written into --out:
@@ -245,6 +253,25 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", choices=("decided", "precise"), help=until)
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline store`."""
+    parser.add_argument("action", choices=("build", "check", "show"))
+    paths = "the .h5ad files to build from, or the stores to check or show"
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=paths)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the store is to be")
+    for option in ("label", "batch", "split"):
+        help_ = f"the column of obs that data.{option}= may name"
+        parser.add_argument(f"--{option}", metavar="COLUMN", help=help_)
+    parser.add_argument("--layer", metavar="NAME", help="the matrix to read, instead of X")
+    parser.add_argument("--scale", metavar="SCALE", help="what its numbers are, as data.scale=")
+    parser.add_argument("--gene-column", metavar="COLUMN", help="column of var with the genes")
+    parser.add_argument("--library-column", metavar="COLUMN", help="column of obs with totals")
+    parser.add_argument("--genes", type=Path, metavar="FILE", help="genes of the store, one a line")
+    totals = ("measured", "reference")
+    parser.add_argument("--total", choices=totals, default="measured", help="as model.total=")
+    parser.add_argument("--shard-cells", type=int, metavar="N", help="cells of a shard")
+
+
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline plan`."""
     parser.add_argument("name", metavar="NAME|FILE")
@@ -309,6 +336,7 @@ def add_completion(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "run": ("compute one run and write its record", RUN_HELP, add_run),
     "doctor": ("say what is there, what is wrong, what to do", DOCTOR_HELP, add_doctor),
+    "store": ("turn cells into tokens on disk, and check them", STORE_HELP, add_store),
     "report": ("write a page about finished runs", REPORT_HELP, add_report),
     "reproduce": ("judge every claim of the paper", REPRODUCE_HELP, add_reproduce),
     "claims": ("draft the claims of a paper, check and review them", CLAIMS_HELP, add_claims),

@@ -55,6 +55,11 @@ class FileData(DataConfig):
 
 
 @dataclass(slots=True, kw_only=True)
+class StoreData(DataConfig):
+    """A token store that `leadline store build` wrote."""
+
+
+@dataclass(slots=True, kw_only=True)
 class PublishedData(DataConfig):
     """A dataset of the paper, from files that the user has fetched into `data_dir`.
 

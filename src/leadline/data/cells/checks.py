@@ -114,6 +114,7 @@ NAMES = {
     Scale.LOG_OTHER: "a logarithm of counts with another base or total than 10,000",
     Scale.ZSCORED: "z-scores",
     Scale.OTHER: "numbers of an unknown kind",
+    Scale.SCBERT_BINS: "scBERT's bins from a token store",
 }
 
 
@@ -126,6 +127,8 @@ def require_scale(cells: Cells, accepted: Set[Scale], model: str) -> None:
     if usable:
         found = ", ".join(f"data.layer={name} ({NAMES[scale]})" for name, scale in usable)
         remedy = f"the file also holds what it needs: {found}"
+    elif cells.scale is Scale.SCBERT_BINS:
+        remedy = "name the file that the store was built from with data=h5ad data.path="
     else:
         remedy = f"no other layer of the file will do; save such a matrix, or {overrule}"
     how = f" ({cells.how})" if cells.how else ""

@@ -35,7 +35,7 @@ def read_h5ad(path: Path, layer: str | None) -> FileContents:
         name, stored = h5ad_matrix(file, path, layer)
         obs = table(file, "obs")
         raw = name == "raw" and "raw" not in file.get("layers", ())
-        var = table(file, _raw_part(file, "var") if raw else "var")
+        var = table(file, raw_part(file, "var") if raw else "var")
         for axis, size, frame in (("obs", 0, obs), ("var", 1, var)):
             if len(frame) != stored.shape[size]:
                 raise UserError(
@@ -59,7 +59,7 @@ def _matrices(file: h5py.File) -> dict[str, h5py.Dataset | h5py.Group]:
     found = {}
     if "X" in file and file["X"].attrs.get("encoding-type") != "null":
         found["X"] = file["X"]
-    raw = _raw_part(file, "X")
+    raw = raw_part(file, "X")
     if raw in file:
         found["raw"] = file[raw]
     for name, node in file.get("layers", {}).items():
@@ -68,7 +68,7 @@ def _matrices(file: h5py.File) -> dict[str, h5py.Dataset | h5py.Group]:
     return found
 
 
-def _raw_part(file: h5py.File, part: str) -> str:
+def raw_part(file: h5py.File, part: str) -> str:
     """Say where raw.X and raw.var lie; before anndata 0.7 they were at the root."""
     return f"raw.{part}" if f"raw.{part}" in file else f"raw/{part}"
 

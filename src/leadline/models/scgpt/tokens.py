@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data import store
+from leadline.data import array_cache
 from leadline.errors import UserError
 
 PAD_VALUE, MASK_VALUE = -2, -1
@@ -194,11 +194,11 @@ def scgpt_ranges(
     """Give `bin_ranges` of the same arguments, kept in `folder` if there is one."""
     if folder is None or matrix_CG.nnz < LEAST_VALUES:
         return bin_ranges(matrix_CG, n_bins)
-    content = store.digest([str(n_bins)], matrix_CG.data, matrix_CG.indptr)
+    content = array_cache.digest([str(n_bins)], matrix_CG.data, matrix_CG.indptr)
 
     def make() -> dict[str, NDArray[Any]]:
         low_N, high_N = bin_ranges(matrix_CG, n_bins)
         return {"low": low_N, "high": high_N}
 
-    found = store.arrays(folder, json.dumps(["scgpt", VERSION, content]), make)
+    found = array_cache.arrays(folder, json.dumps(["scgpt", VERSION, content]), make)
     return found["low"], found["high"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from leadline import files, locks
-from leadline.data import store
+from leadline.data import array_cache
 from leadline.data.cells import Scale
 from leadline.models.scbert import tokens
 from leadline.models.scgpt import tokens as scgpt
@@ -37,17 +37,17 @@ def same(found):
 
 
 def test_arrays_are_made_once_and_mapped_afterwards(tmp_path):
-    assert same(store.arrays(tmp_path, "key", made))
-    found = store.arrays(tmp_path, "key", never)
+    assert same(array_cache.arrays(tmp_path, "key", made))
+    found = array_cache.arrays(tmp_path, "key", never)
     assert same(found) and isinstance(found["bins"].base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         found["bins"][0] = 1
 
 
 def test_another_key_is_another_set(tmp_path):
-    store.arrays(tmp_path, "key", made)
-    other = store.arrays(tmp_path, "other", lambda: {"bins": np.ones(3)})
-    assert other["bins"].sum() == 3 and same(store.arrays(tmp_path, "key", never))
+    array_cache.arrays(tmp_path, "key", made)
+    other = array_cache.arrays(tmp_path, "other", lambda: {"bins": np.ones(3)})
+    assert other["bins"].sum() == 3 and same(array_cache.arrays(tmp_path, "key", never))
 
 
 def test_of_many_threads_one_makes_and_all_are_given_the_same(tmp_path):
@@ -60,7 +60,7 @@ def test_of_many_threads_one_makes_and_all_are_given_the_same(tmp_path):
 
     def ask():
         together.wait()
-        found.append(store.arrays(tmp_path, "key", slowly))
+        found.append(array_cache.arrays(tmp_path, "key", slowly))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -74,14 +74,14 @@ ASK = """
 import sys
 import numpy as np
 from pathlib import Path
-from leadline.data import store
+from leadline.data import array_cache
 
 def make():
     print("making", flush=True)
     sys.stdin.readline()
     return {"bins": np.arange(12, dtype=np.uint8), "empty": np.zeros(0, np.int32)}
 
-found = store.arrays(Path(sys.argv[1]), "key", make)
+found = array_cache.arrays(Path(sys.argv[1]), "key", make)
 print(int(found["bins"].sum()), flush=True)
 """
 
@@ -104,13 +104,13 @@ def test_when_the_maker_is_killed_one_who_waits_takes_over(tmp_path):
             assert second.stdout.readline() == "making\n"
             told, _ = second.communicate("\n")
             assert told == "66\n"
-    assert same(store.arrays(tmp_path, "key", never))
+    assert same(array_cache.arrays(tmp_path, "key", never))
     assert not list(tmp_path.rglob(f"{files.TEMPORARY}*")) + list(tmp_path.rglob(locks.NAME))
 
 
 @pytest.mark.parametrize("harm", ["shorten", "remove", "half a table", "another key"])
 def test_what_is_not_whole_is_made_again(tmp_path, harm):
-    store.arrays(tmp_path, "key", made)
+    array_cache.arrays(tmp_path, "key", made)
     (place,) = tmp_path.iterdir()
     match harm:
         case "shorten":
@@ -118,12 +118,12 @@ def test_what_is_not_whole_is_made_again(tmp_path, harm):
         case "remove":
             (place / "bins.npy").unlink()
         case "half a table":
-            (place / store.CONTENTS).write_text('{"key": "key", "byt')
+            (place / array_cache.CONTENTS).write_text('{"key": "key", "byt')
         case "another key":
-            contents = json.loads((place / store.CONTENTS).read_text())
-            (place / store.CONTENTS).write_text(json.dumps(contents | {"key": "collided"}))
+            contents = json.loads((place / array_cache.CONTENTS).read_text())
+            (place / array_cache.CONTENTS).write_text(json.dumps(contents | {"key": "collided"}))
     calls = []
-    assert same(store.arrays(tmp_path, "key", lambda: calls.append(1) or made()))
+    assert same(array_cache.arrays(tmp_path, "key", lambda: calls.append(1) or made()))
     assert calls == [1]
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_costs_time_but_no_run(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "write_with", full)
-    found = store.arrays(tmp_path, "key", made)
+    found = array_cache.arrays(tmp_path, "key", made)
     assert same(found) and not found["bins"].flags.writeable
     assert "tokens are not kept" in capsys.readouterr().err
 
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_made_costs_no_run(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(type(tmp_path), "mkdir", refuse)
-    assert same(store.arrays(tmp_path, "key", made))
+    assert same(array_cache.arrays(tmp_path, "key", made))
 
 
 def test_a_mistake_in_making_is_the_callers_and_leaves_no_lock(tmp_path):
@@ -150,8 +150,8 @@ def test_a_mistake_in_making_is_the_callers_and_leaves_no_lock(tmp_path):
         raise ValueError("not a token")
 
     with pytest.raises(ValueError, match="not a token"):
-        store.arrays(tmp_path, "key", wrong)
-    assert same(store.arrays(tmp_path, "key", made))
+        array_cache.arrays(tmp_path, "key", wrong)
+    assert same(array_cache.arrays(tmp_path, "key", made))
 
 
 def test_an_error_of_the_disk_while_making_is_not_taken_for_one_of_the_store(tmp_path):
@@ -162,7 +162,7 @@ def test_an_error_of_the_disk_while_making_is_not_taken_for_one_of_the_store(tmp
         raise PermissionError(errno.EACCES, "the data cannot be read")
 
     with pytest.raises(PermissionError, match="the data cannot be read"):
-        store.arrays(tmp_path, "key", wrong)
+        array_cache.arrays(tmp_path, "key", wrong)
     assert calls == [1]
 
 

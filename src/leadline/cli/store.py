@@ -1,0 +1,75 @@
+"""`leadline store`: cells → tokens on disk, their digests compared, what a store holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from leadline.data.cells.read import ColumnNames
+from leadline.data.token_store import check, open_store
+from leadline.data.token_store_build import SHARD_CELLS, BuildSettings, build
+from leadline.errors import GOOD, UserError
+from leadline.models.scbert.tokens import block_tokens, read_genes, tokenizer
+
+
+def call(chosen: argparse.Namespace) -> int:
+    """Build, check or show."""
+    if chosen.action == "build":
+        made(chosen)
+        return GOOD
+    for folder in chosen.paths:
+        if chosen.action == "check":
+            check(folder)
+            print(f"{folder}: every file is what was written")
+        else:
+            print("\n".join(described(folder)))
+    return GOOD
+
+
+def made(chosen: argparse.Namespace) -> None:
+    """Build a store, and say what is in it."""
+    if chosen.out is None:
+        raise UserError(
+            "leadline store build needs a place", got="no --out", remedy="add --out FOLDER"
+        )
+    columns = ColumnNames(
+        label=chosen.label,
+        batch=chosen.batch,
+        split=chosen.split,
+        genes=chosen.gene_column,
+        library=chosen.library_column,
+    )
+    settings = BuildSettings(
+        columns=columns,
+        tokenizer=tokenizer(chosen.total),
+        blocks=lambda genes, wanted: block_tokens(genes, wanted, total=chosen.total),
+        layer=chosen.layer,
+        scale=chosen.scale,
+        genes=None if chosen.genes is None else read_genes(chosen.genes),
+        shard_cells=chosen.shard_cells or SHARD_CELLS,
+    )
+    out = Path(chosen.out)
+    build(chosen.paths, out, settings)
+    print("\n".join(described(out)))
+    print(out)
+
+
+def described(folder: Path) -> list[str]:
+    """Say in a few lines what a store holds."""
+    manifest = open_store(folder).manifest
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    plan, values = manifest["plan"], manifest["values"]
+    lines = [
+        f"{manifest['cells']:,} cells x {manifest['genes']:,} genes, {values:,} tokens that are "
+        f"not zero, in {manifest['shards']:,} shards",
+        f"{size / 2**20:,.1f} MiB, {size / max(values, 1):.2f} bytes a token",
+        f"tokens of {json.dumps(plan['tokenizer'])}",
+        "from " + ", ".join(source["name"] for source in plan["sources"]),
+    ]
+    lines += [
+        f"data.{option}={plan[option]} ({len(manifest['names'][table]):,} values)"
+        for option, table in (("label", "labels"), ("batch", "batches"), ("split", "parts"))
+        if plan[option] is not None
+    ]
+    return [*lines, *manifest["notes"], f"fingerprint {manifest['fingerprint']}"]
