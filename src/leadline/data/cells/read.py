@@ -150,6 +150,7 @@ def read_matrix_blocks(
 
 
 def declared_scale(scale: Scale | str | None) -> Scale | None:
+    """Read what a user says of the numbers; None leaves it to the reader."""
     if scale is None:
         return None
     try:

@@ -70,13 +70,13 @@ class StoredRows:
 
     def view(self, rows: NDArray[np.integer]) -> StoredRows:
         """Give these rows, in this order, without reading them."""
-        rows = np.arange(self.shape[0])[rows]
+        own_C: NDArray[np.int64] = np.arange(self.shape[0])[rows]
         return StoredRows(
             self.shards,
             self.n_genes,
             tokenizer=self.tokenizer,
             content=self.content,
-            rows_C=rows if self.rows_C is None else self.rows_C[rows],
+            rows_C=own_C if self.rows_C is None else self.rows_C[own_C],
         )
 
     def __getitem__(self, which: Any) -> sparse.csr_array:

@@ -345,6 +345,7 @@ def scbert_tokens(
 
     def make() -> dict[str, NDArray[Any]]:
         matrix_CL = made().matrix_CL
+        assert not isinstance(matrix_CL, StoredRows)
         return {"data": matrix_CL.data, "indices": matrix_CL.indices, "indptr": matrix_CL.indptr}
 
     found = array_cache.arrays(folder, json.dumps(["scbert", VERSION, content]), make)
