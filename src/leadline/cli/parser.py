@@ -31,9 +31,9 @@ file: what leadline finds in it. Exit code 0 if everything named can be used, el
 example: leadline doctor zheng68k
 """
 STORE_HELP = """\
-build: one pass turns .h5ad files, read in blocks, into scBERT's tokens on disk; several files are
-brought to the genes that all of them have, or to those of --genes. A build that was interrupted
-goes on by the same command. check: compares every file with its digest. show: what a store holds.
+build: one pass turns .h5ad files, read in blocks, into tokens of scBERT or scGPT on disk;
+several files are brought to the genes that all of them have, or to those of --genes. A build that
+was interrupted goes on by the same command. check: compares every file with its digest. show: what a store holds.
 The last line of stdout of build is the path of the store; data=store data.path=PATH reads it.
 
 example: leadline store build part1.h5ad part2.h5ad --out corpus
@@ -268,6 +268,9 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library-column", metavar="COLUMN", help="column of obs with totals")
     parser.add_argument("--genes", type=Path, metavar="FILE", help="genes of the store, one a line")
     totals = ("measured", "reference")
+    models = ("scbert", "scgpt")
+    parser.add_argument("--model", choices=models, default="scbert", help="whose tokens")
+    parser.add_argument("--bins", type=int, default=51, metavar="N", help="scGPT: as model.bins=")
     parser.add_argument("--total", choices=totals, default="measured", help="as model.total=")
     parser.add_argument("--shard-cells", type=int, metavar="N", help="cells of a shard")
 

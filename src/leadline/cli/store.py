@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from leadline.config.checks import within
 from leadline.data.cells.read import ColumnNames
 from leadline.data.token_store import check, open_store
-from leadline.data.token_store_build import SHARD_CELLS, BuildSettings, build
+from leadline.data.token_store_build import SHARD_CELLS, BlockTokenizer, BuildSettings, build
 from leadline.errors import GOOD, UserError
-from leadline.models.scbert.tokens import block_tokens, read_genes, tokenizer
+from leadline.models.scbert import tokens as scbert
+from leadline.models.scgpt import tokens as scgpt
 
 
 def call(chosen: argparse.Namespace) -> int:
@@ -40,19 +44,29 @@ def made(chosen: argparse.Namespace) -> None:
         genes=chosen.gene_column,
         library=chosen.library_column,
     )
+    tokenizer, blocks = tokens_of(chosen)
     settings = BuildSettings(
         columns=columns,
-        tokenizer=tokenizer(chosen.total),
-        blocks=lambda genes, wanted: block_tokens(genes, wanted, total=chosen.total),
+        tokenizer=tokenizer,
+        blocks=blocks,
         layer=chosen.layer,
         scale=chosen.scale,
-        genes=None if chosen.genes is None else read_genes(chosen.genes),
+        genes=None if chosen.genes is None else scbert.read_genes(chosen.genes),
         shard_cells=chosen.shard_cells or SHARD_CELLS,
     )
     out = Path(chosen.out)
     build(chosen.paths, out, settings)
     print("\n".join(described(out)))
     print(out)
+
+
+def tokens_of(chosen: argparse.Namespace) -> tuple[dict[str, Any], BlockTokenizer]:
+    """Name the tokens that are asked for, and give what makes them."""
+    if chosen.model == "scbert":
+        total = chosen.total
+        return scbert.tokenizer(total), partial(scbert.block_tokens, total=total)
+    within("--bins", chosen.bins, 3, scgpt.MOST_BINS)
+    return scgpt.tokenizer(chosen.bins), partial(scgpt.block_tokens, bins=chosen.bins)
 
 
 def described(folder: Path) -> list[str]:

@@ -34,7 +34,7 @@ FORMAT = 1
 MANIFEST = "STORE.json"
 BUILDING = ".building"
 # The scale of cells by the tokenizer that made them.
-SCALES = {"scbert": Scale.SCBERT_BINS}
+SCALES = {"scbert": Scale.SCBERT_BINS, "scgpt": Scale.SCGPT_BINS}
 READ_AT_A_TIME = 1 << 22
 
 

@@ -155,11 +155,10 @@ def association(tokens: Tokens, method: str) -> NDArray[np.float32]:
 
 def cells_expressing(tokens: Tokens) -> NDArray[np.int64]:
     """Count the cells that express each gene."""
-    n_genes, found_G = len(tokens.genes), np.zeros(len(tokens.genes), np.int64)
-    for start in range(0, len(tokens), CELLS_AT_A_TIME):
-        rows = np.arange(start, min(start + CELLS_AT_A_TIME, len(tokens)))
-        found_G += np.bincount(tokens.stored(rows)[1], minlength=n_genes)
-    return found_G
+    matrix = tokens.matrix_CL
+    if isinstance(matrix, StoredRows):
+        return matrix.gene_counts()
+    return np.bincount(matrix.indices, minlength=len(tokens.genes))[: len(tokens.genes)]
 
 
 class TogetherInMemory:

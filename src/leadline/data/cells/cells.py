@@ -30,6 +30,7 @@ class Scale(StrEnum):
     OTHER = "other"
     # Tokens of a store: what was made of expression, no expression any more.
     SCBERT_BINS = "scbert_bins"
+    SCGPT_BINS = "scgpt_bins"
 
 
 # ln of the base of each logarithm of 1 + counts per 10k.

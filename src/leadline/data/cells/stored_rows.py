@@ -68,6 +68,14 @@ class StoredRows:
         own_C = length_C if self.rows_C is None else length_C[self.rows_C]
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(own_C)])
 
+    def gene_counts(self) -> NDArray[np.int64]:
+        """Count the rows in which each gene has a token, in one pass."""
+        counts_G = np.zeros(self.n_genes, np.int64)
+        for start in range(0, self.shape[0], ROWS_AT_A_TIME):
+            rows = np.arange(start, min(start + ROWS_AT_A_TIME, self.shape[0]))
+            counts_G += np.bincount(self.gather(rows)[1], minlength=self.n_genes)
+        return counts_G
+
     def view(self, rows: NDArray[np.integer]) -> StoredRows:
         """Give these rows, in this order, without reading them."""
         own_C: NDArray[np.int64] = np.arange(self.shape[0])[rows]
