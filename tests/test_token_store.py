@@ -319,8 +319,9 @@ for name in kept:
 build.Aside.write = write
 
 killed = 0
-for k in range(20):
-    moment = 1 + k * (len(counted) - 1) // 19
+moments = int(sys.argv[3])
+for k in range(moments):
+    moment = 1 + k * (len(counted) - 1) // (moments - 1)
     out = folder / f"corpus{moment}"
     code = child(out, moment)
     assert code == -signal.SIGKILL, code
@@ -332,16 +333,21 @@ print(killed)
 """
 
 
-def test_a_build_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path, store, file):
+@pytest.mark.parametrize("moments", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_build_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(
+    tmp_path, store, file, moments
+):
     found = tmp_path / "killed"
     found.mkdir()
     told = subprocess.run(
-        [sys.executable, "-c", KILLED, str(file), str(found)], capture_output=True, text=True
+        [sys.executable, "-c", KILLED, str(file), str(found), str(moments)],
+        capture_output=True,
+        text=True,
     )
     assert told.returncode == 0, told.stderr
-    assert int(told.stdout) == 20
+    assert int(told.stdout) == moments
     stores = list(found.iterdir())
-    assert len(stores) == int(told.stdout) + 1
+    assert len(stores) == moments + 1
     assert not [path for path in stores if path.name.endswith(token_store.BUILDING)]
     assert all(bytes_of(path) == bytes_of(store.folder) for path in stores)
 

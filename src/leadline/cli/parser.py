@@ -33,7 +33,8 @@ example: leadline doctor zheng68k
 STORE_HELP = """\
 build: one pass turns .h5ad files, read in blocks, into tokens of scBERT or scGPT on disk;
 several files are brought to the genes that all of them have, or to those of --genes. A build that
-was interrupted goes on by the same command. check: compares every file with its digest. show: what a store holds.
+was interrupted goes on by the same command. check: compares every file with its digest. show: what
+a store holds.
 The last line of stdout of build is the path of the store; data=store data.path=PATH reads it.
 
 example: leadline store build part1.h5ad part2.h5ad --out corpus

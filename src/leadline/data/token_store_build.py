@@ -87,12 +87,15 @@ def build(paths: Sequence[Path], out: Path, settings: BuildSettings) -> TokenSto
     sources = [H5adBlocks(path, settings.columns, settings.layer, settings.scale) for path in paths]
     genes, told = common_genes(sources, settings.genes)
     plan = plan_of(sources, genes, settings)
+    place = out.with_name(out.name + BUILDING)
     if out.exists():
         require_same_plan(out, plan)
+        # Who was killed behind the rename left an empty folder.
+        if not (place / "store").exists():
+            shutil.rmtree(place, ignore_errors=True)
         return open_store(out)
     for line in told:
         say(line)
-    place = out.with_name(out.name + BUILDING)
     place.mkdir(parents=True, exist_ok=True)
     try:
         with locks.hold(place):
