@@ -201,6 +201,19 @@ def test_a_run_on_a_store_has_the_scores_of_a_run_on_the_cells(tmp_path, store, 
     assert facts["store"]["metrics"] == facts["file"]["metrics"]
 
 
+def test_floors_without_a_network_are_those_of_a_pretraining_run(tmp_path, store, capsys):
+    words = [*PRETRAIN, "data=store", f"data.path={store.folder}"]
+    found = record.read_facts(folder_of(words, tmp_path, "run"))["metrics"]["test"]
+    capsys.readouterr()
+    assert main(["store", "floors", str(store.folder)]) == 0
+    told = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert told == {
+        name.replace("_", " "): f"{value:.4f}"
+        for name, value in found.items()
+        if name.startswith("heuristic_")
+    }
+
+
 def test_pretraining_that_is_killed_goes_on_as_if_nothing_had_been(tmp_path, store, monkeypatch):
     words = [*PRETRAIN, "data=store", f"data.path={store.folder}", "train.checkpoint_minutes=1e-9"]
     whole = record.read_facts(folder_of(words, tmp_path, "whole"))

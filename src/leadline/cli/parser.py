@@ -34,7 +34,8 @@ STORE_HELP = """\
 build: one pass turns .h5ad files, read in blocks, into tokens of scBERT or scGPT on disk;
 several files are brought to the genes that all of them have, or to those of --genes. A build that
 was interrupted goes on by the same command. check: compares every file with its digest. show: what
-a store holds.
+a store holds. floors: how many of scBERT's hidden bins three rules without a network name, on the
+cells that a run of task=pretrain with seed=1 reports on.
 The last line of stdout of build is the path of the store; data=store data.path=PATH reads it.
 
 example: leadline store build part1.h5ad part2.h5ad --out corpus
@@ -256,7 +257,7 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline store`."""
-    parser.add_argument("action", choices=("build", "check", "show"))
+    parser.add_argument("action", choices=("build", "check", "show", "floors"))
     paths = "the .h5ad files to build from, or the stores to check or show"
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=paths)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the store is to be")

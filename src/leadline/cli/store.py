@@ -18,7 +18,7 @@ from leadline.models.scgpt import tokens as scgpt
 
 
 def call(chosen: argparse.Namespace) -> int:
-    """Build, check or show."""
+    """Build, check, show, or judge rules."""
     if chosen.action == "build":
         made(chosen)
         return GOOD
@@ -26,6 +26,8 @@ def call(chosen: argparse.Namespace) -> int:
         if chosen.action == "check":
             check(folder)
             print(f"{folder}: every file is what was written")
+        elif chosen.action == "floors":
+            print("\n".join(floors(folder)))
         else:
             print("\n".join(described(folder)))
     return GOOD
@@ -67,6 +69,24 @@ def tokens_of(chosen: argparse.Namespace) -> tuple[dict[str, Any], BlockTokenize
         return scbert.tokenizer(total), partial(scbert.block_tokens, total=total)
     within("--bins", chosen.bins, 3, scgpt.MOST_BINS)
     return scgpt.tokenizer(chosen.bins), partial(scgpt.block_tokens, bins=chosen.bins)
+
+
+def floors(folder: Path) -> list[str]:
+    """Judge the rules of Table 3 as a pretraining run on this store does, without a network."""
+    from leadline.config.compose import compose
+    from leadline.models.network import DrawKey
+    from leadline.models.scbert.pretraining import heuristics
+    from leadline.runs.prepare import identify_run
+
+    total = open_store(folder).rows.tokenizer.get("total", "measured")
+    words = ["task=pretrain", "model=scbert", f"model.total={total}", "data=store"]
+    named = identify_run(compose([*words, f"data.path={folder}"]))
+    train, reported = (
+        scbert.scbert_tokens(None, named.cells.take(rows), total=total)
+        for rows in (named.split.train, named.split.test)
+    )
+    found = heuristics(train, reported, DrawKey(seed=named.config.seed, epoch=0))
+    return [f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()]
 
 
 def described(folder: Path) -> list[str]:
