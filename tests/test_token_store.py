@@ -27,6 +27,7 @@ from leadline.models.scbert import tokens
 from leadline.models.scbert.pretraining import ScbertMaskedBatches
 from leadline.models.scgpt import tokens as scgpt
 from leadline.runs import record
+from leadline.runs.prepare import identify_run
 from leadline.runs.run import run
 from leadline.training.fit import batch_of, order_of
 from small import saved, small_cells
@@ -277,6 +278,19 @@ def test_genes_that_go_together_are_those_of_a_matrix_in_memory(store, file, met
     found, wanted = (gene2vec.association(t, method) for t in (stored, plain))
     assert np.allclose(found, wanted, atol=1e-6)
     assert np.allclose(*(abs(gene2vec.build(t, 4, method).table_GW) for t in (stored, plain)))
+
+
+def test_smaller_corpora_are_parts_of_larger_ones(tmp_path, store):
+    words = ["task=pretrain", "model=scbert", "data=store", f"data.path={store.folder}"]
+    splits = [
+        identify_run(compose([*words, f"data.corpus_fraction={share}"])).split
+        for share in (0.1, 0.5, 1)
+    ]
+    few, half, whole = (set(split.train.tolist()) for split in splits)
+    assert few < half < whole and len(half) == -(-len(whole) // 2)
+    assert all(np.array_equal(split.test, splits[0].test) for split in splits)
+    with pytest.raises(UserError, match="data.corpus_fraction belongs to task=pretrain: got"):
+        run(compose(["data.corpus_fraction=0.5", f"runs_dir={tmp_path}"]))
 
 
 # Kills and damage --------------------------------------------------------------------------------
