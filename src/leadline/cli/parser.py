@@ -31,12 +31,12 @@ file: what leadline finds in it. Exit code 0 if everything named can be used, el
 example: leadline doctor zheng68k
 """
 STORE_HELP = """\
-build: one pass turns .h5ad files, read in blocks, into tokens of scBERT or scGPT on disk;
-several files are brought to the genes that all of them have, or to those of --genes. A build that
-was interrupted goes on by the same command. check: compares every file with its digest. show: what
-a store holds. floors: how many of scBERT's hidden bins three rules without a network name, on the
-cells that a run of task=pretrain with seed=1 reports on.
-The last line of stdout of build is the path of the store; data=store data.path=PATH reads it.
+build: one pass turns .h5ad files, read in blocks, into tokens on disk, of the genes that all files
+have or of --genes; interrupted, the same command goes on. The last line is the path of the store.
+check: compares every file with its digest. show: says what a store holds. floors: how many of
+scBERT's hidden bins three rules name without a network. docs/pretraining.md tells more.
+--layer --scale --gene-column --library-column are as data.layer= and so on, --total and --bins as
+model.total= and model.bins=; --shard-cells is the size of a shard.
 
 example: leadline store build part1.h5ad part2.h5ad --out corpus
 """
@@ -257,24 +257,23 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline store`."""
+    parser.usage = "leadline store build|check|show|floors PATH ... [--out DIR] [OPTION ...]"
     parser.add_argument("action", choices=("build", "check", "show", "floors"))
-    paths = "the .h5ad files to build from, or the stores to check or show"
+    paths = "the .h5ad files to build from, or stores"
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=paths)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the store is to be")
     for option in ("label", "batch", "split"):
         help_ = f"the column of obs that data.{option}= may name"
         parser.add_argument(f"--{option}", metavar="COLUMN", help=help_)
-    parser.add_argument("--layer", metavar="NAME", help="the matrix to read, instead of X")
-    parser.add_argument("--scale", metavar="SCALE", help="what its numbers are, as data.scale=")
-    parser.add_argument("--gene-column", metavar="COLUMN", help="column of var with the genes")
-    parser.add_argument("--library-column", metavar="COLUMN", help="column of obs with totals")
     parser.add_argument("--genes", type=Path, metavar="FILE", help="genes of the store, one a line")
-    totals = ("measured", "reference")
-    models = ("scbert", "scgpt")
+    models, totals = ("scbert", "scgpt"), ("measured", "reference")
     parser.add_argument("--model", choices=models, default="scbert", help="whose tokens")
-    parser.add_argument("--bins", type=int, default=51, metavar="N", help="scGPT: as model.bins=")
-    parser.add_argument("--total", choices=totals, default="measured", help="as model.total=")
-    parser.add_argument("--shard-cells", type=int, metavar="N", help="cells of a shard")
+    # The end of the help names these, as there is no room for a line of each.
+    for option in ("--layer", "--scale", "--gene-column", "--library-column"):
+        parser.add_argument(option, help=argparse.SUPPRESS)
+    parser.add_argument("--total", choices=totals, default="measured", help=argparse.SUPPRESS)
+    parser.add_argument("--bins", type=int, default=51, help=argparse.SUPPRESS)
+    parser.add_argument("--shard-cells", type=int, help=argparse.SUPPRESS)
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -354,7 +353,7 @@ COMMANDS = {
     ),
     "list": ("name the models, datasets, studies and runs that there are", LIST_HELP, add_list),
     "show": (
-        "tell what one run is, what came of it, and why it failed if it did",
+        "tell what one run is, what came of it, why it failed",
         SHOW_HELP,
         add_show,
     ),
