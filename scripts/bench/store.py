@@ -8,9 +8,10 @@ is compressed; `anndata_backed_plain` from an uncompressed one of `--in-memory` 
 `by_the_letter` takes cell after cell out of that many cells in memory with `toarray`, caps it and
 makes it int64, as the original is described. Batches are of 32 cells drawn from all, with one
 process and one thread. `store_first_touch` is measured before anything else has read the store in
-this process, `store_tokens` after one pass over it, as in all epochs but the first. Ratios are of processor time, for other work on a machine takes none of it;
-wall time stands beside. Targets: ratio 20 against anndata, 10 against the original; 2 GiB for the
-build, 3.2 bytes a value, 10 microseconds a cell.
+this process, `store_tokens` after one pass over it, as in all epochs but the first. Ratios are of
+processor time, for other work on a machine takes none of it; wall time stands beside. Targets:
+ratio 20 against anndata, 10 against the original; 2 GiB for the build, 3.2 bytes a value, 10
+microseconds a cell.
 
 What lies in the folder from an earlier call is used again; then the build has no figures.
 """
