@@ -29,6 +29,8 @@ RUNS = {
     "quickstart": 8 * 2 * 3,
     "s4_scgpt": 2 * 3 * 10,
     "s5_scgpt_no_pretraining": 3 * 3 * 10,
+    # Five shares of the corpus and no pretraining.
+    "saturation": 6 * 10,
     "table1_pbmc": 10 + 10,
     "table2_scbert": 3 * 10,
     "table3_masking": 2,

@@ -11,7 +11,7 @@ from leadline import __version__
 RUN_HELP = """\
 settings are Hydra overrides; the most used are
   model=logreg|scbert|scgpt|mlp|knn_pca|nearest_centroid|majority|stratified|embedding
-  data=pbmc68k_reduced|h5ad|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
+  data=pbmc68k_reduced|h5ad|store|zheng_like|ms_like|zheng68k|ms|pancreas|myeloid
   data.path=FILE data.label=COLUMN [data.batch=COLUMN data.split=COLUMN data.layer=NAME]
   data.fraction=0.1     share of the training cells whose labels may be used
   task=pretrain model=scbert|scgpt|gene2vec, then model=scbert model.pretrained=RUN
@@ -31,6 +31,16 @@ files it needs, where users get them, and whether those that are there are the r
 file: what leadline finds in it. Exit code 0 if everything named can be used, else 1.
 
 example: leadline doctor zheng68k
+"""
+STORE_HELP = """\
+build: one pass turns .h5ad files, read in blocks, into tokens on disk, of the genes that all files
+have or of --genes; interrupted, the same command goes on. The last line is the path of the store.
+check: compares every file with its digest. show: says what a store holds. floors: how many of
+scBERT's hidden bins three rules name without a network. docs/pretraining.md tells more.
+--layer --scale --gene-column --library-column are as data.layer= and so on, --total and --bins as
+model.total= and model.bins=; --shard-cells is the size of a shard.
+
+example: leadline store build part1.h5ad part2.h5ad --out corpus
 """
 REPORT_HELP = """\
 Without names: every study that was run into --runs, and the runs of no study. Written into --out:
@@ -285,6 +295,27 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", choices=("decided", "precise"), help=until)
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline store`."""
+    parser.usage = "leadline store build|check|show|floors PATH ... [--out DIR] [OPTION ...]"
+    parser.add_argument("action", choices=("build", "check", "show", "floors"))
+    paths = "the .h5ad files to build from, or stores"
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=paths)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the store is to be")
+    for option in ("label", "batch", "split"):
+        help_ = f"the column of obs that data.{option}= may name"
+        parser.add_argument(f"--{option}", metavar="COLUMN", help=help_)
+    parser.add_argument("--genes", type=Path, metavar="FILE", help="genes of the store, one a line")
+    models, totals = ("scbert", "scgpt"), ("measured", "reference")
+    parser.add_argument("--model", choices=models, default="scbert", help="whose tokens")
+    # The end of the help names these, as there is no room for a line of each.
+    for option in ("--layer", "--scale", "--gene-column", "--library-column"):
+        parser.add_argument(option, help=argparse.SUPPRESS)
+    parser.add_argument("--total", choices=totals, default="measured", help=argparse.SUPPRESS)
+    parser.add_argument("--bins", type=int, default=51, help=argparse.SUPPRESS)
+    parser.add_argument("--shard-cells", type=int, help=argparse.SUPPRESS)
+
+
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline plan`."""
     parser.add_argument("name", metavar="NAME|FILE")
@@ -355,6 +386,7 @@ def add_completion(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "run": ("compute one run and write its record", RUN_HELP, add_run),
     "doctor": ("say what is there, what is wrong, what to do", DOCTOR_HELP, add_doctor),
+    "store": ("turn cells into tokens on disk, and check them", STORE_HELP, add_store),
     "report": ("write a page about finished runs", REPORT_HELP, add_report),
     "reproduce": ("judge every claim of the paper", REPRODUCE_HELP, add_reproduce),
     "claims": ("draft the claims of a paper, check and review them", CLAIMS_HELP, add_claims),

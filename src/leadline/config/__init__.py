@@ -10,6 +10,7 @@ from leadline.config.data import (
     FileData,
     MsLikeData,
     PublishedData,
+    StoreData,
     ZhengLikeData,
 )
 from leadline.config.external import EmbeddingConfig, PythonConfig
@@ -84,6 +85,7 @@ __all__ = [
     "RunConfig",
     "ScgptConfig",
     "ScbertConfig",
+    "StoreData",
     "StratifiedConfig",
     "SubmititSlurmLauncher",
     "TensorboardTrackerConfig",

@@ -26,6 +26,7 @@ class DataConfig:
     min_genes: int = 0
     variable_genes: int | None = field(default=None, metadata={"silent_at": (None,)})
     fraction: float = 1.0
+    corpus_fraction: float = added_later(1.0)
     hard_classes: list[str] = field(default_factory=list)
     path: str | None = operational(None)
 
@@ -36,6 +37,7 @@ class DataConfig:
         if self.variable_genes is not None:
             within("data.variable_genes", self.variable_genes, 2, 1e7)
         within("data.fraction", self.fraction, 0, 1, open_low=True)
+        within("data.corpus_fraction", self.corpus_fraction, 0, 1, open_low=True)
         if not self.name or not all(letter.isalnum() or letter in "_-." for letter in self.name):
             raise UserError(
                 "data.name must consist of letters, digits, '_', '-' and '.'",
@@ -52,6 +54,11 @@ class EmbeddedData(DataConfig):
 @dataclass(slots=True, kw_only=True)
 class FileData(DataConfig):
     """Anybody's file."""
+
+
+@dataclass(slots=True, kw_only=True)
+class StoreData(DataConfig):
+    """A token store that `leadline store build` wrote."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from leadline.config.data import (
     FileData,
     MsLikeData,
     PublishedData,
+    StoreData,
     ZhengLikeData,
 )
 from leadline.config.models import ModelConfig
@@ -64,6 +65,7 @@ SCHEMAS: dict[str, Mapping[str, type]] = {
     "data": {
         "embedded": EmbeddedData,
         "file": FileData,
+        "store": StoreData,
         "published": PublishedData,
         "zheng_like": ZhengLikeData,
         "ms_like": MsLikeData,

@@ -16,11 +16,21 @@ from scipy.sparse.linalg import eigsh
 
 from leadline.config import Gene2vecConfig
 from leadline.data.cells import Cells
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.errors import UserError
 from leadline.models.base import GeneVectors
-from leadline.models.scbert.tokens import ACCEPTED, Tokens, read_genes, require_same_genes, tokenise
+from leadline.models.scbert.tokens import (
+    READABLE,
+    Tokens,
+    read_genes,
+    require_same_genes,
+    scbert_tokens,
+)
+from leadline.progress import progress
+from leadline.stats.jit import compiled
 
 GENES_AT_A_TIME = 1024
+CELLS_AT_A_TIME = 8192
 # Up to this many genes all eigenvectors are computed: as fast, and without iterations.
 GENES_FOR_ALL = 2000
 # Written beside an embedding of ours; published files come without.
@@ -96,7 +106,7 @@ def build(tokens: Tokens, width: int, method: str = "ppmi") -> Built:
         When fewer than two genes are expressed.
     """
     table_GG = association(tokens, method)
-    expressed_G = np.flatnonzero(np.diff(tokens.matrix_CL.tocsc().indptr)[:-1])
+    expressed_G = np.flatnonzero(cells_expressing(tokens))
     if len(expressed_G) < 2:
         raise UserError(
             "an embedding of genes needs at least 2 that are expressed",
@@ -121,20 +131,15 @@ def association(tokens: Tokens, method: str) -> NDArray[np.float32]:
     `ppmi`: the positive part of log(P(both) / (P(one) P(other))), of being expressed at all, 0 on
     the diagonal. `correlation`: Pearson's, of the bins.
     """
-    n_genes = len(tokens.genes)
-    matrix_CG = tokens.matrix_CL[:, :n_genes].astype(np.float32)
-    if method == "ppmi":
-        matrix_CG.data[:] = 1.0
-    by_gene = matrix_CG.tocsc()
-    n_cells = matrix_CG.shape[0]
-    mean_G = np.asarray(by_gene.sum(axis=0, dtype=np.float64)).ravel() / n_cells
-    squared = sparse.csc_array((by_gene.data**2, by_gene.indices, by_gene.indptr), by_gene.shape)
-    square_G = np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel() / n_cells
+    n_genes, n_cells = len(tokens.genes), max(len(tokens), 1)
+    together = TogetherOnDisk if isinstance(tokens.matrix_CL, StoredRows) else TogetherInMemory
+    counted = together(tokens, binary=method == "ppmi")
+    mean_G, square_G = counted.sum_G / n_cells, counted.square_G / n_cells
     deviation_G = np.sqrt(np.maximum(square_G - mean_G**2, 0.0))
-    table_GG = np.empty((n_genes, n_genes), np.float32)
+    table_GG = counted.room_GG
     for start in range(0, n_genes, GENES_AT_A_TIME):
         some = slice(start, min(start + GENES_AT_A_TIME, n_genes))
-        both_HG = (by_gene[:, some].T @ matrix_CG).toarray().astype(np.float64) / n_cells
+        both_HG = counted.both(some) / n_cells
         apart_HG = np.outer(mean_G[some], mean_G)
         if method == "ppmi":
             ratio_HG = np.divide(both_HG, apart_HG, out=np.ones_like(both_HG), where=both_HG > 0)
@@ -147,6 +152,76 @@ def association(tokens: Tokens, method: str) -> NDArray[np.float32]:
     if method == "ppmi":
         np.fill_diagonal(table_GG, 0.0)
     return table_GG
+
+
+def cells_expressing(tokens: Tokens) -> NDArray[np.int64]:
+    """Count the cells that express each gene."""
+    matrix = tokens.matrix_CL
+    if isinstance(matrix, StoredRows):
+        return matrix.gene_counts()
+    return np.bincount(matrix.indices, minlength=len(tokens.genes))[: len(tokens.genes)]
+
+
+class TogetherInMemory:
+    """Sums over cells of the products of two genes' tokens, a few genes at a time.
+
+    `room_GG` is for the caller's table.
+    """
+
+    def __init__(self, tokens: Tokens, *, binary: bool) -> None:
+        n_genes = len(tokens.genes)
+        self.matrix_CG = tokens.matrix_CL[:, :n_genes].astype(np.float32)
+        if binary:
+            self.matrix_CG.data[:] = 1.0
+        self.by_gene = self.matrix_CG.tocsc()
+        arrays = (self.by_gene.data**2, self.by_gene.indices, self.by_gene.indptr)
+        squared = sparse.csc_array(arrays, self.by_gene.shape)
+        self.sum_G, self.square_G = (
+            np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()
+            for matrix in (self.by_gene, squared)
+        )
+        self.room_GG = np.empty((n_genes, n_genes), np.float32)
+
+    def both(self, some: slice) -> NDArray[np.float64]:
+        """Give the sums of some genes with all."""
+        both_HG: NDArray[np.float64] = (self.by_gene[:, some].T @ self.matrix_CG).toarray()
+        return both_HG.astype(np.float64)
+
+
+class TogetherOnDisk:
+    """The same sums from one pass over a token store: four bytes a pair of genes, no matrix.
+
+    Rows of `room_GG` are overwritten by the caller once they have been read.
+    """
+
+    def __init__(self, tokens: Tokens, *, binary: bool) -> None:
+        n_genes = len(tokens.genes)
+        self.room_GG = np.zeros((n_genes, n_genes), np.float32)
+        self.sum_G, self.square_G = np.zeros(n_genes), np.zeros(n_genes)
+        with progress("genes that go together", len(tokens)) as advance:
+            for start in range(0, len(tokens), CELLS_AT_A_TIME):
+                rows = np.arange(start, min(start + CELLS_AT_A_TIME, len(tokens)))
+                cell_N, gene_N, token_N = tokens.stored(rows)
+                value_N = np.ones(len(token_N)) if binary else token_N.astype(np.float64)
+                self.sum_G += np.bincount(gene_N, value_N, n_genes)
+                self.square_G += np.bincount(gene_N, value_N**2, n_genes)
+                begin_B = np.searchsorted(cell_N, np.arange(len(rows) + 1))
+                add_pairs(begin_B, gene_N, value_N.astype(np.float32), self.room_GG)
+                advance(len(rows))
+
+    def both(self, some: slice) -> NDArray[np.float64]:
+        """Give the sums of some genes with all."""
+        return self.room_GG[some].astype(np.float64)
+
+
+@compiled
+def add_pairs(begin_B, gene_N, value_N, sums_GG):  # type: ignore[no-untyped-def]
+    """Add the products of all pairs of a cell's values, for each cell."""
+    for b in range(len(begin_B) - 1):
+        for i in range(begin_B[b], begin_B[b + 1]):
+            row_G, value = sums_GG[gene_N[i]], value_N[i]
+            for j in range(begin_B[b], begin_B[b + 1]):
+                row_G[gene_N[j]] += value * value_N[j]
 
 
 def largest(
@@ -177,7 +252,7 @@ GENES_COMPARED = 2000
 class GeneEmbedding:
     """Learns which genes are expressed together."""
 
-    accepts = ACCEPTED
+    accepts = READABLE
 
     def __init__(self, config: Gene2vecConfig) -> None:
         self.config = config
@@ -217,7 +292,7 @@ class GeneEmbedding:
         Beside it the same of the association in the corpus itself, before it was embedded.
         """
         other = self._tokens(cells)
-        expressed_G = np.bincount(self.tokens.matrix_CL.indices, minlength=len(other.genes))
+        expressed_G = cells_expressing(self.tokens)
         chosen = np.sort(np.argsort(-expressed_G, kind="stable")[:GENES_COMPARED])
         pairs = np.triu_indices(len(chosen), 1)
         found = association(picked(other, chosen), self.config.method)[pairs]
@@ -231,7 +306,8 @@ class GeneEmbedding:
     def _tokens(self, cells: Cells) -> Tokens:
         own = self.config.genes == "own"
         reference = None if own else read_genes(Path(self.config.genes))
-        return tokenise(
+        return scbert_tokens(
+            None,
             cells,
             reference,
             least_overlap=self.config.least_overlap,
@@ -241,8 +317,13 @@ class GeneEmbedding:
 
 def picked(tokens: Tokens, chosen: NDArray[np.int64]) -> Tokens:
     """Take some genes, and the CLS."""
-    columns = np.append(chosen, len(tokens.genes))
-    return Tokens(matrix_CL=tokens.matrix_CL[:, columns], genes=tokens.genes[chosen])
+    matrix = tokens.matrix_CL
+    if isinstance(matrix, StoredRows):
+        picked_CL = matrix[:, chosen]
+        picked_CL.resize(len(tokens), len(chosen) + 1)
+    else:
+        picked_CL = matrix[:, np.append(chosen, len(tokens.genes))]
+    return Tokens(matrix_CL=picked_CL, genes=tokens.genes[chosen])
 
 
 def correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

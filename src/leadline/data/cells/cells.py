@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.errors import UserError
 
 TARGET_SUM = 1e4
@@ -27,6 +28,9 @@ class Scale(StrEnum):
     LOG_OTHER = "log_other"
     ZSCORED = "zscored"
     OTHER = "other"
+    # Tokens of a store: what was made of expression, no expression any more.
+    SCBERT_BINS = "scbert_bins"
+    SCGPT_BINS = "scgpt_bins"
 
 
 # ln of the base of each logarithm of 1 + counts per 10k.
@@ -40,7 +44,8 @@ class Cells:
     Attributes
     ----------
     matrix_CG
-        CSR, float32, sorted indices, no explicit zeros, on the scale that `scale` names.
+        CSR, float32, sorted indices, no explicit zeros, on the scale that `scale` names; of a
+        token store `StoredRows`, which stay on disk.
     library_C
         Total counts of each cell over all genes that were measured, which may be more genes
         than the matrix holds; NaN where the file does not tell.
@@ -84,9 +89,10 @@ class Cells:
         """Give these rows, in this order, as cells of their own; the classes stay the same."""
         if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
             return self  # immutable, and as large as memory may hold
+        matrix = self.matrix_CG
         return replace(
             self,
-            matrix_CG=self.matrix_CG[rows],
+            matrix_CG=matrix.view(rows) if isinstance(matrix, StoredRows) else matrix[rows],
             library_C=self.library_C[rows],
             ids=self.ids[rows],
             labels_C=None if self.labels_C is None else self.labels_C[rows],
@@ -157,10 +163,13 @@ class Cells:
         digest = hashlib.sha256()
         matrix = self.matrix_CG
         digest.update(repr((matrix.shape, str(self.scale), self.classes)).encode())
+        stored = isinstance(matrix, StoredRows)
+        if stored:
+            digest.update(matrix.content.encode())
         for array, kind in (
-            (matrix.indptr, "<i8"),
-            (matrix.indices, "<i4"),
-            (matrix.data, "<f4"),
+            (matrix.rows_C if stored else matrix.indptr, "<i8"),
+            (None if stored else matrix.indices, "<i4"),
+            (None if stored else matrix.data, "<f4"),
             (self.library_C, "<f8"),
             (self.labels_C, "<i4"),
         ):

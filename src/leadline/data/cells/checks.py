@@ -114,6 +114,8 @@ NAMES = {
     Scale.LOG_OTHER: "a logarithm of counts with another base or total than 10,000",
     Scale.ZSCORED: "z-scores",
     Scale.OTHER: "numbers of an unknown kind",
+    Scale.SCBERT_BINS: "scBERT's bins from a token store",
+    Scale.SCGPT_BINS: "scGPT's bins from a token store",
 }
 
 
@@ -126,6 +128,9 @@ def require_scale(cells: Cells, accepted: Set[Scale], model: str) -> None:
     if usable:
         found = ", ".join(f"data.layer={name} ({NAMES[scale]})" for name, scale in usable)
         remedy = f"the file also holds what it needs: {found}"
+    elif cells.scale in (Scale.SCBERT_BINS, Scale.SCGPT_BINS):
+        remedy = "name the file that it was built from with data=h5ad data.path=, or build a store "
+        remedy += "with --model where there is one for this model"
     else:
         remedy = f"no other layer of the file will do; save such a matrix, or {overrule}"
     how = f" ({cells.how})" if cells.how else ""

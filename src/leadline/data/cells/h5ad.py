@@ -62,7 +62,7 @@ def is_raw(file: h5py.File, name: str) -> bool:
 
 def matrix_var(file: h5py.File, name: str) -> pd.DataFrame:
     """Read the table of genes that belongs to a matrix."""
-    return table(file, _raw_part(file, "var") if is_raw(file, name) else "var")
+    return table(file, raw_part(file, "var") if is_raw(file, name) else "var")
 
 
 def counts_matrix(file: h5py.File, path: Path) -> str | None:
@@ -97,7 +97,7 @@ def _matrices(file: h5py.File) -> dict[str, h5py.Dataset | h5py.Group]:
     found = {}
     if "X" in file and file["X"].attrs.get("encoding-type") != "null":
         found["X"] = file["X"]
-    raw = _raw_part(file, "X")
+    raw = raw_part(file, "X")
     if raw in file:
         found["raw"] = file[raw]
     for name, node in file.get("layers", {}).items():
@@ -106,7 +106,7 @@ def _matrices(file: h5py.File) -> dict[str, h5py.Dataset | h5py.Group]:
     return found
 
 
-def _raw_part(file: h5py.File, part: str) -> str:
+def raw_part(file: h5py.File, part: str) -> str:
     """Say where raw.X and raw.var lie; before anndata 0.7 they were at the root."""
     return f"raw.{part}" if f"raw.{part}" in file else f"raw/{part}"
 

@@ -91,17 +91,22 @@ def to_csr(stored: Stored) -> sparse.csr_array:
     return gather(row_blocks(stored), stored.shape, room)
 
 
-def row_blocks(stored: Stored, rows: int | None = None) -> Iterator[sparse.csr_array]:
-    """Yield the cells in order as CSR blocks of `rows` cells, or of whatever fits one step."""
+def row_blocks(
+    stored: Stored, rows: int | None = None, first: int = 0
+) -> Iterator[sparse.csr_array]:
+    """Yield the cells in order as CSR blocks of `rows` cells, or of whatever fits one step.
+
+    With `rows`, cells before the `first` are not read.
+    """
     if stored.kind == "csc":
         whole = _from_columns(stored)
         step = rows or max(1, STEP // max(1, stored.shape[1]))
-        for start in range(0, stored.shape[0], step):
+        for start in range(first, stored.shape[0], step):
             yield whole[start : start + step]
         return
     cuts: Iterator[tuple[int, int]]
     if rows is not None:
-        cuts = ((at, min(at + rows, stored.shape[0])) for at in range(0, stored.shape[0], rows))
+        cuts = ((at, min(at + rows, stored.shape[0])) for at in range(first, stored.shape[0], rows))
     elif stored.indptr is not None:
         cuts = _cuts(stored.indptr)
     else:

@@ -85,7 +85,11 @@ def parts_of(obs: pd.DataFrame, column: str) -> NDArray[np.str_]:
 
 def ids_of(obs: pd.DataFrame) -> tuple[NDArray[np.str_], tuple[str, ...]]:
     """Name every cell once: repeated names get -1, -2, ... in the order of the file."""
-    names = obs.index.astype(str).tolist()
+    return unique_ids(obs.index.astype(str).tolist())
+
+
+def unique_ids(names: list[str]) -> tuple[NDArray[np.str_], tuple[str, ...]]:
+    """Append -1, -2, ... to repeated names, in place; give them, and a note if any were."""
     taken = set(names)
     if len(taken) == len(names):
         return np.array(names, dtype=np.str_), ()

@@ -75,7 +75,7 @@ def read_cells(
     columns = ColumnNames(
         label=label, batch=batch, split=split, genes=gene_column, library=library_column
     )
-    return cells_of(source, name, columns, _declared(scale))
+    return cells_of(source, name, columns, declared_scale(scale))
 
 
 def cells_of(
@@ -149,7 +149,8 @@ def read_matrix_blocks(
         yield from row_blocks(stored, rows)
 
 
-def _declared(scale: Scale | str | None) -> Scale | None:
+def declared_scale(scale: Scale | str | None) -> Scale | None:
+    """Read what a user says of the numbers; None leaves it to the reader."""
     if scale is None:
         return None
     try:

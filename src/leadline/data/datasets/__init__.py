@@ -7,6 +7,7 @@ from pathlib import Path
 from leadline import config
 from leadline.data.cells import Cells, read_cells
 from leadline.data.datasets.published import PAPER_SETS, check, join, locate
+from leadline.data.token_store import MANIFEST, open_store
 from leadline.errors import UserError
 from leadline.progress import progress
 
@@ -20,6 +21,9 @@ def load(data: config.DataConfig, data_dir: Path) -> Cells:
         When a file is missing, is not what it should be, or holds what no model can use.
     """
     paths = files(data, data_dir)
+    if isinstance(data, config.StoreData):
+        store = open_store(paths[0].parent)
+        return store.cells(data.name, label=data.label, batch=data.batch, split=data.split)
     if isinstance(data, config.PublishedData):
         return load_paper_set(data, paths)
     return read(data, paths[0])
@@ -42,6 +46,14 @@ def files(data: config.DataConfig, data_dir: Path) -> list[Path]:
                     "data=h5ad needs a file", got="no data.path", remedy="add data.path=cells.h5ad"
                 )
             return [Path(data.path).expanduser()]
+        case config.StoreData():
+            if data.path is None:
+                raise UserError(
+                    "data=store needs a token store",
+                    got="no data.path",
+                    remedy="add data.path=FOLDER, as leadline store build wrote it",
+                )
+            return [Path(data.path).expanduser() / MANIFEST]
         case config.ZhengLikeData() | config.MsLikeData():
             path = synthetic_file(data, data_dir)
             if not path.exists():

@@ -156,9 +156,8 @@ def copies_of(
 
 def row_bytes(matrix_CG: sparse.csr_array, row: int) -> bytes:
     """Give a row's content as bytes that are equal only for equal rows."""
-    start, end = matrix_CG.indptr[row], matrix_CG.indptr[row + 1]
-    genes, values = matrix_CG.indices[start:end], matrix_CG.data[start:end]
-    return bytes(genes.astype("<i8").tobytes() + values.astype("<f4").tobytes())
+    one = matrix_CG[[row]]
+    return bytes(one.indices.astype("<i8").tobytes() + one.data.astype("<f4").tobytes())
 
 
 def batches_of_one_class(cells: Cells) -> str | None:

@@ -22,6 +22,7 @@ from leadline.errors import UserError
 FILE = "corpus.npz"
 # Two cells that express the same genes, so many of them, are one cell, whatever their ids say.
 GENES_TO_KNOW_A_CELL = 50
+CELLS_AT_A_TIME = 8192
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -59,11 +60,14 @@ def genes_key(cells: Cells) -> NDArray[np.uint64]:
 
 def signatures(cells: Cells) -> NDArray[np.uint64]:
     """Add up the hashes of the genes that each cell expresses."""
-    matrix = cells.matrix_CG
-    gene_N = hashed(cells.genes)[matrix.indices]
-    # Differences of running sums; unsigned numbers wrap around, which does no harm.
-    running = np.concatenate([[np.uint64(0)], np.cumsum(gene_N, dtype=np.uint64)])
-    signature_C: NDArray[np.uint64] = running[matrix.indptr[1:]] - running[matrix.indptr[:-1]]
+    hash_G, signature_C = hashed(cells.genes), np.zeros(len(cells), np.uint64)
+    for start in range(0, len(cells), CELLS_AT_A_TIME):
+        matrix = cells.matrix_CG[start : start + CELLS_AT_A_TIME]
+        # Differences of running sums; unsigned numbers wrap around, which does no harm.
+        running = np.cumsum(hash_G[matrix.indices], dtype=np.uint64)
+        running = np.concatenate([np.zeros(1, np.uint64), running])
+        found = running[matrix.indptr[1:]] - running[matrix.indptr[:-1]]
+        signature_C[start : start + len(found)] = found
     return signature_C
 
 

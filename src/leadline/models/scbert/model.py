@@ -25,7 +25,7 @@ from leadline.models.scbert import attention
 from leadline.models.scbert.network import N_TOKENS, AttentionOptions, Head, ScbertNetwork, Shape
 from leadline.models.scbert.pretraining import MaskedBins, published_layout
 from leadline.models.scbert.tokens import (
-    ACCEPTED,
+    READABLE,
     Tokens,
     read_genes,
     require_same_genes,
@@ -69,7 +69,7 @@ POSITIONS = "pos_emb.emb.weight"
 class Scbert(MaskedBins):
     """A Performer over genes whose tokens are bins of expression."""
 
-    accepts = ACCEPTED
+    accepts = READABLE
 
     def __init__(
         self, config: ScbertConfig, *, freeze: str = "none", start: Start | None = None

@@ -92,7 +92,7 @@ class ScbertMaskedBatches:
         """
         cell_N, gene_N, bin_N = self.tokens.stored(rows)
         chosen, shown_N = masks(cell_N, gene_N, bin_N, rows, moment)
-        length = int(self.tokens.matrix_CL.shape[1])
+        length = self.tokens.length
         counts_BT = histograms(cell_N, bin_N, len(rows), length)
         batch = {"common_B": torch.from_numpy(most_common(counts_BT))}
         picked = cell_N[chosen], shown_N[chosen].astype(np.int64), bin_N[chosen]
@@ -279,7 +279,7 @@ def modes(tokens: Tokens) -> tuple[NDArray[np.int64], int]:
 
     A gene without any is given the latter.
     """
-    n_genes = int(tokens.matrix_CL.shape[1])
+    n_genes = tokens.length
     counts_GT = np.zeros((n_genes, N_TOKENS), np.int64)
     for start in range(0, len(tokens), CELLS_AT_A_TIME):
         rows = np.arange(start, min(start + CELLS_AT_A_TIME, len(tokens)))

@@ -8,7 +8,7 @@ Legend: C cells, B cells of a batch, G genes, L positions: the genes and the clo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data import store
+from leadline.data import array_cache
 from leadline.data.cells import Cells, Scale
 from leadline.data.cells.genes import kind_of_genes, match_keys
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.errors import UserError
 from leadline.models.scbert.token_loops import count_tokens
 
@@ -28,6 +29,8 @@ HIGHEST_BIN = 5
 MASK = HIGHEST_BIN + 1
 N_TOKENS = MASK + 1
 ACCEPTED = frozenset({Scale.COUNTS, Scale.LN_CP10K, Scale.LOG2_CP10K})
+# What the model can be given: these, or the tokens themselves.
+READABLE = ACCEPTED | {Scale.SCBERT_BINS}
 TARGET_SUM = 1e4
 # 1 + CP10k at which the bins 1 to 5 begin, less one.
 STARTS = 2.0 ** np.arange(1, HIGHEST_BIN + 1) - 1
@@ -60,18 +63,28 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Tokens of cells, without the zeros; the last column is the CLS, always zero."""
+    """Tokens of cells, without the zeros; the last column is the CLS, always zero.
 
-    matrix_CL: sparse.csr_array
+    Those of a token store are rows of its files, which have no column for the CLS.
+    """
+
+    matrix_CL: sparse.csr_array | StoredRows
     genes: NDArray[np.str_]
     alignment: Alignment | None = None
 
     def __len__(self) -> int:
         return int(self.matrix_CL.shape[0])
 
+    @property
+    def length(self) -> int:
+        """Count the positions: genes and the CLS."""
+        return len(self.genes) + 1
+
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Cut cells out: tokens_BL, uint8."""
         matrix = self.matrix_CL
+        if isinstance(matrix, StoredRows):
+            return matrix.dense(rows, self.length)
         tokens_BL = np.zeros((len(rows), matrix.shape[1]), np.uint8)
         starts, ends = matrix.indptr[rows].tolist(), matrix.indptr[rows + 1].tolist()
         # For a few cells faster than scipy, which makes a matrix of them first.
@@ -84,6 +97,8 @@ class Tokens:
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """Give the N tokens of these cells that are not zero: cell in the batch, gene, token."""
         matrix = self.matrix_CL
+        if isinstance(matrix, StoredRows):
+            return matrix.gather(rows)
         starts, ends = matrix.indptr[rows], matrix.indptr[rows + 1]
         slices = [slice(*pair) for pair in zip(starts.tolist(), ends.tolist(), strict=True)]
         cell_N = np.repeat(np.arange(len(rows)), ends - starts)
@@ -95,7 +110,7 @@ class Tokens:
     def histograms(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Count the tokens of each cell, CLS included: counts_BT with T = 7."""
         cell_N, _, bin_N = self.stored(rows)
-        return histograms(cell_N, bin_N, len(rows), int(self.matrix_CL.shape[1]))
+        return histograms(cell_N, bin_N, len(rows), self.length)
 
 
 def histograms(
@@ -304,7 +319,12 @@ def scbert_tokens(
     least_overlap: float = 0.5,
     total: str = "measured",
 ) -> Tokens:
-    """Give `scbert.tokenise` of the same arguments, kept in `folder` if there is one."""
+    """Give `scbert.tokenise` of the same arguments, kept in `folder` if there is one.
+
+    Cells of a token store have their tokens already.
+    """
+    if isinstance(cells.matrix_CG, StoredRows):
+        return stored_tokens(cells, cells.matrix_CG, reference, total)
 
     def made() -> Tokens:
         return tokenise(cells, reference, least_overlap=least_overlap, total=total)
@@ -319,15 +339,16 @@ def scbert_tokens(
         "\x1e",
         *(() if reference is None else reference),
     ]
-    content = store.digest(
+    content = array_cache.digest(
         words, matrix_CG.data, matrix_CG.indices, matrix_CG.indptr, cells.library_C
     )
 
     def make() -> dict[str, NDArray[Any]]:
         matrix_CL = made().matrix_CL
+        assert not isinstance(matrix_CL, StoredRows)
         return {"data": matrix_CL.data, "indices": matrix_CL.indices, "indptr": matrix_CL.indptr}
 
-    found = store.arrays(folder, json.dumps(["scbert", VERSION, content]), make)
+    found = array_cache.arrays(folder, json.dumps(["scbert", VERSION, content]), make)
     genes, alignment = cells.genes, None
     if reference is not None and not np.array_equal(reference, genes):
         alignment = align(genes, reference, least_overlap)
@@ -336,3 +357,43 @@ def scbert_tokens(
     for name, array in found.items():
         setattr(matrix_CL, name, array)
     return Tokens(matrix_CL=matrix_CL, genes=genes, alignment=alignment)
+
+
+def tokenizer(total: str) -> dict[str, Any]:
+    """Name what makes these tokens; a store that was made by another one is refused."""
+    return {"name": "scbert", "version": VERSION, "total": total}
+
+
+def block_tokens(
+    genes: NDArray[np.str_],
+    reference: NDArray[np.str_],
+    *,
+    least_overlap: float = 0.5,
+    total: str = "measured",
+) -> Callable[[Cells], tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]]:
+    """Give the function that turns blocks of cells with these genes into tokens of a reference.
+
+    Of a block it gives how many tokens each cell has that are not zero, their genes and the bins.
+    """
+    same = np.array_equal(genes, reference)
+    alignment = None if same else align(genes, reference, least_overlap)
+    return lambda cells: binned(cells, slice(None), alignment, total)
+
+
+def stored_tokens(
+    cells: Cells, rows: StoredRows, reference: NDArray[np.str_] | None, total: str
+) -> Tokens:
+    """Give the tokens that a store holds, if they are those of the model."""
+    if rows.tokenizer != tokenizer(total):
+        raise UserError(
+            "a token store must hold the tokens that the model reads",
+            got=f"{json.dumps(rows.tokenizer)}, not {json.dumps(tokenizer(total))}",
+            remedy=f"build a store with --total {total}, or set model.total= as the store has it",
+        )
+    if reference is not None and not np.array_equal(reference, cells.genes):
+        raise UserError(
+            "a token store must hold the genes of the model, in its order",
+            got=f"{len(cells.genes):,} genes in the store, {len(reference):,} in the model",
+            remedy="build the store with --genes and the list that model.genes= names",
+        )
+    return Tokens(matrix_CL=rows, genes=cells.genes)

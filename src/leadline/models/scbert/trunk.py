@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from leadline import files
-from leadline.data import store
+from leadline.data import array_cache
 from leadline.progress import say
 
 # Goes up when the same weights and tokens would give other bits.
@@ -56,7 +56,7 @@ class StoredTrunk:
             machine = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
             words = [str(VERSION), torch.__version__, *machine, str(torch.get_num_threads()), how]
             arrays = [tensor.detach().numpy() for tensor in frozen]
-            self.place, self.mark = self.folder / store.digest(words, *arrays), mark
+            self.place, self.mark = self.folder / array_cache.digest(words, *arrays), mark
         rows = tokens_BN.to(torch.uint8).numpy()
         names = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
         cells = [self.place / name for name in names]
@@ -81,7 +81,7 @@ class StoredTrunk:
             files.write_bytes(path, x_ND.contiguous().numpy().tobytes())
             self.room -= size
         except OSError as error:
-            if error.errno not in store.UNWRITABLE:
+            if error.errno not in array_cache.UNWRITABLE:
                 raise
             say(f"what frozen blocks give is not kept: {self.place} ({error.strerror})")
             self.room = -1

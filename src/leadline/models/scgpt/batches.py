@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.models.dropout import random_words, splitmix64
 from leadline.models.network import Batch, DrawKey, as_tensor
 from leadline.models.scgpt.tokens import (
@@ -61,14 +62,26 @@ class ScgptBatches:
         # The last of a source's genes is `<cls>`.
         self.id_G = np.append(id_G, rules.cls_id)
         self.indptr = matrix_CG.indptr.astype(np.int64)
+        self.stored = matrix_CG if isinstance(matrix_CG, StoredRows) else None
+        if self.stored is None:
+            self.bin(matrix_CG, cache, uniform_N)
+        found_C = np.full(len(self), len(id_G)) if rules.all_genes else np.diff(self.indptr)
+        self.lengths_C = np.minimum(found_C + 1, rules.max_length)
+
+    def bin(
+        self,
+        matrix_CG: sparse.csr_array,
+        cache: Path | None,
+        uniform_N: NDArray[np.float64] | None,
+    ) -> None:
+        """Bin the values of a matrix in memory; a token store has bins already."""
+        rules = self.rules
         self.gene_N = matrix_CG.indices.astype(np.int32, copy=False)
         self.low_N, self.high_N = scgpt_ranges(cache, matrix_CG, rules.bins)
         if rules.ties == "middle":
             self.low_N = self.high_N = middle_bins(self.low_N, self.high_N)
         elif uniform_N is not None:
             self.low_N = self.high_N = choose_bins(self.low_N, self.high_N, uniform_N)
-        found_C = np.full(len(self), len(id_G)) if rules.all_genes else np.diff(self.indptr)
-        self.lengths_C = np.minimum(found_C + 1, rules.max_length)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -90,9 +103,31 @@ class ScgptBatches:
         A cell that is too long is sampled once, and equal edges are drawn for once: both follow
         from seed and row, not from the epoch.
         """
+        length_B, gene_T, bin_T = self.present(rows, moment)
+        if self.rules.all_genes:
+            length_B, gene_T, bin_T = self.with_zeros(length_B, gene_T, bin_T)
+        most = self.rules.max_length
+        if length_B.max(initial=0) > most:
+            kept_B = np.minimum(length_B, most)
+            word_T = self.words(rows, length_B, moment.seed, TRUNCATION)
+            word_T[np.cumsum(length_B) - length_B] = 0
+            kept_T = draw_from_each(length_B, kept_B, word_T)
+            length_B, gene_T, bin_T = kept_B, gene_T[kept_T], bin_T[kept_T]
+        return length_B, gene_T, bin_T
+
+    def present(
+        self, rows: NDArray[np.int64], moment: DrawKey
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        """Give the tokens of genes that the cells express, `<cls>` first."""
         before_B = self.indptr[rows] - 1
         length_B = self.indptr[rows + 1] - before_B
         first_B = np.cumsum(length_B) - length_B
+        if self.stored is not None:
+            _, gene_N, bin_N = self.stored.gather(rows)
+            # Before the token at which a cell begins stands its `<cls>`.
+            begin_B = first_B - np.arange(len(rows))
+            gene_T = np.insert(gene_N, begin_B, np.int32(self.cls_gene))
+            return length_B, gene_T, np.insert(bin_N, begin_B, np.uint8(0))
         at_T = np.repeat(before_B - first_B, length_B)
         at_T += np.arange(len(at_T))
         # At `<cls>` stands no value; whichever is read there is put right below.
@@ -103,15 +138,6 @@ class ScgptBatches:
             uniform_T = (word_T >> np.uint64(11)).astype(np.float64) * 2.0**-53
             bin_T = choose_bins(self.low_N.take(at_T, mode="clip"), bin_T, uniform_T)
         gene_T[first_B], bin_T[first_B] = self.cls_gene, 0
-        if self.rules.all_genes:
-            length_B, gene_T, bin_T = self.with_zeros(length_B, gene_T, bin_T)
-        most = self.rules.max_length
-        if length_B.max(initial=0) > most:
-            kept_B = np.minimum(length_B, most)
-            word_T = self.words(rows, length_B, moment.seed, TRUNCATION)
-            word_T[np.cumsum(length_B) - length_B] = 0
-            kept_T = draw_from_each(length_B, kept_B, word_T)
-            length_B, gene_T, bin_T = kept_B, gene_T[kept_T], bin_T[kept_T]
         return length_B, gene_T, bin_T
 
     def with_zeros(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from leadline.config import ScgptConfig
 from leadline.data.cells import Cells, Scale
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.errors import UserError
 from leadline.models import weights
 from leadline.models.base import EXPRESSION
@@ -27,6 +28,7 @@ from leadline.models.scgpt.layout import Layout
 from leadline.models.scgpt.network import FROZEN, Layer, ScgptNetwork, Sizes, keep_from_changing
 from leadline.models.scgpt.pretraining import MaskedValues
 from leadline.models.scgpt.tie_stream import TieStream
+from leadline.models.scgpt.tokens import require_stored_bins
 from leadline.models.scgpt.vocabulary import CLS, Coverage, Vocabulary, cover, require_coverage
 from leadline.models.scgpt.weights import (
     NAME,
@@ -47,7 +49,7 @@ class Scgpt(MaskedValues):
     """A transformer over the genes that a cell expresses, with their ranks as values."""
 
     # Any numbers above zero can be ranked within a cell; `bin_ranges` refuses negative ones.
-    accepts = EXPRESSION | {Scale.OTHER}
+    accepts = EXPRESSION | {Scale.OTHER, Scale.SCGPT_BINS}
     # With what the script of the paper settles equal edges; None: with a draw for each cell.
     tie_stream: TieStream | None = None
 
@@ -158,7 +160,11 @@ class Scgpt(MaskedValues):
         number_G = self.covered(cells).number_G
         known_G = np.flatnonzero(number_G >= 0)
         matrix_CG = cells.matrix_CG
-        if len(known_G) < len(number_G):
+        if isinstance(matrix_CG, StoredRows):
+            ties = "random" if self.config.ties == "random" else "middle"
+            unknown = len(number_G) - len(known_G)
+            require_stored_bins(matrix_CG, self.config.bins, ties, unknown)
+        elif len(known_G) < len(number_G):
             matrix_CG = sparse.csr_array(matrix_CG[:, known_G])
         rules = Rules(
             bins=self.config.bins,

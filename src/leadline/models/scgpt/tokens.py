@@ -10,6 +10,7 @@ L padded length.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from leadline.data import store
+from leadline.data import array_cache
+from leadline.data.cells import Cells
+from leadline.data.cells.genes import match_keys
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.errors import UserError
 
 PAD_VALUE, MASK_VALUE = -2, -1
@@ -194,11 +198,58 @@ def scgpt_ranges(
     """Give `bin_ranges` of the same arguments, kept in `folder` if there is one."""
     if folder is None or matrix_CG.nnz < LEAST_VALUES:
         return bin_ranges(matrix_CG, n_bins)
-    content = store.digest([str(n_bins)], matrix_CG.data, matrix_CG.indptr)
+    content = array_cache.digest([str(n_bins)], matrix_CG.data, matrix_CG.indptr)
 
     def make() -> dict[str, NDArray[Any]]:
         low_N, high_N = bin_ranges(matrix_CG, n_bins)
         return {"low": low_N, "high": high_N}
 
-    found = store.arrays(folder, json.dumps(["scgpt", VERSION, content]), make)
+    found = array_cache.arrays(folder, json.dumps(["scgpt", VERSION, content]), make)
     return found["low"], found["high"]
+
+
+def tokenizer(bins: int) -> dict[str, Any]:
+    """Name what makes these tokens; a store that was made by another one is refused."""
+    return {"name": "scgpt", "version": VERSION, "bins": bins, "ties": "middle"}
+
+
+def block_tokens(
+    genes: NDArray[np.str_], reference: NDArray[np.str_], bins: int
+) -> Callable[[Cells], tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]]:
+    """Give the function that turns blocks of cells with these genes into tokens of a reference.
+
+    Of a block it gives how many tokens each cell has, their genes and their bins. Values are
+    compared with those of the genes of the reference alone, as where a vocabulary knows no others.
+    """
+    at = {gene: place for place, gene in enumerate(match_keys(genes).tolist())}
+    pairs = [(at[gene], k) for k, gene in enumerate(match_keys(reference).tolist()) if gene in at]
+    from_K, to_K = np.array(pairs, np.int64).reshape(-1, 2).T
+    selector_GR = sparse.csr_array(
+        (np.ones(len(pairs), np.float32), (from_K, to_K)), shape=(len(genes), len(reference))
+    )
+
+    def tokens(cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        matrix_BR = sparse.csr_array(cells.matrix_CG @ selector_GR)
+        matrix_BR.sort_indices()
+        bins_BR = bin_cells(matrix_BR, bins)
+        return np.diff(bins_BR.indptr), bins_BR.indices.astype(np.int32), bins_BR.data
+
+    return tokens
+
+
+def require_stored_bins(rows: StoredRows, bins: int, ties: str, unknown: int) -> None:
+    """Refuse a token store whose bins are not those that the model reads."""
+    wanted = tokenizer(bins) | {"ties": ties}
+    if rows.tokenizer != wanted:
+        raise UserError(
+            "a token store must hold the tokens that the model reads",
+            got=f"{json.dumps(rows.tokenizer)}, not {json.dumps(wanted)}",
+            remedy=f"build a store with --model scgpt --bins {bins}, and let model.ties be middle",
+        )
+    if unknown:
+        raise UserError(
+            "the vocabulary must know all genes of a token store, whose bins compare them",
+            got=f"{unknown:,} of {rows.n_genes:,} that it does not know",
+            remedy="build the store with --genes and a list of known genes, or use "
+            "model.vocabulary=data",
+        )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from leadline.config import ScgptConfig
 from leadline.data.cells import Cells
 from leadline.data.cells.genes import match_keys
+from leadline.data.cells.stored_rows import StoredRows
 from leadline.errors import UserError
 
 PAD, CLS, END = "<pad>", "<cls>", "<eoc>"
@@ -129,7 +130,11 @@ class Coverage:
 def cover(vocabulary: Vocabulary, cells: Cells) -> Coverage:
     """Look the genes of cells up."""
     number_G = vocabulary.numbers(match_keys(cells.genes).tolist())
-    entries_G = np.bincount(cells.matrix_CG.indices, minlength=len(number_G))
+    matrix_CG = cells.matrix_CG
+    if isinstance(matrix_CG, StoredRows):
+        entries_G = matrix_CG.gene_counts()
+    else:
+        entries_G = np.bincount(matrix_CG.indices, minlength=len(number_G))
     total = int(entries_G.sum())
     return Coverage(
         number_G=number_G,

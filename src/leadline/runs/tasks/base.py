@@ -21,6 +21,7 @@ from leadline.config.tasks import TASKS, TaskRow
 from leadline.data.cells import Cells
 from leadline.data.splits.split import Split, make_split
 from leadline.distributed import World
+from leadline.errors import UserError
 from leadline.processes import StopRequest
 from leadline.runs import starting_weights
 from leadline.runs.identity import NamedRun, learns_by_epochs
@@ -121,6 +122,12 @@ class Task(ABC):
 
     def split(self, cells: Cells, config: RunConfig) -> Split:
         """Draw the rows of each part, cell by cell; a task with another unit overrides this."""
+        if config.data.corpus_fraction != 1:
+            raise UserError(
+                "data.corpus_fraction belongs to task=pretrain",
+                got=f"data.corpus_fraction={config.data.corpus_fraction:g}",
+                remedy="say with data.fraction how many training cells carry labels",
+            )
         return make_split(
             cells,
             config.protocol,

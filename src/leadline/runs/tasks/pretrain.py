@@ -62,8 +62,11 @@ class Pretrain(Task):
             raise not_pretrainable(config)
 
     def split(self, cells: Cells, config: RunConfig) -> Split:
-        """Hold back the cells that classification holds back; learn from all others."""
-        return corpus_split(
+        """Hold back the cells that classification holds back; learn from all others.
+
+        With `data.corpus_fraction` from a share of these: one of a seed is part of any larger one.
+        """
+        split = corpus_split(
             cells,
             config.protocol,
             seed=config.seed,
@@ -71,6 +74,14 @@ class Pretrain(Task):
             label=str(config.data.label),
             min_genes=config.data.min_genes,
         )
+        share = config.data.corpus_fraction
+        if share == 1:
+            return split
+        stream = np.random.Generator(np.random.Philox(np.random.SeedSequence([config.seed, 23])))
+        order_C = stream.permutation(split.train)
+        kept = int(np.ceil(share * len(order_C)))
+        left_out = np.union1d(split.dropped, order_C[kept:])
+        return replace(split, train=np.sort(order_C[:kept]), dropped=left_out)
 
     def fit_and_predict(
         self, job: Job, parts: SplitCells, world: World, notice: StopRequest, tracker: Tracker
