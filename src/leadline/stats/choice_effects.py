@@ -144,18 +144,18 @@ def shares_of_spread(
     )
     blocks = switch_columns(universes)
     pairs = {pair: _products(blocks[pair[0]], blocks[pair[1]]) for pair in combinations(blocks, 2)}
+    mains: dict[tuple[str, ...], Floats] = {(name,): block for name, block in blocks.items()}
+    fit = LeastSquares(mains | pairs, centred_UB)
 
-    def fitted(*columns: Floats) -> Floats:
-        return n * _explained(columns, centred_UB) if columns else np.zeros(len(draws_BR))
+    def fitted(*names: tuple[str, ...]) -> Floats:
+        return n * fit.explained(names)
 
-    every = (*blocks.values(), *pairs.values())
+    every = (*mains, *pairs)
     noise_B = np.maximum(total_B - between_B - fitted(*every), 0)
-    df = effects_UR.size - n - _rank(every)
+    df = effects_UR.size - n - fit.rank(every)
     per_df = float(noise_B[0]) / df if df > 0 else None
     total_B = np.where(total_B > 0, total_B, 1.0)
-    shapley = shapley_shares(
-        list(blocks), lambda names: fitted(*(blocks[name] for name in names)), rng
-    )
+    shapley = shapley_shares(list(blocks), lambda names: fitted(*((name,) for name in names)), rng)
 
     def share(what: tuple[str, ...], squares: Floats, columns: int, added: Floats | None) -> Share:
         return _share(what, squares, total_B, (columns, per_df), added, level)
@@ -167,14 +167,44 @@ def shares_of_spread(
         )
         # Seeds are crossed with choices: what they add does not depend on the order.
         found.append(share((name,), squares, int(codes.max()), squares))
-    for name, block in blocks.items():
-        found.append(share((name,), fitted(block), _rank([block]), shapley[name]))
-    for (a, b), block in pairs.items():
-        mains = (blocks[a], blocks[b])
-        columns = _rank([*mains, block]) - _rank(mains)
+    for main in mains:
+        found.append(share(main, fitted(main), fit.rank([main]), shapley[main[0]]))
+    for pair in pairs:
+        both = [(pair[0],), (pair[1],)]
+        columns = fit.rank([*both, pair]) - fit.rank(both)
         if columns:
-            found.append(share((a, b), fitted(*mains, block) - fitted(*mains), columns, None))
+            found.append(share(pair, fitted(*both, pair) - fitted(*both), columns, None))
     return [*found, _share((REST,), noise_B, total_B, (0, None), None, level)]
+
+
+class LeastSquares:
+    """What sets of columns explain of many vectors, by their products alone."""
+
+    def __init__(self, blocks: Mapping[tuple[str, ...], Floats], targets_UB: Floats) -> None:
+        self.places: dict[tuple[str, ...], Array] = {}
+        columns, start = [np.zeros((len(targets_UB), 0))], 0
+        for name, block in blocks.items():
+            columns.append(block - block.mean(axis=0))
+            self.places[name] = np.arange(start, start + block.shape[1])
+            start += block.shape[1]
+        together = np.hstack(columns)
+        self.products, self.with_targets = together.T @ together, together.T @ targets_UB
+
+    def explained(self, names: Sequence[tuple[str, ...]]) -> Floats:
+        """Give the sum of squares that these columns explain of each vector."""
+        if not names:
+            return np.zeros(self.with_targets.shape[1])
+        at = np.concatenate([self.places[name] for name in names])
+        inverse = np.linalg.pinv(self.products[np.ix_(at, at)], rcond=1e-10, hermitian=True)
+        wanted = self.with_targets[at]
+        return np.asarray((wanted * (inverse @ wanted)).sum(axis=0))
+
+    def rank(self, names: Sequence[tuple[str, ...]]) -> int:
+        """Count the columns that are no combination of others."""
+        if not names:
+            return 0
+        at = np.concatenate([self.places[name] for name in names])
+        return int(np.linalg.matrix_rank(self.products[np.ix_(at, at)], rtol=1e-10, hermitian=True))
 
 
 def switch_columns(universes: Sequence[Universe]) -> dict[str, Floats]:
@@ -268,20 +298,3 @@ def _of_seeds(seeds: Sequence[Hashable]) -> dict[str, Array]:
 
 def _products(a: Floats, b: Floats) -> Floats:
     return np.column_stack([x * y for x in a.T for y in b.T])
-
-
-def _basis(columns: Sequence[Floats]) -> Floats:
-    """Give an orthonormal basis of what centred columns span."""
-    if not columns:
-        return np.zeros((0, 0))
-    together = np.hstack(list(columns))
-    left, sizes, _ = np.linalg.svd(together - together.mean(axis=0), full_matrices=False)
-    return left[:, sizes > 1e-9 * max(1.0, float(sizes.max(initial=0.0)))]
-
-
-def _rank(columns: Sequence[Floats]) -> int:
-    return int(_basis(columns).shape[1])
-
-
-def _explained(columns: Sequence[Floats], centred_UB: Floats) -> Floats:
-    return np.asarray(((_basis(columns).T @ centred_UB) ** 2).sum(axis=0))
