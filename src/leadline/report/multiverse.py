@@ -111,7 +111,8 @@ def answered(question: MultiverseQuestion, seed: int = 1) -> MultiverseAnswer:
         every = replace(curve(universes), direction=direction)
     chosen = equivalent_only(universes, question.tags, base)
     varies = any(each.choices != chosen[0].choices for each in chosen)
-    switches = any(each.choices != universes[0].choices for each in universes)
+    trained = _trained(universes)
+    switches = any(each.choices != trained[0].choices for each in trained)
     return MultiverseAnswer(
         question=replace(question, base=base, direction=direction),
         equivalent=curve(chosen) if varies else None,
@@ -119,8 +120,8 @@ def answered(question: MultiverseQuestion, seed: int = 1) -> MultiverseAnswer:
         by_universe=curve(universes, training=False)
         if any(each.analysis for each in universes)
         else None,
-        worth=worth_of_choices(_trained(universes), base=base) if switches else (),
-        shares=shares_of_spread(_trained(universes), np.random.default_rng(seed)),
+        worth=worth_of_choices(trained, base=base) if switches else (),
+        shares=shares_of_spread(trained, np.random.default_rng(seed)),
     )
 
 
