@@ -47,7 +47,7 @@ def universes_of(a: np.ndarray, b: np.ndarray, test: str) -> list[Universe]:
     return [
         Universe(
             choices={f"s{k}": str(at >> k & 1) for k in range(SWITCHES)},
-            runs={seed: (float(x), float(y)) for seed, (x, y) in enumerate(zip(*scores, strict=True))},
+            runs=dict(enumerate(zip(*(arm.tolist() for arm in scores), strict=True))),
             test=test,
         )
         for at, scores in enumerate(zip(a, b, strict=True))

@@ -7,7 +7,7 @@ import sys
 
 
 def call(chosen: argparse.Namespace) -> int:
-    """Import a table of runs; say what is to be known of its arms; the last line tells what next."""
+    """Import a table of runs, flag its arms; the last line tells what next."""
     from leadline.errors import UserError, nearest
     from leadline.runs.import_ledger import FIELDS, LedgerChoice, import_ledger, named_values
 

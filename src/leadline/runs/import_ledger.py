@@ -109,7 +109,7 @@ def import_ledger(path: Path, runs_dir: Path, choice: LedgerChoice) -> ImportedL
         | ({"choices": {key: run.factors.get(key, "") for key in varying}} if varying else {})
         for run_id, run in zip(written, runs, strict=True)
     ]
-    content = {
+    content: dict[str, Any] = {
         "name": name,
         "question": "",
         "artefacts": [],
@@ -118,6 +118,8 @@ def import_ledger(path: Path, runs_dir: Path, choice: LedgerChoice) -> ImportedL
             "tests": ["paired_t", "welch"],
             "metrics": list(runs[0].scores),
             "equivalence_margin": 0.01,
+            # Without predictions nothing can be said of fresh cells.
+            "cells": "fixed",
         },
         "published": None,
         "reference": reference,

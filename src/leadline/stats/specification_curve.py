@@ -29,7 +29,7 @@ TESTS = {
     "median": "median estimate",
     "share": "share significant in the named direction",
     "stouffer": "Stouffer’s Z",
-    "max_t": "largest |t|",
+    "max_t": "largest |t|",  # by its p, so on the normal scale
 }
 # Resampled curves that the band is made of, and numbers held at once.
 CURVES, AT_ONCE = 2_000, 2_000_000
@@ -122,7 +122,7 @@ def specification_curve(
         "median": value.median[0],
         "share": agreeing[0],
         "stouffer": value.stouffer[0],
-        "max_t": np.abs(t).max(),
+        "max_t": np.abs(t[np.argmax(np.abs(z))]),
     }
     return SpecificationCurve(
         universes=tuple(universes),
@@ -229,26 +229,28 @@ def resample(
     design: Exchange, votes: Floats, draws: int, alpha: float, rng: np.random.Generator
 ) -> Resampled:
     """Exchange arms in every way, or in at least 9,999 drawn ways, and count; ties count."""
-    _, (t,), _, _ = observed = design.statistics(design.identity())
+    observed = design.statistics(design.identity())
+    # On the normal scale universes of unlike degrees of freedom count alike.
+    far = np.abs(observed[2][0])
     exact = design.count() <= MOST_ENUMERATED
     total = design.count() if exact else draws
     seen = _extremes(observed, votes, alpha)
-    order = np.argsort(np.abs(t))
+    order = np.argsort(far)
     counts = dict.fromkeys(seen, 0)
-    family, curves = np.zeros(t.size), []
+    family, curves = np.zeros(far.size), []
     stride = max(1, total // CURVES)
-    for arrangement in _arrangements(design, total, t.size, rng, exact=exact):
+    for arrangement in _arrangements(design, total, far.size, rng, exact=exact):
         found = design.statistics(arrangement)
         for name, extremes in _extremes(found, votes, alpha).items():
             counts[name] += int((extremes >= _at_least(seen[name])).sum())
         # The largest |t| among the universes that are no more extreme than this one (step-down).
-        highest = np.maximum.accumulate(np.abs(found[1])[:, order], axis=1)
-        family += (highest >= _at_least(np.abs(t)[order])).sum(axis=0)
+        highest = np.maximum.accumulate(np.abs(found[2])[:, order], axis=1)
+        family += (highest >= _at_least(far[order])).sum(axis=0)
         curves.append(np.sort(found[0][::stride], axis=1))
     add = 0 if exact else 1
     # A universe is never more certain than one that is further out.
     stepped = np.maximum.accumulate(((family + add) / (total + add))[::-1])[::-1]
-    p_family = np.empty(t.size)
+    p_family = np.empty(far.size)
     p_family[order] = stepped
     return Resampled(
         p={name: float((count + add) / (total + add)) for name, count in counts.items()}

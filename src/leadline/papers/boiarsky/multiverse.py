@@ -232,8 +232,8 @@ def flips_table() -> Table:
         rows=rows,
         notes=[
             "Flips: analyses whose verdict at .05 is another than that of the paper’s own "
-            "(Student, unpaired, every run, no correction). Alone flips it: choices that do so while all "
-            "others stay the paper’s.",
+            "(Student, unpaired, every run, no correction). Alone flips it: choices that do so "
+            "while all others stay the paper’s.",
         ],
     )  # fmt: skip
 
