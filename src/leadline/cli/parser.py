@@ -338,13 +338,13 @@ COMMANDS = {
     "predict": ("name the types of new cells with a finished run", PREDICT_HELP, add_predict),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (
-        "list the runs of a study, what is done, and what the rest will take",
+        "list the runs of a study, and what the rest will take",
         PLAN_HELP,
         add_plan,
     ),
     "list": ("name the models, datasets, studies and runs that there are", LIST_HELP, add_list),
     "show": (
-        "tell what one run is, what came of it, and why it failed if it did",
+        "tell what one run is and what came of it",
         SHOW_HELP,
         add_show,
     ),
@@ -365,7 +365,7 @@ COMMANDS = {
         add_import_ledger,
     ),
     "completion": (
-        "print what lets a shell complete commands, settings, studies and runs",
+        "print what lets a shell complete commands and names",
         COMPLETION_HELP,
         add_completion,
     ),

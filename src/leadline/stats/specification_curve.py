@@ -137,7 +137,8 @@ def specification_curve(
         p_family=counted.p_family,
         band=counted.band,
         tests={
-            name: JointTest(name=TESTS[name], value=float(found), p=counted.p[name])
+            # Votes add up to one within rounding.
+            name: JointTest(name=TESTS[name], value=round(float(found), 12), p=counted.p[name])
             for name, found in values.items()
         },
         share_against=float(against[0]),
