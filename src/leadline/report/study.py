@@ -44,7 +44,8 @@ class StudyResults:
     `incomplete` are seeds that lack a fold. Where `looks` are declared, or seeds were added
     `until` it is decided or precise, each record has its `order` among the seeds; `seeds_before`
     are the numbers of seeds with which a study without looks was done before it had more. Runs of
-    a multiverse carry `choices`: `tags` say what is known of each switch, `presets` name choices,
+    a multiverse carry `choices`: `tags` say what is known of each switch, `usual` is its first
+    value, `presets` name choices,
     `asked_pairs` are the pairs as the study names them; `several_factors` holds arms that differ
     from what they are compared with in more than one.
     """
@@ -71,6 +72,7 @@ class StudyResults:
     until: str = ""
     seeds_before: tuple[int, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    usual: Mapping[str, str] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     asked_pairs: tuple[tuple[str, str], ...] = ()
     several_factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -148,7 +150,7 @@ def _of_manifest(
     margin: float,
 ) -> StudyResults:
     runs = list(manifest["runs"])
-    compare = manifest.get("compare") or {}
+    compare, choices = manifest.get("compare") or {}, manifest.get("choices") or {}
     tests = tuple(compare.get("tests") or ("crossed",))
     declared = {arm: said.get("against") for arm, said in manifest["arms"].items()}
     pairs = compare.get("pairs") or [(arm, other) for arm, other in declared.items() if other]
@@ -162,7 +164,8 @@ def _of_manifest(
         reference=str(manifest.get("reference") or "reference"),
         pairs=tuple((str(a), str(b)) for a, b in pairs),
         asked_pairs=tuple((str(a), str(b)) for a, b in pairs),
-        tags=dict(manifest.get("tags") or {}),
+        tags=dict(choices.get("tags") or {}),
+        usual={str(key): str(found[0]) for key, found in (choices.get("vary") or {}).items()},
         presets=dict(manifest.get("presets") or {}),
         several_factors={
             str(arm): tuple(factors)

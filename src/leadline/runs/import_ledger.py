@@ -131,7 +131,7 @@ def import_ledger(path: Path, runs_dir: Path, choice: LedgerChoice) -> ImportedL
             }
             for arm in arms
         },
-        "tags": dict(choice.tags),
+        "choices": {"tags": dict(choice.tags)},
         "several_factors": {arm: list(factors) for arm, factors in several.items()},
         "runs": entries,
     }

@@ -320,7 +320,6 @@ def questions() -> list[MultiverseQuestion]:
                         metric=metric,
                         universes=universes,
                         tags={"test": "N", "ddof": "N", switch: "E"},
-                        presets={"as the paper tests": {}},
                         # What the paper claims: ablations and small shares of labels cost scBERT.
                         direction=1 if family == "ablations" else -1,
                     )
