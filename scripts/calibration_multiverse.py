@@ -3,7 +3,7 @@
     python scripts/calibration_multiverse.py [--nulls 2000] [--planted 400] [--only NAME]
 
 Universes share seeds and are correlated (two of one multiverse with .6), their spreads differ by up
-to four times, and the unpaired arms' by two. The table says how often each statistic finds an
+to four times, and in `unpaired_unequal` those of the arms by two. The table says how often each statistic finds an
 effect at .05 where there is none, and how often a switch worth half a standard deviation over
 seeds is found by its simultaneous interval. docs/multiverse.md holds the figures.
 
@@ -32,6 +32,8 @@ from leadline.stats.universes import Universe
 SEEDS, SWITCHES, ALPHA, CORRELATION = 10, 5, 0.05, 0.6
 STATISTICS = ("median", "share", "stouffer", "max_t")
 FAULTY = ("stack", "medians", "counts")
+# Whether seeds are paired, and the spread of the second arm over that of the first.
+NULLS = {"paired": (True, 1.0), "unpaired": (False, 1.0), "unpaired_unequal": (False, 0.5)}
 
 
 def correlated(rng: np.random.Generator) -> np.ndarray:
@@ -54,11 +56,13 @@ def universes_of(a: np.ndarray, b: np.ndarray, test: str) -> list[Universe]:
     ]
 
 
-def without_effect(nulls: int, *, paired: bool, seed: int = 1) -> Iterator[dict[str, bool]]:
-    """Judge multiverses without any effect; give what each statistic found."""
+def without_effect(
+    nulls: int, *, paired: bool, spread: float = 1.0, seed: int = 1
+) -> Iterator[dict[str, bool]]:
+    """Judge multiverses without any effect; `spread` is that of the second arm over the first's."""
     rng = np.random.default_rng(seed)
     for _ in range(nulls):
-        a, b = correlated(rng), correlated(rng) * (1 if paired else 0.5)
+        a, b = correlated(rng), correlated(rng) * spread
         universes = universes_of(a, b, "paired_t" if paired else "welch")
         curve = specification_curve(universes, rng=rng, paired=paired)
         found = {name: curve.tests[name].p <= ALPHA for name in STATISTICS}
@@ -105,12 +109,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nulls", type=int, default=2000)
     parser.add_argument("--planted", type=int, default=400)
-    parser.add_argument("--only", choices=("paired", "unpaired", "planted"))
+    parser.add_argument("--only", choices=(*NULLS, "planted"))
     chosen = parser.parse_args()
-    for name, paired in (("paired", True), ("unpaired", False)):
+    for name, (paired, spread) in NULLS.items():
         if chosen.only in (None, name):
             counted: Counter[str] = Counter()
-            for found in without_effect(chosen.nulls, paired=paired):
+            for found in without_effect(chosen.nulls, paired=paired, spread=spread):
                 counted.update({each: int(yes) for each, yes in found.items()})
             rates = {each: count / chosen.nulls for each, count in counted.items()}
             print(json.dumps({name: rates, "nulls": chosen.nulls}), flush=True)

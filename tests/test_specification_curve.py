@@ -274,13 +274,17 @@ def test_faulty_rules_err_where_ours_does_not_in_small(simulation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("paired", [True, False])
-def test_type_one_error_is_five_percent_and_that_of_faulty_rules_is_not(simulation, paired):
-    found = rates(simulation.without_effect(2000, paired=paired))
-    for name in simulation.STATISTICS:
-        assert abs(found[name] - 0.05) <= 0.01, (name, found)
+@pytest.mark.parametrize("name", ["paired", "unpaired", "unpaired_unequal"])
+def test_type_one_error_is_five_percent_and_that_of_faulty_rules_is_not(simulation, name):
+    paired, spread = simulation.NULLS[name]
+    found = rates(simulation.without_effect(2000, paired=paired, spread=spread))
+    if name == "unpaired_unequal":
+        # Runs of arms with unlike spreads are not exchangeable: a known excess, in the docs.
+        assert found.pop("max_t") <= 0.08
+    for each in set(simulation.STATISTICS) & set(found):
+        assert abs(found[each] - 0.05) <= 0.01, (each, found)
     if paired:
-        assert all(found[name] > 0.08 for name in simulation.FAULTY), found
+        assert all(found[each] > 0.08 for each in simulation.FAULTY), found
 
 
 @pytest.mark.slow
