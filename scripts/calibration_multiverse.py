@@ -3,9 +3,9 @@
     python scripts/calibration_multiverse.py [--nulls 2000] [--planted 400] [--only NAME]
 
 Universes share seeds and are correlated (two of one multiverse with .6), their spreads differ by up
-to four times, and in `unpaired_unequal` those of the arms by two. The table says how often each statistic finds an
-effect at .05 where there is none, and how often a switch worth half a standard deviation over
-seeds is found by its simultaneous interval. docs/multiverse.md holds the figures.
+to four times, and in `unpaired_unequal` those of the arms by two. What is printed: how often each
+statistic finds an effect at .05 where there is none, and how often a switch worth half a standard
+deviation over seeds is found by its simultaneous interval. docs/multiverse.md holds the figures.
 
 The faulty rules, all on the same paired runs:
   stack    signs are flipped for each universe and seed alone, as if universes were independent
