@@ -141,6 +141,15 @@ Runs that did not finish are left out. Records made so have no predictions.
 
 example: leadline import-wandb wandb --metric accuracy=test_acc --field dataset==zheng68k
 """
+IMPORT_LEDGER_HELP = """\
+One row is one run: the columns arm and seed, metrics by their names (accuracy, macro_f1, ...), and
+factors. Also dataset, model, fraction. What wandb exports as CSV is known by its columns; there the
+arm is the job type. Factors with one value in each arm are what arms differ in: an arm that differs
+from the reference in more than one is flagged. Factors that vary within arms are choices, and the
+report draws the curve of all their combinations. docs/multiverse.md tells how to read it.
+
+example: leadline import-ledger runs.csv --metric accuracy=test_acc --tag loss=E
+"""
 COMPLETION_HELP = """\
 bash:  leadline completion bash > ~/.local/share/bash-completion/completions/leadline
 zsh:   leadline completion zsh > a folder of $fpath, as _leadline
@@ -206,6 +215,7 @@ def add_reproduce(parser: argparse.ArgumentParser) -> None:
     add("--source", default="published", metavar="published|runs", help="whose numbers are judged")
     add("--runs", type=Path, metavar="DIR", help="folder of records, for --source runs")
     add("--protocol", metavar="NAME", help="which records, where --runs holds several protocols")
+    add("--multiverse", action="store_true", help="the published runs under every analysis")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add("--out", type=Path, metavar="DIR", help="also write tables, figures and index.html")
 
@@ -377,6 +387,19 @@ def add_import_wandb(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help=again)
 
 
+def add_import_ledger(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline import-ledger`."""
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE.csv")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    add("--name", default="", help="of the study (that of the file)")
+    add("--reference", default="", metavar="ARM", help="what arms are compared with (reference)")
+    add("--metric", action="append", default=[], metavar="NAME=COLUMN")
+    add("--field", action="append", default=[], metavar="NAME=COLUMN")
+    add("--tag", action="append", default=[], metavar="CHOICE=E|N|U")
+    add("--ignore", action="append", default=[], metavar="COLUMN", help="neither factor nor choice")
+
+
 def add_completion(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline completion`."""
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
@@ -424,8 +447,13 @@ COMMANDS = {
         IMPORT_WANDB_HELP,
         add_import_wandb,
     ),
+    "import-ledger": (
+        "make records of a table of runs made elsewhere",
+        IMPORT_LEDGER_HELP,
+        add_import_ledger,
+    ),
     "completion": (
-        "print what lets a shell complete commands, settings, studies and runs",
+        "print what lets a shell complete commands and names",
         COMPLETION_HELP,
         add_completion,
     ),

@@ -45,6 +45,11 @@ class Report:
 def reproduce(chosen: argparse.Namespace) -> int:
     """Judge every claim; print the verdicts; write the tables if a folder is given."""
     _check(chosen)
+    if chosen.multiverse:
+        from leadline.papers.multiverse_page import reproduce_multiverse
+
+        print(reproduce_multiverse(chosen.out, as_json=chosen.json))
+        return GOOD
     if chosen.pack is None and chosen.paper != FIRST:
         chosen.pack = chosen.paper
     if chosen.pack is not None:
@@ -73,6 +78,17 @@ def _check(chosen: argparse.Namespace) -> None:
                 got=f"--{name} {getattr(chosen, name)} with --source published",
                 remedy=f"add --source runs, or leave out --{name}",
             )
+    if chosen.multiverse and (chosen.source, chosen.paper, chosen.pack) != (
+        *SOURCES[:1],
+        FIRST,
+        None,
+    ):
+        raise UserError(
+            "--multiverse analyses the published runs of Boiarsky et al.",
+            got=f"--source {chosen.source}, paper {chosen.pack or chosen.paper}",
+            remedy="leave both out; for your own runs, leadline report draws the curve of a study "
+            "with choices",
+        )
     if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
         raise UserError(
             "--out must be a folder", got=f"the file {chosen.out}", remedy="name another"

@@ -43,7 +43,11 @@ class StudyResults:
     fresh cells or about these very ones (`fixed`); `titles` holds what the study calls an arm.
     `incomplete` are seeds that lack a fold. Where `looks` are declared, or seeds were added
     `until` it is decided or precise, each record has its `order` among the seeds; `seeds_before`
-    are the numbers of seeds with which a study without looks was done before it had more.
+    are the numbers of seeds with which a study without looks was done before it had more. Runs of
+    a multiverse carry `choices`: `tags` say what is known of each switch, `usual` is its first
+    value, `presets` name choices,
+    `asked_pairs` are the pairs as the study names them; `several_factors` holds arms that differ
+    from what they are compared with in more than one.
     """
 
     name: str
@@ -67,6 +71,11 @@ class StudyResults:
     looks: tuple[int, ...] = ()
     until: str = ""
     seeds_before: tuple[int, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    usual: Mapping[str, str] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    asked_pairs: tuple[tuple[str, str], ...] = ()
+    several_factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def finished(self) -> int:
@@ -141,7 +150,7 @@ def _of_manifest(
     margin: float,
 ) -> StudyResults:
     runs = list(manifest["runs"])
-    compare = manifest.get("compare") or {}
+    compare, choices = manifest.get("compare") or {}, manifest.get("choices") or {}
     tests = tuple(compare.get("tests") or ("crossed",))
     declared = {arm: said.get("against") for arm, said in manifest["arms"].items()}
     pairs = compare.get("pairs") or [(arm, other) for arm, other in declared.items() if other]
@@ -154,6 +163,14 @@ def _of_manifest(
         question=str(manifest.get("question") or ""),
         reference=str(manifest.get("reference") or "reference"),
         pairs=tuple((str(a), str(b)) for a, b in pairs),
+        asked_pairs=tuple((str(a), str(b)) for a, b in pairs),
+        tags=dict(choices.get("tags") or {}),
+        usual={str(key): str(found[0]) for key, found in (choices.get("vary") or {}).items()},
+        presets=dict(manifest.get("presets") or {}),
+        several_factors={
+            str(arm): tuple(factors)
+            for arm, factors in (manifest.get("several_factors") or {}).items()
+        },
         tests=tests,
         metrics=tuple(compare.get("metrics") or HEADLINE),
         margin=float(compare.get("equivalence_margin") or margin),
@@ -238,6 +255,10 @@ def _facts(facts: Facts, run: Mapping[str, Any]) -> Facts:
     said = {**facts, "arm": str(run["arm"])}
     if "nth" in run:
         said["order"] = {key: run[key] for key in ("arm", "at", "nth", "seeds")}
+    if run.get("choices"):
+        # Before runs of different choices are given names of their own.
+        said |= {"choices": run["choices"], "arm_asked": said["arm"]}
+        said |= {"dataset_asked": said["dataset"]}
     return said
 
 

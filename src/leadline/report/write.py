@@ -12,7 +12,15 @@ from pathlib import Path
 
 from leadline import files as atomic
 from leadline.config.tasks import ARRAYS, TASKS
-from leadline.report import figures, html_page, markdown, page, study_figures, tables
+from leadline.report import (
+    figures,
+    html_page,
+    markdown,
+    page,
+    study_figures,
+    study_multiverse,
+    tables,
+)
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
 from leadline.report.chapter import Chapter, TaskPart
@@ -74,19 +82,29 @@ def write_report(
 def _chapter(
     study: StudyResults, runs_dir: Path, out: Path, published: bool, reference: Reference | None
 ) -> Chapter:
-    found = comparisons(study)
     parts, rest = parts_of_tasks(study, out)
+    multiverse = study_multiverse.part_of(study)
+    # Arms of dozens of universes side by side show nothing: the curve stands for all of them.
+    in_universes = multiverse is not None and bool(multiverse.answer)
+    found = [] if in_universes else comparisons(study)
     drawings, skipped = study_figures.draw_all(
-        replace(study, pretraining=rest), found, runs_dir, published, reference
+        replace(study, pretraining=rest, records=() if in_universes else study.records),
+        found,
+        runs_dir,
+        published,
+        reference,
     )
+    parts += [multiverse] if multiverse else []
     beside = [table for part in parts for table in part.tables]
     answers = [part.answer for part in parts if part.answer]
     return Chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
-        answer=answers[0] if answers and not study.records else _answer(study, found),
+        answer=answers[0] if answers and not study.records else _answer(study, found, multiverse),
         comparisons=tuple(found),
-        above=tuple(each.name for each in beside if not each.name.endswith("_runs")),
+        above=tuple(
+            each.name for each in beside if not each.name.endswith(("_runs", "_universes"))
+        ),
         tables=tuple(
             table
             for table in (
@@ -110,9 +128,15 @@ def _chapter(
     )
 
 
-def _answer(study: StudyResults, found: Sequence[ArmComparison]) -> str:
+def _answer(
+    study: StudyResults, found: Sequence[ArmComparison], multiverse: TaskPart | None
+) -> str:
     """Give the first line, and the second with what must be known beside it."""
     first, _, beside = first_line(study, found).partition("\n")
+    if multiverse and multiverse.answer:
+        # Where choices vary, the answer is what all universes say, not those of one.
+        first, _, more = multiverse.answer.partition("\n")
+        beside = " ".join(more.split("\n"))
     beside = " ".join(said for said in (beside, looks.sentence(study, found)) if said)
     return "\n".join([first, beside]).strip()
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from leadline.data.cells.cells import Cells, Scale
 from leadline.data.cells.files import FileContents, Kind, kind_of, open_hdf5
 from leadline.data.cells.genes import gene_names
-from leadline.data.cells.h5ad import h5ad_matrix, matrix_var, table
+from leadline.data.cells.h5ad import h5ad_matrix, is_raw, matrix_var, table
 from leadline.data.cells.matrix_blocks import row_blocks
 from leadline.data.cells.obs import batches_of, labels_of, parts_of
 from leadline.data.cells.read import ColumnNames, cells_of, declared_scale
@@ -47,6 +47,7 @@ class H5adBlocks:
             name, stored = h5ad_matrix(file, path, layer)
             self.obs: pd.DataFrame = table(file, "obs")
             self.var: pd.DataFrame = matrix_var(file, name)
+            raw = is_raw(file, name)
         if stored.kind == "csc":
             raise UserError(
                 "a token store reads cells in blocks",
