@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; give the exit code."""
     chosen = parsed(words)
     try:
-        own = (f"leadline.cli.{chosen.command}", "call")
+        own = (f"leadline.cli.{chosen.command.replace('-', '_')}", "call")
         place, name = ELSEWHERE.get(chosen.command, own)
         code: int = getattr(import_module(place), name)(chosen)
         return code

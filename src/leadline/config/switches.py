@@ -12,15 +12,10 @@ from typing import Any, Literal
 
 from leadline.config.registry import ROWS as MODELS
 from leadline.errors import UserError, nearest
+from leadline.stats.universes import TAGS as TAGS
 
 # The value that sets nothing: whatever the study says.
 AS_SET = "as_set"
-# What a tag means, in words.
-TAGS = {
-    "E": "equivalent: any reasonable person might choose either",
-    "N": "not equivalent: one value is better",
-    "U": "unknown: nobody has shown that they are equivalent",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
