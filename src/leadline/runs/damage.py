@@ -26,7 +26,6 @@ from leadline.config.tasks import PREDICTIONS, TASKS
 from leadline.errors import UserError
 from leadline.progress import say
 from leadline.runs import record, seal
-from leadline.stats import metrics
 
 QUARANTINE = "quarantine"
 # Metrics are computed anew by the code that wrote them; only platforms differ, in the last digits.
@@ -125,6 +124,8 @@ def wrong_predictions(folder: Path, facts: Mapping[str, Any]) -> str:
         parts, classes = record.read_predictions(folder)
     except files.NPZ_ERRORS as error:
         return f"{record.PREDICTIONS} cannot be read ({' '.join(str(error).split())[:120]})"
+    from leadline.stats import metrics
+
     labels = str(facts["protocol"].get("metric_labels", "truth"))
     for part, said in parts.items():
         shape = (len(said.ids), len(classes))
@@ -174,6 +175,8 @@ def wrong_classes(
     told = seal.inside(facts, f"per_class.{part}")
     if told is seal.MISSING:
         return ""
+    from leadline.stats import metrics
+
     found = metrics.per_class(said.truth_C, said.predicted_C, classes)
     if not isinstance(told, dict) or set(told) != set(found):
         return f"per_class.{part} in {record.FACTS} has other classes than the predictions"

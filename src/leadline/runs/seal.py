@@ -16,7 +16,6 @@ from typing import Any
 
 from leadline import locks
 from leadline.files import TEMPORARY
-from leadline.stats import metrics
 
 CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
 PREDICTIONS, LOG, DONE, FAILED = "predictions.npz", "log.txt", "DONE", "FAILED"
@@ -145,6 +144,9 @@ def inside(facts: Mapping[str, Any], key: str) -> Any:
 
 def wrong_scores(parts: Mapping[str, Any]) -> str:
     """Say which score is none: no number, or outside what its metric can be."""
+    # Brings scipy along, which those need not wait for who look at runs that are not finished.
+    from leadline.stats import metrics
+
     if not any(isinstance(scores, dict) and scores for scores in parts.values()):
         return f"metrics in {FACTS} hold no score"
     for part, scores in parts.items():

@@ -447,8 +447,9 @@ def read_tiers(said: Any) -> tuple[Tier, ...]:
         block = mapping("by_size", block, ("below", "settings"))
         below = block.get("below", math.inf)
         last = position == len(said) - 1
-        ascending = not tiers or below > tiers[-1].below
-        if isinstance(below, bool | str) or not ascending or last != (below == math.inf):
+        number = isinstance(below, (int, float)) and not isinstance(below, bool)
+        ascending = number and (not tiers or below > tiers[-1].below)
+        if not ascending or last != (below == math.inf):
             raise UserError(
                 "by_size must be a list of settings with ascending limits, the last without one",
                 got=repr(block),
