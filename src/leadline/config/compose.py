@@ -309,10 +309,10 @@ def check_word(override: Override) -> None:
     key = override.key_or_group
     if key == "hydra" or key.startswith(("hydra/", "hydra.")):
         raise UserError(
-            "of Hydra’s own words only hydra/launcher and hydra.launcher are known, and only where "
-            "many runs are made",
-            got=repr(word),
-            remedy="leave it out, or see leadline ablate --help",
+            "a setting must exist",
+            got=repr(key),
+            remedy="of Hydra’s own words only hydra/launcher and hydra.launcher are known, and "
+            "only where many runs are made: see leadline ablate --help",
         )
     if key in SCHEMAS:
         value = override.value()

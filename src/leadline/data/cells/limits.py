@@ -8,6 +8,7 @@ what our own code raises is ours, and stays a traceback.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -52,8 +53,11 @@ def faults_of_the_file(path: Path) -> Iterator[None]:
         if is_ours(error):
             raise
         notes = " ".join(str(note) for note in getattr(error, "__notes__", ()))
-        said = " ".join(f"{error} {notes}".split())[:200] or type(error).__name__
-        raise damaged(path, "a part", f"cannot be read ({said})") from error
+        # anndata says in a note which part it was at.
+        part = re.search(r"reading key '([^']+)' from (/\S*)", notes)
+        place = "a part" if part is None else f"{part[2].rstrip('/')}/{part[1]}".lstrip("/")
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise damaged(path, place, f"cannot be read ({said})") from error
 
 
 def is_ours(error: BaseException) -> bool:

@@ -54,7 +54,8 @@ def stored_matrix(node: h5py.Dataset | h5py.Group, where: str) -> Stored:
     """Recognise a dense, CSR or CSC matrix in AnnData's layout, the old one included."""
     if isinstance(node, h5py.Dataset):
         if node.shape is None or node.ndim != 2:
-            raise _malformed(where, f"an array of shape {node.shape}")
+            dimensions = "no" if node.shape is None else node.ndim
+            raise _malformed(where, f"an array of {dimensions} dimensions")
         check_room(where, 8 * node.shape[0])
         return Stored(
             kind="dense", shape=pair_of_sizes(node.shape, where), values=node, where=where
