@@ -54,7 +54,7 @@ def faults_of_the_file(path: Path) -> Iterator[None]:
             raise
         notes = " ".join(str(note) for note in getattr(error, "__notes__", ()))
         # anndata says in a note which part it was at.
-        part = re.search(r"reading key '([^']+)' from (/\S*)", notes)
+        part = re.search(r"reading key '([^']+)' .*from (/\S*)", notes)
         place = "a part" if part is None else f"{part[2].rstrip('/')}/{part[1]}".lstrip("/")
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise damaged(path, place, f"cannot be read ({said})") from error

@@ -112,7 +112,10 @@ def to_csv(table: Table) -> str:
 
 def _in_csv(cell: Value) -> Value:
     if isinstance(cell, Link):
-        return cell.text
+        cell = cell.text
+    # What begins so is a formula to spreadsheets, which run it.
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{cell}"
     return "" if cell is None else cell
 
 
