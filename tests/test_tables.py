@@ -242,4 +242,4 @@ def test_no_cell_of_a_csv_is_a_formula():
     table = Table(
         name="t", title="t", columns=["arm", "p"], rows=[["=1+1", -0.5], ["@x", 1], ["-a", 2]]
     )
-    assert to_csv(table).splitlines()[1:] == ["'=1+1,-0.5", "'@x,1", "'-a,2"]
+    assert tables.to_csv(table).splitlines()[1:] == ["'=1+1,-0.5", "'@x,1", "'-a,2"]
