@@ -263,6 +263,12 @@ def test_paths_that_lead_nowhere(tmp_path, capsys):
         assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_home_that_nobody_has(capsys):
+    assert cli.main(["plan", "~nobody-here.yaml"]) == cli.MISTAKE
+    said = capsys.readouterr().err
+    assert "must name a home that there is" in said and "Traceback" not in said
+
+
 def test_a_fault_of_ours_asks_for_a_report(monkeypatch, capsys):
     def broken(chosen):
         raise KeyError("ours")

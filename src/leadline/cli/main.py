@@ -19,6 +19,8 @@ NO_PLACE = (
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EIO, errno.EMFILE, errno.ENFILE),
     *(errno.ESTALE, errno.ENXIO, errno.EFBIG, errno.EEXIST),
 )
+# What pathlib says where ~ stands for nobody's home.
+NO_HOME = "Could not determine home directory"
 REPORT = (
     "leadline: this is a fault of leadline, not of what you asked for; please report it with the "
     "lines above, the command and `leadline doctor`"
@@ -65,7 +67,14 @@ def main(words: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return MISTAKE
-    except Exception:
+    except Exception as error:
+        if NO_HOME in str(error):
+            print(
+                "leadline: a path that begins with ~ must name a home that there is: got none; "
+                "set HOME, or write the path out",
+                file=sys.stderr,
+            )
+            return MISTAKE
         traceback.print_exc()
         print(REPORT, file=sys.stderr)
         return FAILED
