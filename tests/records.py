@@ -167,6 +167,26 @@ def curve(epochs, accuracy, rng):
     ]
 
 
+def seal_without_results(folder):
+    """Make of a folder a finished record that says as little as one may."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "run_id": folder.name,
+        "model": "nearest_centroid",
+        "arm": "reference",
+        "dataset": "cells",
+        "seed": 1,
+        "fraction": 1.0,
+        "protocol": {"name": "corrected"},
+        "data": {"fingerprint": "f" * 64},
+        "metrics": {"test": {"accuracy": 0.5}},
+    }
+    if not (folder / record.CONFIG).exists():
+        files.write_text(folder / record.CONFIG, "{}\n")
+    files.write_json(folder / record.FACTS, facts)
+    files.write_json(folder / record.DONE, {"sha256": record.digests(folder)})
+
+
 def write_pretraining(runs, *, arm="corpus", seed=1):
     """Write the record of a run that learnt genes from genes."""
     run_id = f"scbert-pretrain-s{seed}"

@@ -12,6 +12,8 @@ from leadline.errors import UserError
 from leadline.runs import record
 from leadline.runs.record import Predictions, ReportedBatches, State
 
+FACTS = {"run_id": "r", "metrics": {"test": {"accuracy": 0.5}}}
+
 
 def some_predictions():
     return Predictions(
@@ -26,7 +28,7 @@ def write_all(open_record):
     open_record.write_config({"seed": 1})
     open_record.write_predictions({"test": some_predictions()}, ["x", "y"])
     open_record.write_epochs([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
-    open_record.write_facts({"run_id": "r"})
+    open_record.write_facts(FACTS)
 
 
 def test_states_from_missing_to_done(tmp_path):
@@ -62,7 +64,7 @@ def test_what_is_written_is_read_back(tmp_path):
             getattr(parts["test"], field), getattr(some_predictions(), field)
         )
     facts = record.read_facts(tmp_path / "r")
-    assert facts == {"schema_version": record.SCHEMA_VERSION, "run_id": "r"}
+    assert facts == {"schema_version": record.SCHEMA_VERSION, **FACTS}
     assert (tmp_path / "r" / "epochs.csv").read_text().splitlines()[:2] == ["epoch,loss", "1,0.5"]
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -304,3 +305,10 @@ MISTAKES = {
 def test_mistakes_are_told(rule):
     with pytest.raises(UserError, match=rule):
         MISTAKES[rule]()
+
+
+def test_what_runs_add_does_not_count_the_noise_twice():
+    found = SimpleNamespace(
+        paired=True, v_runs=3.0, v_interaction=1.0, v_competence=2.0, v_donors=0.0
+    )
+    assert variance_shares(found) == {"runs": 0.4, "cells": 0.4, "noise": 0.2}

@@ -24,6 +24,7 @@ from leadline.studies import expand, name_runs, read
 from leadline.studies.launchers.base import TaskResult, TaskState
 from leadline.studies.launchers.in_process import Basic
 from leadline.studies.sweep import RunOutcome, sweep
+from records import seal_without_results
 
 ARMS = {"reference": {"model": "nearest_centroid"}, "majority": {"model": "majority"}}
 STUDY = {"question": "Better than guessing?", "arms": ARMS, "grid": {"seed": [1, 2]}}
@@ -59,8 +60,7 @@ class Scripted(AbstractContextManager):
 
 
 def done(task):
-    task.folder.mkdir(parents=True, exist_ok=True)
-    (task.folder / DONE).write_text("{}")
+    seal_without_results(task.folder)
     return TaskResult(run_id=task.run_id, state=TaskState.DONE)
 
 
@@ -208,7 +208,7 @@ def test_what_others_make_is_waited_for(planned, monkeypatch):
         def wait(self, seconds):
             self.count += 1
             if self.count == 1:
-                (first.folder / DONE).write_text("{}")
+                seal_without_results(first.folder)
                 others[0].__exit__(None, None, None)
             elif self.count == 2:
                 (second.folder / FAILED).write_text("Traceback\nValueError: it broke there\n")

@@ -236,3 +236,10 @@ def test_latex_compiles(nasty, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "t.pdf").stat().st_size > 10_000
+
+
+def test_no_cell_of_a_csv_is_a_formula():
+    table = Table(
+        name="t", title="t", columns=["arm", "p"], rows=[["=1+1", -0.5], ["@x", 1], ["-a", 2]]
+    )
+    assert tables.to_csv(table).splitlines()[1:] == ["'=1+1,-0.5", "'@x,1", "'-a,2"]

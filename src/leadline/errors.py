@@ -9,6 +9,10 @@ from collections.abc import Iterable
 GOOD, FAILED, MISTAKE, REQUEUE = 0, 1, 2, 75
 
 
+# What a user gave may be of any length; a message is a line.
+MOST_SHOWN = 1500
+
+
 class UserError(Exception):
     """A user's input breaks a rule; the command line prints it as one line and exits with 2.
 
@@ -16,7 +20,8 @@ class UserError(Exception):
     """
 
     def __init__(self, rule: str, *, got: str, remedy: str) -> None:
-        super().__init__(f"{rule}: got {got}; {remedy}")
+        shown = got if len(got) <= MOST_SHOWN else f"{got[:MOST_SHOWN]}…"
+        super().__init__(f"{rule}: got {shown}; {remedy}".replace("\n", " "))
         self.rule, self.got, self.remedy = rule, got, remedy
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
+import struct
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +21,13 @@ from numpy.typing import NDArray
 from leadline.errors import UserError
 
 TEMPORARY = ".partial-"
+# What numpy and zipfile raise for a file that is no whole .npz of plain arrays.
+NPZ_ERRORS = (
+    *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, MemoryError),
+    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+# Deflate packs no further than 1,032 to 1.
+MOST_PACKED = 1_100
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -78,6 +88,50 @@ def sweep(folder: Path) -> None:
             leftover.unlink()
 
 
+def available_memory() -> int:
+    """Give the bytes that this machine, or the group that we run in, still has to give."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text()
+        found.append(int(text.partition("MemAvailable:")[2].split()[0]) << 10)
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text())
+        found.append(limit - int((group / "memory.current").read_text()))
+    return max(0, min(found))
+
+
+def check_arrays(path: Path) -> None:
+    """Compare what the arrays of an .npz claim to hold with the file, before any is made.
+
+    Raises
+    ------
+    ValueError
+        When one claims more than the file can hold, or all of them more than memory has room for.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as packed:
+        for member in packed.infolist():
+            if member.file_size > MOST_PACKED * max(member.compress_size, 1 << 10):
+                raise ValueError(
+                    f"{member.filename} claims {member.file_size:,} bytes in "
+                    f"{member.compress_size:,}"
+                )
+            with packed.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0
+                if version != (1, 0):
+                    read = np.lib.format.read_array_header_2_0
+                shape, _, kind = read(file)
+            claimed = math.prod(shape) * kind.itemsize
+            if kind.hasobject or claimed > member.file_size:
+                raise ValueError(f"{member.filename} claims {shape} of {kind}, which it has not")
+            total += claimed
+    room = available_memory()
+    if total > room:
+        raise ValueError(f"its arrays take {total:,} bytes, of which memory has {room:,}")
+
+
 def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
     """Read all arrays of an .npz.
 
@@ -87,11 +141,12 @@ def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
         When the file is missing, is none, is cut off, or holds objects that need pickle.
     """
     try:
+        check_arrays(path)
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise UserError("the .npz must exist", got=str(path), remedy="look at the path") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise UserError(
             "an .npz must hold plain arrays and be whole",
             got=f"{str(path)!r} ({str(error).splitlines()[0] if str(error) else 'no .npz'})",

@@ -55,11 +55,17 @@ class StopSignal:
 
 
 def ablate(
-    name: str, words: Sequence[str], *, watched: bool = False, until: str | None = None
+    name: str,
+    words: Sequence[str],
+    *,
+    watched: bool = False,
+    until: str | None = None,
+    most_failures: int | None = None,
 ) -> int:
     """Make what is missing of a study, whatever the launcher; give the exit code.
 
     `until` adds seeds look by look, where it is not yet decided or precise; else all are made.
+    After `most_failures` nothing further is started.
     """
     asked = parse_words(words)
     plan, runs = planned(name, asked.overrides)
@@ -69,8 +75,10 @@ def ablate(
     if rule is None:
         manifest.write(plan, runs, Path(runs[0].config.runs_dir))
     flags = [] if until is None else ["--until", until]
+    flags += [] if most_failures is None else ["--fail-fast", str(most_failures)]
     again = shlex.join(["leadline", "ablate", name, *words, *flags])
-    return make(plan, runs, asked, again, watched=watched, rule=rule)
+    options = {"watched": watched, "rule": rule, "most_failures": most_failures}
+    return make(plan, runs, asked, again, **options)  # type: ignore[arg-type]
 
 
 def multirun(words: Sequence[str]) -> int:
@@ -100,6 +108,7 @@ def make(
     rule: StopRule | None = None,
     seconds: float | None = None,
     paged: bool = True,
+    most_failures: int | None = None,
 ) -> int:
     """Sweep over named runs and tell how it ended; give the exit code.
 
@@ -112,7 +121,12 @@ def make(
         def swept(part: Sequence[Run]) -> list[RunEnd]:
             with live(plan, part) if watched else nullcontext():
                 return sweep(
-                    part, build(asked.launcher), stop=stop.event, retries=asked.retries, tell=tell
+                    part,
+                    build(asked.launcher),
+                    stop=stop.event,
+                    retries=asked.retries,
+                    tell=tell,
+                    most_failures=most_failures,
                 )
 
         lines: list[str] = []
@@ -218,4 +232,10 @@ def signals_as_stop() -> Iterator[StopSignal]:
 
 def call(chosen: argparse.Namespace) -> int:
     """Make the runs."""
-    return ablate(chosen.name, chosen.overrides, watched=chosen.watch, until=chosen.until)
+    return ablate(
+        chosen.name,
+        chosen.overrides,
+        watched=chosen.watch,
+        until=chosen.until,
+        most_failures=chosen.fail_fast,
+    )

@@ -136,7 +136,8 @@ def studies_of(runs_dir: Path) -> list[StudyResults]:
     """Read the studies of a folder, and its runs of none; empty where nothing is finished."""
     from leadline.report.study import gather
 
-    finished = any(runs_dir.glob(f"*/{record.DONE}"))
+    states = map(record.state, runs_dir.glob("*")) if runs_dir.is_dir() else ()
+    finished = any(state is record.State.DONE for state in states)
     return gather(runs_dir, (), MARGIN) if finished else []
 
 

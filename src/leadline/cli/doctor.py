@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ from leadline.data.datasets.published import (
 )
 from leadline.data.splits.split import make_split
 from leadline.errors import FAILED, GOOD, UserError, nearest
+from leadline.runs import damage, records
 from leadline.runs.provenance import PACKAGES, version
+from leadline.runs.record import State
 
 # Labels and values of larger files are not looked at: Panglao alone would take 10 GiB.
 CELLS_READ_WHOLE = 200_000
@@ -44,9 +47,22 @@ class InstallationCheck:
     text: str
 
 
-def examine(names: Sequence[str]) -> bool:
-    """Print what there is to say of each name; tell whether all of it can be used."""
-    findings = [finding for name in names for finding in of_name(name)] or of_installation()
+def examine(names: Sequence[str], *, moved: bool = False) -> bool:
+    """Print what there is to say of each name; tell whether all of it can be used.
+
+    With `moved`, damaged records are moved aside.
+    """
+    if moved and not (names and all(is_runs_folder(Path(name)) for name in names)):
+        raise UserError(
+            "--quarantine moves the damaged records of a folder aside",
+            got=" ".join(names) or "no folder",
+            remedy="name the folder of the runs: leadline doctor runs --quarantine",
+        )
+    findings = [
+        finding
+        for name in names
+        for finding in (of_runs(Path(name), moved=True) if moved else of_name(name))
+    ] or of_installation()
     for finding in findings:
         print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.text}")
     return all(finding.good for finding in findings)
@@ -77,9 +93,48 @@ def of_name(name: str) -> list[InstallationCheck]:
             got=f"{name!r}, which is neither",
             remedy=nearest(name, [*options("data"), *RELEASED, GPU]),
         )
+    if is_runs_folder(path):
+        return of_runs(path)
     if path.suffix in WEIGHTS or (path / "args.json").is_file():
         return of_weights(path)
     return of_file(path)
+
+
+def is_runs_folder(path: Path) -> bool:
+    """Say whether a folder holds records, or held some before they were moved aside."""
+    path = path.expanduser()
+    if not path.is_dir():
+        return False
+    inside = {each.name for each in path.iterdir()}
+    return bool(inside & {records.STUDIES, damage.QUARANTINE}) or any(
+        records.is_record(path / name) for name in inside
+    )
+
+
+def of_runs(path: Path, *, moved: bool = False) -> list[InstallationCheck]:
+    """Look at every record of a folder; with `moved`, put the damaged ones aside."""
+    path = path.expanduser()
+    states = records.find_records(path)
+    finished = [folder for folder, at in states.items() if at in (State.DONE, State.DAMAGED)]
+    usable, damaged = damage.parted(finished)
+    unfinished = Counter(str(at) for at in states.values() if at not in (State.DONE, State.DAMAGED))
+    counts = "".join(f", {count} {at}" for at, count in sorted(unfinished.items()))
+    text = f"{path}: {len(usable)} of {len(finished)} finished records are whole{counts}"
+    found = [InstallationCheck(not damaged or moved, text)]
+    for manifest in sorted((path / records.STUDIES).glob("*.json")):
+        try:
+            records.read_manifest(manifest)
+        except UserError as error:
+            found.append(InstallationCheck(False, f"  {error}"))
+    if not moved:
+        found += [InstallationCheck(False, f"  {each}") for each in damaged]
+        if damaged:
+            remedy = f"leadline doctor {path} --quarantine moves them into {damage.QUARANTINE}/"
+            found.append(InstallationCheck(False, f"  {remedy}, and the same studies make them"))
+        return found
+    for each, place in zip(damaged, damage.quarantine(damaged), strict=True):
+        found.append(InstallationCheck(True, f"  {each}; moved to {place}"))
+    return found
 
 
 def of_gpus() -> list[InstallationCheck]:
@@ -285,4 +340,4 @@ def of_file(path: Path) -> list[InstallationCheck]:
 
 def call(chosen: argparse.Namespace) -> int:
     """Check the installation, datasets or files."""
-    return GOOD if examine(chosen.names) else FAILED
+    return GOOD if examine(chosen.names, moved=chosen.quarantine) else FAILED

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from leadline.cli.live_table import aligned
 from leadline.config.registry import installed
 from leadline.config.shipped import about, options, shipped, studies
-from leadline.runs import record, records
+from leadline.runs import damage, record, records
 from leadline.runs.record import State
 
 TOPICS = ("models", "datasets", "studies", "runs")
@@ -55,16 +54,22 @@ def questions(runs_dir: Path) -> list[str]:
 
 def runs(runs_dir: Path) -> list[str]:
     """Name the runs of a folder: how far each got, and what came of it."""
-    rows = [(folder.name, *of_run(folder)) for folder in records.find_records(runs_dir)]
+    found = records.find_records(runs_dir)
+    rows = [(folder.name, *of_run(folder)) for folder in found]
+    bad = {name for name, state, *_ in rows if state == State.DAMAGED}
+    damaged = [damage.Damaged(path, damage.problem(path)) for path in found if path.name in bad]
+    damage.warn(damaged, sum(state in (State.DONE, State.DAMAGED) for _, state, *_ in rows))
     return aligned([("run", "state", "accuracy", "macro-F1", "study"), *rows]) if rows else ["none"]
 
 
 def of_run(folder: Path) -> tuple[str, str, str, str]:
     """Give a run's state, its accuracy and macro-F1 if there are any, and its study."""
     state = record.state(folder)
-    if state is not State.DONE:
+    if state not in (State.DONE, State.DAMAGED):
         return str(state), "", "", ""
-    facts: dict[str, Any] = record.read_facts(folder)
+    facts, _ = damage.facts_or_reason(folder)
+    if facts is None:
+        return str(State.DAMAGED), "", "", ""
     scores = facts["metrics"].get("test", {})
     shown = (f"{scores[key]:.4f}" if key in scores else "" for key in ("accuracy", "macro_f1"))
     return str(state), *shown, facts.get("study") or ""  # type: ignore[return-value]

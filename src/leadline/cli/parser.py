@@ -28,7 +28,8 @@ example: leadline run model=logreg data=pbmc68k_reduced seed=1
 DOCTOR_HELP = """\
 Without names: this installation and this machine. With the name of a dataset of the paper: which
 files it needs, where users get them, and whether those that are there are the right ones. With a
-file: what leadline finds in it. Exit code 0 if everything named can be used, else 1.
+file: what leadline finds in it. With a folder of runs: which finished records are damaged, and why;
+they are left out of every result. Exit code 0 if everything named can be used, else 1.
 
 example: leadline doctor zheng68k
 """
@@ -91,7 +92,8 @@ leadline run; where the study varies a setting they choose its values (seed=1,2)
   retries=1     how often a run is tried again whose worker died or ran out of memory
 --until decided stops the arms of comparisons that are decided, at the looks: of the study; --until
 precise where more seeds would narrow intervals little, and tests once (docs/studies.md).
-Exit code 0 if every run is done, 1 if some failed or are left, 75 after SIGTERM.
+Exit code 0 if every run is done, 1 if one failed, is damaged, cannot be made or was never run, 75
+after SIGTERM.
 
 example: leadline ablate quickstart hydra/launcher=local hydra.launcher.n_jobs=2
 """
@@ -194,7 +196,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     """Declare `leadline doctor`."""
-    parser.add_argument("names", nargs="*", metavar="NAME|FILE", help="datasets or files to check")
+    what = "datasets, files, or a folder of runs to check"
+    parser.add_argument("names", nargs="*", metavar="NAME|FILE|RUNS", help=what)
+    moved = "move the damaged records of RUNS into RUNS/quarantine"
+    parser.add_argument("--quarantine", action="store_true", help=moved)
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
@@ -247,6 +252,14 @@ def add_claims(parser: argparse.ArgumentParser) -> None:
                 "example: leadline claims bind paper.tex --runs runs")  # fmt: skip
     bind.add_argument("manuscript", type=Path, metavar="PAPER", help="LaTeX or Markdown")
     bind.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def share(text: str) -> float:
@@ -303,6 +316,8 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="show a live table while it runs")
     until = "add seeds look by look, only to the arms of comparisons that are still open"
     parser.add_argument("--until", choices=("decided", "precise"), help=until)
+    few = "start nothing further once N runs have failed"
+    parser.add_argument("--fail-fast", type=positive, metavar="N", help=few)
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

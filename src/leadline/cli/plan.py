@@ -18,6 +18,7 @@ from rich.table import Table
 from leadline import config as schemas
 from leadline.cli.sweep_summary import open_console
 from leadline.progress import say
+from leadline.runs import damage
 from leadline.runs.record import State
 from leadline.studies import Plan, Run, folds
 from leadline.studies.choices import Choices
@@ -48,14 +49,26 @@ class Planned:
 
 
 def look(runs: Sequence[Run], *, probed: bool = False) -> list[Planned]:
-    """Find the state of each run, and estimate it; with `probed`, measure what is unknown."""
+    """Find the state of each run, and estimate it; with `probed`, measure what is unknown.
+
+    The person who waits is told which records are damaged.
+    """
     estimator = learned(runs)
+    states = {run.run_id: run.state() for run in runs if run.name is not None}
+    finished = [
+        run.folder
+        for run in runs
+        if run.name is not None and states[run.run_id] in (State.DONE, State.DAMAGED)
+    ]
+    _, damaged = damage.parted(dict.fromkeys(finished))
+    damage.warn(damaged, len(set(finished)))
+    states |= {each.folder.name: State.DAMAGED for each in damaged}
     if probed:
         probe(estimator, runs)
     return [
         Planned(
             run=run,
-            state=None if run.name is None else run.state(),
+            state=None if run.name is None else states[run.run_id],
             estimate=estimator.of(run),
         )
         for run in runs

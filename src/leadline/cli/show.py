@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.cli.live_table import aligned
-from leadline.runs import record
+from leadline.runs import damage, record
 from leadline.runs.record import State
 from leadline.runs.records import read_settings
 
@@ -22,31 +22,36 @@ def shown(folder: Path) -> list[str]:
     """Give what there is to say of a run, finished or not."""
     state = record.state(folder)
     lines = [f"{folder.name}: {state}", f"  {folder}"]
-    if state is State.DONE:
-        facts = record.read_facts(folder)
-        damaged = record.verify(folder)
-        if damaged:
-            lines.append(f"  CHANGED since it was done: {', '.join(damaged)}")
+    if state in (State.DONE, State.DAMAGED):
+        facts, reason = damage.facts_or_reason(folder)
+        if facts is None:
+            return [f"{folder.name}: {State.DAMAGED}", *lines[1:], *broken(folder, reason)]
         return [*lines, *of_facts(facts), *settings(folder), *files(folder)]
     return [*lines, *unfinished(folder, state), *settings(folder), *files(folder)]
+
+
+def broken(folder: Path, reason: str) -> list[str]:
+    """Say why a finished run cannot be used, and what can be done."""
+    remedy = f"leadline doctor {folder.parent} --quarantine moves it aside; then run it again"
+    return [f"  CHANGED since it was done: {reason}", f"  {remedy}", *files(folder)]
 
 
 def unfinished(folder: Path, state: State) -> list[str]:
     """Say why a run is not done, as far as its folder tells."""
     if state is State.FAILED:
-        trace = (folder / record.FAILED).read_text("utf-8").strip().splitlines()
+        trace = (folder / record.FAILED).read_text("utf-8", "replace").strip().splitlines()
         left_out = len(trace) - LINES_OF_A_TRACEBACK
         more = [f"  … {left_out} more lines in {folder / record.FAILED}"] if left_out > 0 else []
         return ["", "why it failed:", *more, *(f"  {x}" for x in trace[-LINES_OF_A_TRACEBACK:])]
     log = folder / record.LOG
-    said = log.read_text("utf-8").splitlines()[-LINES_OF_A_LOG:] if log.exists() else []
+    said = log.read_text("utf-8", "replace").splitlines()[-LINES_OF_A_LOG:] if log.exists() else []
     return ["", "last lines of its log:", *(f"  {line}" for line in said)]
 
 
 def of_facts(facts: Mapping[str, Any]) -> list[str]:
     """Give origin, cells, results and warnings of a finished run."""
-    data, sizes = facts["data"], facts["split"]["cells"]
-    made, cost = facts["provenance"], facts["cost"]
+    data, sizes = facts["data"], facts.get("split", {}).get("cells", {})
+    made, cost = facts.get("provenance", {}), facts.get("cost", {})
     of_study = f" (study {facts['study']}, arm {facts['arm']})" if facts.get("study") else ""
     commit = f", commit {made['git_commit'][:10]}" if made.get("git_commit") else ""
     dirty = " with uncommitted changes" if made.get("git_dirty") else ""
@@ -55,23 +60,24 @@ def of_facts(facts: Mapping[str, Any]) -> list[str]:
         ("task", f"{facts.get('task', 'classify')} with {facts['model']}{of_study}"),
         (
             "cells",
-            f"{data['cells']:,} x {data['genes']:,} genes of {facts['dataset']} ({data['scale']}), "
-            f"{len(data['classes'])} classes",
+            f"{data.get('cells', 0):,} x {data.get('genes', 0):,} genes of {facts['dataset']} "
+            f"({data.get('scale', 'scale unknown')}), {len(data.get('classes', ()))} classes",
         ),
         ("parts", f"{parts}; fraction {facts['fraction']:g}, seed {facts['seed']}"),
         (
             "made",
-            f"leadline {made['leadline']}{commit}{dirty}, on {made['host']} ({made['device']})",
+            f"leadline {made.get('leadline', '?')}{commit}{dirty}, on {made.get('host', '?')} "
+            f"({made.get('device', '?')})",
         ),
         (
             "cost",
-            f"{cost['wall_seconds']:,.1f} s, {cost['cpu_seconds']:,.1f} CPU s, "
-            f"{cost['peak_memory_mib']:,.0f} MiB",
+            f"{cost.get('wall_seconds', 0):,.1f} s, {cost.get('cpu_seconds', 0):,.1f} CPU s, "
+            f"{cost.get('peak_memory_mib', 0):,.0f} MiB",
         ),
     ]
     lines = ["", *aligned(rows, "  "), "", *scores(facts["metrics"])]
     lines += classes(facts.get("per_class", {}).get("test", {}))
-    if facts["warnings"]:
+    if facts.get("warnings"):
         lines += ["", "warnings:", *(f"  {text}" for text in facts["warnings"])]
     return lines
 

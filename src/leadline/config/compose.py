@@ -6,9 +6,11 @@ Hydra composes; every way in which it can refuse becomes one UserError in plain 
 from __future__ import annotations
 
 import copy
+import math
+import re
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -17,7 +19,7 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, QuotedString
+from hydra.core.override_parser.types import Glob, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -29,6 +31,13 @@ from leadline.config.shipped import shipped as shipped
 from leadline.config.tasks import with_settings
 from leadline.errors import UserError, nearest
 
+# More are a mistake, or a question for several studies.
+MOST_RUNS = 20_000
+# Settings that tell thousands of runs of one study apart, and how a plain number is written.
+NUMBERS = {
+    "seed": re.compile(r"0|[1-9][0-9]{0,8}"),
+    "data.fraction": re.compile(r"[01](\.[0-9]+)?"),
+}
 # How OmegaConf names a type → how a person does.
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
@@ -50,15 +59,55 @@ def compose(overrides: Sequence[str]) -> RunConfig:
             composed = hydra_compose("config", overrides=list(overrides))
         check_keys(overrides)
         config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException, TypeError) as error:
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
         raise explain(error, overrides) from error
     assert isinstance(config, RunConfig)
     return config
 
 
 def compose_many(batches: Sequence[Sequence[str]]) -> list[RunConfig]:
-    """Compose many runs: those that choose the same groups share one reading of the files."""
-    return [_compose_quickly(words) for words in batches]
+    """Compose many runs: those that choose the same groups share one reading of the files.
+
+    Those that differ in their seed and share of the labels alone share one composition.
+    """
+    known: dict[tuple[str, ...], RunConfig] = {}
+    found = []
+    for words in batches:
+        rest, numbers = _without_numbers(words)
+        try:
+            if rest not in known:
+                known[rest] = _compose_quickly(rest)
+            found.append(_with_numbers(known[rest], numbers))
+        except UserError:
+            # The slow way ends in the same place, and names the word that is wrong.
+            found.append(_compose_quickly(words))
+    return found
+
+
+def _without_numbers(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Take the seed and the share of the labels out of words, where they are plain numbers."""
+    numbers: dict[str, float] = {}
+    rest = []
+    for word in words:
+        key, _, value = word.partition("=")
+        plain = NUMBERS[key].fullmatch(value) if key in NUMBERS and key not in numbers else None
+        if plain is None:
+            rest.append(word)
+        else:
+            numbers[key] = int(value) if key == "seed" else float(value)
+    return tuple(rest), numbers
+
+
+def _with_numbers(config: RunConfig, numbers: Mapping[str, float]) -> RunConfig:
+    """Give a configuration of its own with these numbers, checked like any other."""
+    parts = {
+        group: copy.copy(getattr(config, group)) for group in SCHEMAS if hasattr(config, group)
+    }
+    if "data.fraction" in numbers:
+        parts["data"] = replace(parts["data"], fraction=numbers["data.fraction"])
+    if "seed" in numbers:
+        parts["seed"] = int(numbers["seed"])
+    return replace(config, **parts)
 
 
 def _compose_quickly(words: Sequence[str]) -> RunConfig:
@@ -117,14 +166,18 @@ def values_of(words: Sequence[str]) -> dict[str, list[Any]]:
     chosen: dict[str, list[Any]] = {}
     for override in parse(words):
         key, value = override.key_or_group, override.value()
-        if isinstance(value, Glob):
+        if isinstance(value, Glob) or isinstance(getattr(value, "sweep", None), Glob):
             raise UserError(
                 "values are listed one by one",
                 got=repr(override.input_line),
                 remedy=f"write {key}=a,b",
             )
         if override.is_sweep_override() and override.is_discrete_sweep():
-            chosen[key] = [unquoted(item) for item in override.sweep_iterator()]
+            check_count(override)
+            try:
+                chosen[key] = [unquoted(item) for item in override.sweep_iterator()]
+            except (ValueError, TypeError, OverflowError) as error:
+                raise not_values(override, str(error)) from error
         elif key == "model" and isinstance(value, str) and target_of(value) is not None:
             # A class of the user's is looked for when its run is composed.
             chosen[key] = [value]
@@ -132,6 +185,43 @@ def values_of(words: Sequence[str]) -> dict[str, list[Any]]:
             check_word(override)
             chosen[key] = [value]
     return chosen
+
+
+def check_count(override: Override) -> None:
+    """Count the values of a word before they are made: a range may have any number of them."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        ends = (value.start, value.stop, value.step)
+        if not all(end is not None and math.isfinite(end) for end in ends) or not value.step:
+            raise not_values(override, "a range has two ends and a step that is not 0")
+        assert value.start is not None and value.stop is not None
+        count = max(0, math.ceil((value.stop - value.start) / value.step))
+        if not count:
+            raise not_values(override, "a range without values")
+    else:
+        count = len(getattr(value, "list", ()))
+    if count > MOST_RUNS:
+        raise too_many(count, {override.key_or_group: count})
+
+
+def not_values(override: Override, why: str) -> UserError:
+    """Say that a word lists nothing that can be run."""
+    return UserError(
+        "values are listed as a,b or as range(first,last+1)",
+        got=f"{override.input_line!r} ({why})",
+        remedy="write for example seed=1,2,3 or seed=range(1,11)",
+    )
+
+
+def too_many(count: int, factors: Mapping[str, int]) -> UserError:
+    """Say how many runs are asked for, and which of the factors makes most of them."""
+    most = max(factors, key=factors.__getitem__)
+    product = " x ".join(f"{number:,} of {key}" for key, number in factors.items() if number > 1)
+    return UserError(
+        f"a study may have {MOST_RUNS:,} runs",
+        got=f"{count:,} ({product})",
+        remedy=f"give {most} fewer values, or ask in several studies",
+    )
 
 
 def unquoted(value: Any) -> Any:
@@ -217,6 +307,13 @@ def check_word(override: Override) -> None:
             remedy=f"write {word.lstrip('+~')} if that setting exists",
         )
     key = override.key_or_group
+    if key == "hydra" or key.startswith(("hydra/", "hydra.")):
+        raise UserError(
+            "a setting must exist",
+            got=repr(key),
+            remedy="of Hydra’s own words only hydra/launcher and hydra.launcher are known, and "
+            "only where many runs are made: see leadline ablate --help",
+        )
     if key in SCHEMAS:
         value = override.value()
         if not isinstance(value, str) or value not in options(key):

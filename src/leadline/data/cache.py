@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -65,7 +66,7 @@ def data_key(data: DataConfig, data_dir: Path) -> str:
     stamps = []
     for path in datasets.files(data, data_dir):
         stat = path.stat() if path.exists() else None
-        stamps.append([str(path.resolve()), stat and stat.st_size, stat and stat.st_mtime_ns])
+        stamps.append([os.path.realpath(path), stat and stat.st_size, stat and stat.st_mtime_ns])
     columns = {key: value for key, value in science(data).items() if key != "fraction"}
     return json.dumps([type(data).__name__, columns, stamps], sort_keys=True)
 

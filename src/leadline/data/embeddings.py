@@ -6,7 +6,6 @@ Shapes: C cells, D dimensions.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline import files as npz
 from leadline.config import DataConfig, EmbeddingConfig
 from leadline.data.cells import Cells
 from leadline.data.cells.files import Kind, kind_of, open_hdf5
@@ -74,14 +74,18 @@ def arrays_of(path: Path) -> tuple[NDArray[np.str_], NDArray[Any]]:
     needed = "model.file must name an .npz with the arrays ids and embedding"
     remedy = "in Python: numpy.savez('positions.npz', ids=adata.obs_names.astype(str), embedding=Z)"
     try:
+        if path.suffix == ".npz" and path.is_file():
+            npz.check_arrays(path)
         with np.load(path, allow_pickle=False) as stored:
             found = sorted(getattr(stored, "files", ["a single array"]))
             if {"ids", "embedding"} <= set(found):
                 return stored["ids"].astype(np.str_), stored["embedding"]
     except FileNotFoundError:
         raise UserError(needed, got=f"{path}, which does not exist", remedy=remedy) from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(needed, got=f"{path} ({error})", remedy=remedy) from error
+    except npz.NPZ_ERRORS as error:
+        raise UserError(
+            needed, got=f"{path} ({' '.join(str(error).split())[:120]})", remedy=remedy
+        ) from error
     raise UserError(needed, got=f"{path} with {', '.join(found)}", remedy=remedy)
 
 

@@ -80,6 +80,7 @@ def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
     body = [
         page.paragraph(said, "answer"),
         page.paragraph(beside) if beside else "",
+        page.paragraph(chapter.study.damaged, "warning") if chapter.study.damaged else "",
         _progress(chapter),
         page.paragraph(seen_before.sentence(chapter.study), "muted"),
         _tiles(chapter.comparisons),

@@ -27,6 +27,7 @@ def build(chapters: Sequence[Chapter], command: str) -> str:
         first, _, beside = (tables.in_markdown(line) for line in chapter.answer.partition("\n"))
         said.append(f"# {tables.in_markdown(title)}\n\n**{first}**\n")
         said.append(f"\n{beside}\n" if beside else "")
+        said.append(f"\n**{tables.in_markdown(study.damaged)}**\n" if study.damaged else "")
         done = study.finished
         states = Counter(str(each.state) for each in study.unfinished)
         counted = "".join(f", {count} {state}" for state, count in sorted(states.items()))

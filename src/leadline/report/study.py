@@ -10,7 +10,7 @@ from typing import Any
 
 from leadline.errors import UserError
 from leadline.report.folds import IncompleteReplicate, put_together, runs_of
-from leadline.runs import record
+from leadline.runs import damage, record
 from leadline.runs import records as results
 from leadline.runs.record import State
 from leadline.stats.metrics import HEADLINE
@@ -78,6 +78,21 @@ class StudyResults:
     several_factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def damaged(self) -> str:
+        """Say which finished records are left out because they are damaged; "" if none is."""
+        found = {each.run_id: each for each in self.unfinished if each.state is State.DAMAGED}
+        if not found:
+            return ""
+        shown = "; ".join(f"{each.run_id}: {each.error}" for each in list(found.values())[:3])
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        total = self.finished + len(found)
+        are = "is" if len(found) == 1 else "are"
+        return (
+            f"Warning: {len(found)} of {total} finished records {are} damaged and left out of "
+            f"everything below ({shown}{more}). leadline doctor {self.runs_dir} lists them."
+        )
+
+    @property
     def finished(self) -> int:
         """Count the runs that are done, those of every fold too."""
         of_folds = sum(len(runs_of(facts)) for facts in self.records)
@@ -100,7 +115,7 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     Raises
     ------
     UserError
-        When a study is not there, a finished record was changed, or nothing is finished.
+        When a study is not there, or nothing is finished. Damaged records are left out.
     """
     states = results.find_records(runs_dir)
     manifests = results.studies(runs_dir)
@@ -109,12 +124,10 @@ def gather(runs_dir: Path, names: Sequence[str], margin: float) -> list[StudyRes
     chosen = {name: manifests[name] for name in names or manifests}
     wanted = {str(run["run_id"]) for manifest in chosen.values() for run in manifest["runs"]}
     folders = {folder.name: folder for folder in states if not names or folder.name in wanted}
-    whole = {
-        name: results.read_whole(folder)
-        for name, folder in folders.items()
-        if states[folder] is State.DONE
-    }
     by_name = {folder.name: state for folder, state in states.items()}
+    whole, damaged = results.read_usable(runs_dir, {name: by_name[name] for name in folders})
+    damage.warn(damaged, len(whole) + len(damaged))
+    by_name |= {each.folder.name: State.DAMAGED for each in damaged}
     studies = [
         _of_manifest(name, manifest, runs_dir, whole, by_name, margin)
         for name, manifest in chosen.items()
@@ -136,8 +149,8 @@ def of_manifest(manifest: Mapping[str, Any], runs_dir: Path, margin: float) -> S
     """Read the finished runs of one study, whose manifest need not have been written yet."""
     folders = [runs_dir / str(run["run_id"]) for run in manifest["runs"]]
     states = {folder.name: record.state(folder) for folder in folders}
-    whole = {name: results.read_whole(runs_dir / name) for name, state in states.items()
-             if state is State.DONE}  # fmt: skip
+    whole, damaged = results.read_usable(runs_dir, states)
+    states |= {each.folder.name: State.DAMAGED for each in damaged}
     return _of_manifest(str(manifest["name"]), manifest, runs_dir, whole, states, margin)
 
 
@@ -228,7 +241,7 @@ def _study(
     **said: Any,
 ) -> StudyResults:
     ids = [str(run["run_id"]) for run in runs]
-    configs = {run_id: flat_config(runs_dir / run_id) for run_id in ids if run_id in states}
+    configs = {run_id: flat_config(runs_dir / run_id) for run_id in ids if run_id in whole}
     done = [_facts(whole[run["run_id"]], run) for run in runs if run["run_id"] in whole]
     settings = {run_id: settings_of(config) for run_id, config in configs.items()}
     judged, incomplete = put_together(
@@ -268,6 +281,8 @@ def is_classified(facts: Facts) -> bool:
 
 
 def _unfinished(folder: Path, arm: str, state: State) -> Unfinished:
+    if state is State.DAMAGED:
+        return Unfinished(run_id=folder.name, arm=arm, state=state, error=damage.problem(folder))
     failed = folder / record.FAILED
     lines = failed.read_text(errors="replace").strip().splitlines() if failed.exists() else []
     return Unfinished(run_id=folder.name, arm=arm, state=state, error=lines[-1] if lines else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,9 +173,18 @@ def means_table(study: StudyResults) -> Table:
         rows=rows,
         notes=[
             "±: half of the 95 % Student interval of the mean; none where runs do not vary.",
+            *fewer_runs(study),
             *notes_of_folds(study),
         ],
     )
+
+
+def fewer_runs(study: StudyResults) -> list[str]:
+    """Say which arms rest on fewer runs than were asked for, and on how many of how many."""
+    lost = Counter(each.arm for each in study.unfinished)
+    there = Counter(str(facts["arm"]) for facts in (*_every_run(study), *study.pretraining))
+    told = [f"{arm} {there[arm]} of {there[arm] + n} runs" for arm, n in sorted(lost.items())]
+    return [f"Fewer runs than were asked for: {', '.join(told)}."] if told else []
 
 
 def _any_has(study: StudyResults, metric: str) -> bool:

@@ -123,9 +123,12 @@ def to_csv(table: Table) -> str:
 
 def _in_csv(cell: Value) -> Value:
     if isinstance(cell, Link):
-        return cell.text
+        cell = cell.text
     if isinstance(cell, Grey):
-        return "" if cell.value is None else cell.value
+        cell = cell.value
+    # What begins so is a formula to spreadsheets, which run it.
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "	", "")):
+        return f"'{cell}"
     return "" if cell is None else cell
 
 

@@ -34,23 +34,26 @@ from leadline import files as atomic
 from leadline import locks
 from leadline.errors import UserError
 from leadline.progress import say
+from leadline.runs import seal
 
 SCHEMA_VERSION = 1
-CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
-PREDICTIONS, LOG, DONE, FAILED = "predictions.npz", "log.txt", "DONE", "FAILED"
+CONFIG, FACTS, EPOCHS = seal.CONFIG, seal.FACTS, seal.EPOCHS
+PREDICTIONS, LOG, DONE, FAILED = seal.PREDICTIONS, seal.LOG, seal.DONE, seal.FAILED
+digests, verify = seal.digests, seal.verify
 CHECKPOINTS, BEST = "checkpoints", "best.pt"
 # What others start from; it stays when the run is done.
 KEPT = "pretrained"
 
 
 class State(StrEnum):
-    """What a run's folder tells without being opened."""
+    """What a run's folder tells; DAMAGED is one that was finished and can no longer be read."""
 
     MISSING = "missing"
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     DONE = "done"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +92,8 @@ def identify(science: Mapping[str, Any], prefix: str) -> str:
 
 def state(folder: Path) -> State:
     """Say how far a run got."""
-    if (folder / DONE).exists():
-        return State.DONE
+    if os.path.lexists(folder / DONE):
+        return State.DAMAGED if seal.broken_seal(folder) else State.DONE
     owner = locks.read(folder / locks.NAME)
     if owner is not None and not locks.is_stale(folder / locks.NAME, owner):
         return State.RUNNING
@@ -257,26 +260,16 @@ def is_leftover(path: Path) -> bool:
     return path.name.startswith(atomic.TEMPORARY)
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file that a record consists of."""
-    ignored = {LOG, DONE, FAILED, locks.NAME}
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name not in ignored and not is_leftover(path)
-    }
-
-
 def read_facts(folder: Path) -> dict[str, Any]:
     """Read the record of a finished run."""
-    facts = json.loads((folder / FACTS).read_text())
+    facts = json.loads(seal.read_small(folder / FACTS))
     assert isinstance(facts, dict)
     return facts
 
 
 def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """Read the predictions of each part, and the class names."""
+    atomic.check_arrays(folder / PREDICTIONS)
     with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
         parts = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
         said = {
@@ -300,10 +293,3 @@ def _batches_of(stored: Mapping[str, NDArray[Any]], part: str) -> ReportedBatche
         code_C=stored[f"{part}_batch"],
         trained_on_B=stored[f"{part}_batch_trained_on"],
     )
-
-
-def verify(folder: Path) -> list[str]:
-    """Name the files of a finished run that are not what DONE says they were."""
-    expected = json.loads((folder / DONE).read_text())["sha256"]
-    found = digests(folder)
-    return sorted(name for name, digest in expected.items() if found.get(name) != digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from leadline.config import SCHEMAS, FileData, PythonConfig, RunConfig, TrackerConfig
 from leadline.config.shipped import options, shipped
 from leadline.errors import UserError, nearest
-from leadline.runs import record
+from leadline.runs import damage, record, seal
 from leadline.runs.record import State
 
 # Both give the same values; the one in C, where it was built, is ten times faster.
@@ -29,24 +30,63 @@ def find_records(runs_dir: Path) -> dict[Path, State]:
             got=repr(str(runs_dir)),
             remedy="make records first, for example with leadline run model=logreg",
         )
-    folders = sorted(path for path in runs_dir.iterdir() if (path / record.CONFIG).exists())
+    folders = sorted(path for path in runs_dir.iterdir() if is_record(path))
     return {folder: record.state(folder) for folder in folders}
+
+
+def is_record(folder: Path) -> bool:
+    """Say whether a folder is a run's: begun, or once finished."""
+    return any(os.path.lexists(folder / name) for name in (record.CONFIG, record.DONE))
 
 
 def studies(runs_dir: Path) -> dict[str, dict[str, Any]]:
     """Read the manifest of every study that was run into `runs_dir`, by name."""
     found = {}
     for path in sorted((runs_dir / STUDIES).glob("*.json")):
-        try:
-            manifest = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(
-                "the manifest of a study must be JSON",
-                got=f"{str(path)!r} ({error})",
-                remedy=f"delete it; leadline ablate {path.stem} writes it again",
-            ) from error
-        found[path.stem] = manifest
+        found[path.stem] = read_manifest(path)
     return found
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read which runs a study consists of.
+
+    Raises
+    ------
+    UserError
+        When it is no manifest.
+    """
+    try:
+        manifest = json.loads(seal.read_small(path))
+        require_manifest(manifest)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            "the manifest of a study must be JSON",
+            got=f"{str(path)!r} ({error})",
+            remedy=f"delete it; leadline ablate {path.stem} writes it again",
+        ) from error
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def require_manifest(manifest: Any) -> None:
+    """Refuse JSON that does not say which runs a study has.
+
+    Raises
+    ------
+    ValueError
+        With what is missing.
+    """
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("arms"), dict):
+        raise ValueError("it names no arms")
+    runs = manifest.get("runs")
+    if not isinstance(runs, list):
+        raise ValueError("it names no runs")
+    for run in runs:
+        words = [run.get(key) for key in ("run_id", "arm")] if isinstance(run, dict) else [None]
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError("a run has no id or no arm")
+        if run["run_id"] in ("", ".", "..") or "/" in run["run_id"] or "\0" in run["run_id"]:
+            raise ValueError(f"{run['run_id']!r} is no id of a run")
 
 
 def require_study(name: str, manifests: Mapping[str, Any], runs_dir: Path) -> None:
@@ -64,6 +104,8 @@ def require_study(name: str, manifests: Mapping[str, Any], runs_dir: Path) -> No
 def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
     """Read the facts of every finished run; unfinished ones are left out.
 
+    Damaged ones are left out as well, and the person who waits is told which.
+
     With `study`, of that study's runs alone: a record names the study and arm that it was first
     made for, and here both are those of the study asked for. A run that serves two arms of it
     stands there twice.
@@ -71,43 +113,52 @@ def read_done(runs_dir: Path, study: str | None = None) -> list[dict[str, Any]]:
     Raises
     ------
     UserError
-        When a finished record was changed or damaged afterwards, or the study is not there.
+        When the study is not there.
     """
     if study is None:
-        done = [folder for folder, state in find_records(runs_dir).items() if state is State.DONE]
-        return [read_whole(folder) for folder in done]
-    manifests = studies(runs_dir)
-    require_study(study, manifests, runs_dir)
+        runs = [{"run_id": folder.name} for folder in find_records(runs_dir)]
+    else:
+        manifests = studies(runs_dir)
+        require_study(study, manifests, runs_dir)
+        runs = [{**run, "study": study} for run in manifests[study]["runs"]]
+    states = {run["run_id"]: record.state(runs_dir / run["run_id"]) for run in runs}
+    whole, damaged = read_usable(runs_dir, states)
+    damage.warn(damaged, len(whole) + len(damaged))
+    asked = [run for run in runs if run["run_id"] in whole]
     return [
-        read_whole(runs_dir / run["run_id"]) | {"study": study, "arm": run["arm"]}
-        for run in manifests[study]["runs"]
-        if record.state(runs_dir / run["run_id"]) is State.DONE
+        whole[run["run_id"]] | {key: run[key] for key in ("study", "arm") if key in run}
+        for run in asked
     ]
 
 
+def read_usable(
+    runs_dir: Path, states: Mapping[str, State]
+) -> tuple[dict[str, dict[str, Any]], list[damage.Damaged]]:
+    """Read what the finished of these runs say, by id; and which of them are damaged, and why."""
+    whole, damaged = {}, []
+    for run_id, state in states.items():
+        if state not in (State.DONE, State.DAMAGED):
+            continue
+        facts, reason = damage.facts_or_reason(runs_dir / run_id)
+        if facts is None:
+            damaged.append(damage.Damaged(runs_dir / run_id, reason))
+        else:
+            whole[run_id] = facts
+    return whole, damaged
+
+
 def read_whole(folder: Path) -> dict[str, Any]:
-    """Read the facts of a finished run, unless one of its files was changed since."""
-    require_unchanged(folder)
+    """Read the facts of a finished run, unless its record was changed or cannot be believed."""
+    damage.require_usable(folder)
     return record.read_facts(folder)
-
-
-def require_unchanged(folder: Path) -> None:
-    """Refuse a finished run of which a file is not the one that was sealed."""
-    damaged = record.verify(folder)
-    if damaged:
-        raise UserError(
-            "a finished record must not change",
-            got=f"{', '.join(damaged)} in {folder} differ from what DONE says",
-            remedy="delete that folder and run it again",
-        )
 
 
 def find_run(text: str, runs_dir: Path) -> Path:
     """Give the folder of a run, named by its path, its id, or the beginning of its id."""
     for folder in (Path(text).expanduser(), runs_dir / text):
-        if (folder / record.CONFIG).is_file():
+        if is_record(folder):
             return folder
-    known = sorted(path.parent.name for path in runs_dir.glob(f"*/{record.CONFIG}"))
+    known = sorted(path.name for path in runs_dir.glob("*") if is_record(path))
     begun = [name for name in known if name.startswith(text)]
     if len(begun) == 1:
         return runs_dir / begun[0]
@@ -122,13 +173,15 @@ def find_run(text: str, runs_dir: Path) -> Path:
 def require_done(folder: Path) -> None:
     """Refuse a run that has not ended well, and one that was changed since."""
     state = record.state(folder)
+    if state is State.DAMAGED:
+        damage.require_usable(folder)
     if state is not State.DONE:
         raise UserError(
             "only a finished run can be used",
             got=f"{folder.name}, which is {state}",
             remedy=f"`leadline show {folder}` says more; the command that began it goes on",
         )
-    require_unchanged(folder)
+    damage.require_usable(folder)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from leadline.distributed import World
 from leadline.errors import UserError
 from leadline.processes import Preempted, StopRequest
 from leadline.progress import say
-from leadline.runs import tracking
+from leadline.runs import damage, tracking
 from leadline.runs.identity import arm_of
 from leadline.runs.prepare import prepare
 from leadline.runs.provenance import Stopwatch, provenance
@@ -144,6 +144,8 @@ def lead(
     tracker: Tracker,
 ) -> None:
     """Compute a run and write its record."""
+    if state(job.folder) is State.DAMAGED:
+        damage.require_usable(job.folder)
     if state(job.folder) is State.DONE:
         tidy(job.folder)
         say(f"{job.run_id} is done already: nothing to do")

@@ -5,6 +5,8 @@ Shapes: C cells, K classes. Labels are class indices.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,7 +154,8 @@ class Metric:
     """One metric: how it is computed, told and judged.
 
     `of` gives None where the metric is not defined; a metric of another task has none, its task
-    computes it. Differences of a metric `in_points` are told as hundredths.
+    computes it. No value lies outside its `limits`. Differences of a metric `in_points` are told
+    as hundredths.
     """
 
     title: str
@@ -160,6 +163,7 @@ class Metric:
     higher_is_better: bool = True
     in_points: bool = True
     task: str = "classify"
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 # Those of predicted knock-outs, whose functions take responses: some by what they are called in a
@@ -178,21 +182,35 @@ PERTURBATION = (
     ),
 )
 
+# Rounding leaves a mean of ones a little above one.
+SHARE = (-1e-9, 1 + 1e-9)
+LOSS = (-1e-9, math.inf)
+
+
+# Scores of embeddings that are shares, as those of probes; others may be below 0 or above 1.
+SHARES = re.compile(r"nmi_|knn_|linear_|batch_probe_(?!excess)|graph_connectivity")
+
 # Every metric, in the order of record.json.
 ROWS: dict[str, Metric] = {
     "accuracy": Metric(
         title="accuracy",
         of=lambda calls: float(np.trace(calls.confusion_KK) / len(calls.truth_C)),
+        limits=SHARE,
     ),
-    "balanced_accuracy": Metric(title="balanced accuracy", of=balanced_accuracy),
-    "macro_precision": Metric(title="macro-precision", of=lambda calls: float(calls.macro[0])),
-    "macro_recall": Metric(title="macro-recall", of=lambda calls: float(calls.macro[1])),
-    "macro_f1": Metric(title="macro-F1", of=lambda calls: float(calls.macro[2])),
+    "balanced_accuracy": Metric(title="balanced accuracy", of=balanced_accuracy, limits=SHARE),
+    "macro_precision": Metric(
+        title="macro-precision", of=lambda calls: float(calls.macro[0]), limits=SHARE
+    ),
+    "macro_recall": Metric(
+        title="macro-recall", of=lambda calls: float(calls.macro[1]), limits=SHARE
+    ),
+    "macro_f1": Metric(title="macro-F1", of=lambda calls: float(calls.macro[2]), limits=SHARE),
     "log_loss": Metric(
         title="log loss",
         of=lambda calls: log_loss(calls.truth_C, calls.proba_CK),
         higher_is_better=False,
         in_points=False,
+        limits=LOSS,
     ),
     "calibration_error": Metric(
         title="calibration error",
@@ -201,16 +219,28 @@ ROWS: dict[str, Metric] = {
         ),
         higher_is_better=False,
         in_points=False,
+        limits=LOSS,
     ),
-    "acc_hard": Metric(title="accuracy on hard classes", of=accuracy_hard),
-    "f1_hard": Metric(title="macro-F1 on hard classes", of=f1_hard),
-    "f1_hard_cells": Metric(title="macro-F1 within hard classes", of=f1_hard_cells),
+    "acc_hard": Metric(title="accuracy on hard classes", of=accuracy_hard, limits=SHARE),
+    "f1_hard": Metric(title="macro-F1 on hard classes", of=f1_hard, limits=SHARE),
+    "f1_hard_cells": Metric(title="macro-F1 within hard classes", of=f1_hard_cells, limits=SHARE),
     "masked_loss": Metric(
-        title="masked loss", higher_is_better=False, in_points=False, task="pretrain"
+        title="masked loss",
+        higher_is_better=False,
+        in_points=False,
+        task="pretrain",
+        limits=LOSS,
     ),
-    "masking_accuracy": Metric(title="masking accuracy", in_points=False, task="pretrain"),
+    "masking_accuracy": Metric(
+        title="masking accuracy", in_points=False, task="pretrain", limits=SHARE
+    ),
     **{
-        name: Metric(title=title, higher_is_better=higher, task="zero_shot")
+        name: Metric(
+            title=title,
+            higher_is_better=higher,
+            task="zero_shot",
+            limits=SHARE if SHARES.match(name) else (-math.inf, math.inf),
+        )
         for name, title, higher in (
             ("avg_bio_oracle", "AvgBIO (oracle)", True),
             ("avg_bio_fixed", "AvgBIO (resolution 1)", True),
@@ -268,6 +298,11 @@ HEADLINE = ("accuracy", "macro_f1")
 def title(name: str) -> str:
     """Give the word for a metric; one without a row is called as it is written."""
     return ROWS[name].title if name in ROWS else name.replace("_", " ")
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Give the least and the greatest value that a metric can have."""
+    return ROWS[name].limits if name in ROWS else (-math.inf, math.inf)
 
 
 def lower_is_better(name: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from leadline.config import registry
 from leadline.config.tasks import TASKS
-from leadline.runs import record
+from leadline.runs import damage
 from leadline.runs.record import State
 from leadline.stats.looks import ALPHA, levels
 from leadline.stats.seeds_and_cells import CAUTIOUS, USUAL, planned_detectable
@@ -129,7 +129,8 @@ def scores_of(place: Place, runs: Sequence[Run]) -> list[float]:
     for run in runs:
         here = run.name is not None and any(order.place == place for order in run.orders)
         if here and run.state() is State.DONE:
-            value = record.read_facts(run.folder)["metrics"].get("test", {}).get(METRIC)
+            facts, _ = damage.facts_or_reason(run.folder)
+            value = None if facts is None else facts["metrics"].get("test", {}).get(METRIC)
             found += [] if value is None else [float(value)]
     return found
 

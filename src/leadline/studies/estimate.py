@@ -128,10 +128,12 @@ def fit_estimator(runs_dir: Path, runs: Iterable[Run]) -> Estimator:
     wanted = {run.config.model.name: type(run.config.model) for run in runs}
     counted = dict.fromkeys(wanted, 0)
     past = []
-    done = sorted(runs_dir.glob(f"*/{record.DONE}"), key=lambda path: -path.stat().st_mtime)
+    done = sorted(runs_dir.glob(f"*/{record.DONE}"), key=lambda path: -path.lstat().st_mtime)
     for path in done:
-        facts = json.loads((path.parent / record.FACTS).read_text())
-        model = facts["model"]
+        if record.state(path.parent) is not State.DONE:
+            continue
+        facts = record.read_facts(path.parent)
+        model = str(facts.get("model"))
         if counted.get(model, MOST_RECORDS) >= MOST_RECORDS:
             continue
         counted[model] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.config import SCHEMAS, DataConfig, RunConfig
-from leadline.config.compose import compose, compose_many, values_of
+from leadline.config.compose import MOST_RUNS, compose, compose_many, too_many, values_of
 from leadline.data import cache, datasets
 from leadline.data.cells import outline
 from leadline.errors import UserError, nearest
@@ -101,6 +102,7 @@ def expand_as(study: Study, chosen: Mapping[str, Sequence[Any]]) -> Plan:
     }
     configs = dict(zip(arms, composed(arms), strict=True))
     factors = check_factors(study.arms, arms, configs, as_filed=chosen is AS_FILED)
+    check_number(study, grid, configs)
     check_grids(study, arms)
     runs = []
     for universe in universes_of(study, configs, factors, {*chosen, *varied}):
@@ -133,6 +135,9 @@ def varied(words: Sequence[str]) -> Plan:
     chosen = values_of(words)
     check_chosen({key: tuple(values) for key, values in chosen.items() if len(values) > 1})
     several = {key for key, values in chosen.items() if len(values) > 1}
+    factors = {key: len(values) for key, values in chosen.items()}
+    if (count := math.prod(factors.values())) > MOST_RUNS:
+        raise too_many(count, factors)
     runs = []
     for values in product(*chosen.values()):
         point = dict(zip(chosen, values, strict=True))
@@ -225,6 +230,7 @@ def requested(arm: str, settings: Settings, grid: Sequence[Settings]) -> list[Re
     """Make the runs of one arm, in all folds, and count the seeds at each point of its grid."""
     places = [written_point(point) for point in grid]
     seen: Counter[str] = Counter()
+    seeds = Counter(places)
     runs = []
     for point, place in zip(grid, places, strict=True):
         seen[place] += 1
@@ -234,7 +240,7 @@ def requested(arm: str, settings: Settings, grid: Sequence[Settings]) -> list[Re
                 settings=of_fold,
                 point=place,
                 nth=seen[place],
-                seeds=places.count(place),
+                seeds=seeds[place],
             )
             for of_fold in over_folds(layered(settings, point))
         ]
@@ -342,6 +348,20 @@ def check_known(keys: Sequence[str], study: Study, configs: Mapping[str, RunConf
             compose([*to_overrides(settings), f"{key}=1"])
 
 
+def check_number(study: Study, chosen: Grid, configs: Mapping[str, RunConfig]) -> None:
+    """Count the runs of a study before any is made, and refuse more than anybody wants."""
+    count, factors = 0, {"arms": len(study.arms)}
+    for name, arm in study.arms.items():
+        folds = configs[name].protocol.folds or 1
+        for own in arm.grids:
+            grid = {k: v for k, v in {**own, **chosen}.items() if has(k, configs[name])}
+            sizes = {key: len(values) for key, values in grid.items()} | {FOLDS: folds}
+            count += math.prod(sizes.values())
+            factors |= {key: max(size, factors.get(key, 1)) for key, size in sizes.items()}
+    if count > MOST_RUNS:
+        raise too_many(count, factors)
+
+
 def check_grids(study: Study, arms: Mapping[str, Settings]) -> None:
     """Refuse grids that vary what is set, or that leave an arm without its counterpart."""
     for arm in study.arms.values():
@@ -359,9 +379,17 @@ def check_grids(study: Study, arms: Mapping[str, Settings]) -> None:
 
 def check_counterparts(arm: Arm, against: Arm) -> None:
     """Refuse an arm that is run where the arm it is measured against is not; seeds may differ."""
-    theirs = [set(map(repr, point.items())) for point in settled(against)]
-    for point in settled(arm):
-        if not any(set(map(repr, point.items())) <= other for other in theirs):
+    ours = settled(arm)
+    # Points of the other arm by the settings that ours have: a lookup for each of thousands.
+    theirs: dict[tuple[str, ...], set[frozenset[str]]] = {}
+    for keys in {tuple(point) for point in ours}:
+        theirs[keys] = {
+            frozenset(repr((key, point[key])) for key in keys)
+            for point in settled(against)
+            if all(key in point for key in keys)
+        }
+    for point in ours:
+        if frozenset(map(repr, point.items())) not in theirs[tuple(point)]:
             where = ", ".join(f"{key}={value}" for key, value in point.items())
             raise UserError(
                 f"arm {arm.name} must be run where {against.name} is",

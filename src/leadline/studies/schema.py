@@ -195,6 +195,7 @@ def check_looks(declared: tuple[int, ...], arms: Mapping[str, Arm]) -> None:
 
 
 FOLDER = "ablations"
+MOST_BYTES, MOST_VALUES = 4 << 20, 200_000
 KEYS = (
     "question",
     "artefacts",
@@ -283,9 +284,16 @@ def find_study(name: str) -> Path:
 def read(name: str) -> Study:
     """Read and check a study's file."""
     path = find_study(name)
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(
+            f"the file of a study may have {MOST_BYTES:,} bytes",
+            got=f"{path.stat().st_size:,} in {path}",
+            remedy="ask in several studies",
+        )
     try:
         said = yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        check_bounded(said)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         place = f" in line {where.line + 1}" if where is not None else ""
         raise UserError(
@@ -294,6 +302,30 @@ def read(name: str) -> Study:
             remedy="compare it with ablations/quickstart.yaml",
         ) from error
     return parse_study(path.stem, said)
+
+
+def check_bounded(said: Any) -> None:
+    """Count what a file says with everything that it repeats by reference.
+
+    Raises
+    ------
+    ValueError
+        When that is more than anybody wrote, or refers to itself.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(value: Any, above: tuple[int, ...]) -> int:
+        if not isinstance(value, (dict, list)):
+            return 1
+        if id(value) in above:
+            raise ValueError("a reference to what it stands in")
+        if id(value) not in sizes:
+            inside = value.values() if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(size(each, (*above, id(value))) for each in inside)
+        return sizes[id(value)]
+
+    if size(said, ()) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values, most of them by reference")
 
 
 def parse_study(name: str, said: Any) -> Study:
@@ -422,8 +454,9 @@ def read_tiers(said: Any) -> tuple[Tier, ...]:
         block = mapping("by_size", block, ("below", "settings"))
         below = block.get("below", math.inf)
         last = position == len(said) - 1
-        ascending = not tiers or below > tiers[-1].below
-        if isinstance(below, bool | str) or not ascending or last != (below == math.inf):
+        number = isinstance(below, (int, float)) and not isinstance(below, bool)
+        ascending = number and (not tiers or below > tiers[-1].below)
+        if not ascending or last != (below == math.inf):
             raise UserError(
                 "by_size must be a list of settings with ascending limits, the last without one",
                 got=repr(block),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from leadline.runs import record
+from leadline.runs import damage, record
 from leadline.runs.record import State
 from leadline.studies import Run
 from leadline.studies.launchers.base import Launcher, QueuedRun, TaskResult, TaskState
@@ -29,6 +29,12 @@ class RunOutcome(StrEnum):
     DONE = "done"
     FAILED = "failed"
     LEFT = "left"
+    DAMAGED = "damaged"
+    NOT_APPLICABLE = "not applicable"
+
+
+# What nobody can start from.
+LOST = (RunOutcome.FAILED, RunOutcome.DAMAGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,10 @@ class SweepState:
         self.began = time.time()
         for run_id, run in self.runs.items():
             state = run.state()
-            if state is State.DONE:
+            if state in (State.DONE, State.DAMAGED):
+                if bad := damage.problem(run.folder):
+                    self.ends[run_id] = RunEnd(run=run, fate=RunOutcome.DAMAGED, message=bad)
+                    continue
                 record.tidy(run.folder)
                 self.ends[run_id] = RunEnd(run=run, fate=RunOutcome.HAD)
             elif state is State.RUNNING:
@@ -67,10 +76,12 @@ class SweepState:
             if run_id in self.ends or run_id in self.elsewhere:
                 continue
             before = [self.ends.get(name) for name in run.after if name in self.runs]
-            failed = next((end for end in before if end and end.fate is RunOutcome.FAILED), None)
+            failed = next((end for end in before if end and end.fate in LOST), None)
             if failed is not None:
                 self.end(
-                    run_id, RunOutcome.FAILED, f"{failed.run.run_id} failed, which it starts from"
+                    run_id,
+                    RunOutcome.FAILED,
+                    f"{failed.run.run_id} {failed.fate}, which it starts from",
                 )
             elif all(before):
                 tasks.append(self.task(run))
@@ -128,6 +139,11 @@ class SweepState:
         why = f": {message}" if message else ""
         self.tell(f"[{len(self.ends)}/{len(self.runs)}] {run_id} {fate}{why}")
 
+    @property
+    def failures(self) -> int:
+        """Count the runs that failed for good."""
+        return sum(end.fate is RunOutcome.FAILED for end in self.ends.values())
+
     def look_elsewhere(self) -> None:
         """See what became of the runs that others make; one that was dropped is ours again."""
         for run_id in sorted(self.elsewhere):
@@ -135,6 +151,8 @@ class SweepState:
             match run.state():
                 case State.DONE:
                     self.end(run_id, RunOutcome.DONE)
+                case State.DAMAGED:
+                    self.end(run_id, RunOutcome.DAMAGED, damage.problem(run.folder))
                 case State.FAILED if failed_since(run, self.began):
                     self.end(run_id, RunOutcome.FAILED, reason(run))
                 case State.RUNNING:
@@ -151,7 +169,8 @@ class SweepState:
         }
         ends = self.ends | left
         never = [
-            RunEnd(run=run, fate=RunOutcome.FAILED, message=run.problem) for run in self.impossible
+            RunEnd(run=run, fate=RunOutcome.NOT_APPLICABLE, message=run.problem)
+            for run in self.impossible
         ]
         return [*(ends[run_id] for run_id in self.runs), *never]
 
@@ -163,11 +182,13 @@ def sweep(
     stop: threading.Event,
     retries: int = 1,
     tell: Callable[[str], None] = lambda text: None,
+    most_failures: int | None = None,
 ) -> list[RunEnd]:
     """Make what is missing, and say how it ended for each run.
 
     Runs go to the launcher in waves: first all that start from nothing, then those that start from
-    them. Failures stop nobody else. Once `stop` is set nothing new begins.
+    them. Failures stop nobody else, unless there are `most_failures` of them. Once `stop` is set
+    nothing new begins.
     """
     ledger = SweepState(runs, retries, tell)
     tasks = ledger.ready()
@@ -179,6 +200,8 @@ def sweep(
             if tasks:
                 for outcome in launcher.run(tasks, stop):
                     ledger.note(outcome)
+                    if most_failures is not None and ledger.failures >= most_failures:
+                        stop.set()
                 forget_unheard(ledger, tasks, stop)
             elif ledger.elsewhere:
                 stop.wait(SECONDS_BETWEEN_LOOKS)

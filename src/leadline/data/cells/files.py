@@ -15,6 +15,7 @@ import h5py
 from scipy import sparse
 
 from leadline.data.cells.cells import Scale
+from leadline.data.cells.limits import check_file, faults_of_the_file
 from leadline.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     _check_readable(path)
     try:
         file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, locking="best-effort")
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise _damaged(path, str(error)) from error
-    with file:
+    with file, faults_of_the_file(path):
+        check_file(file, path)
         try:
             yield file
         except OSError as error:
@@ -88,6 +90,8 @@ def _check_readable(path: Path) -> None:
         raise _missing(path)
     if path.is_dir():
         raise _not_a_matrix_folder(path)
+    if not path.is_file():
+        raise UserError(ACCEPTED, got=f"{path}, which is no file", remedy="name a file on a disk")
     if not os.access(path, os.R_OK):
         raise UserError(
             "data.path must be readable",
@@ -135,7 +139,7 @@ def _not_a_matrix_folder(path: Path) -> UserError:
 def _damaged(path: Path, message: str) -> UserError:
     expected = re.search(r"stored_eof = (\d+)", message)
     size = path.stat().st_size
-    got = f"{path.name}, which HDF5 cannot read ({message})"
+    got = f"{path.name}, which HDF5 cannot read ({' '.join(message.split())[:200]})"
     if expected:
         got = f"{path.name}, cut off after {size:,} of {int(expected[1]):,} bytes"
     return UserError(

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from leadline.data.cells.cells import CELLS_AT_A_TIME, Cells, Scale
 from leadline.data.cells.files import FileContents
+from leadline.data.cells.limits import check_lengths
 from leadline.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def gene_names(
             got=f"{blank_G.sum():,} of {blank_G.size:,} empty names in {where}",
             remedy=_other_columns(source, column) or "fill them in and save the file again",
         )
+    check_lengths(series, where)
     genes = series.astype(str).to_numpy(dtype=np.str_)
     _check_unique(source, genes, column, where)
     kind = kind_of_genes(genes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from leadline.data.cells.cells import Scale
 from leadline.data.cells.files import FileContents, open_hdf5
+from leadline.data.cells.limits import check_lengths, check_room, damaged
 from leadline.data.cells.matrix_blocks import Stored, row_blocks, stored_matrix, to_csr
 from leadline.data.cells.scale import recognise
 from leadline.errors import UserError, nearest
@@ -100,7 +101,10 @@ def _matrices(file: h5py.File) -> dict[str, h5py.Dataset | h5py.Group]:
     raw = raw_part(file, "X")
     if raw in file:
         found["raw"] = file[raw]
-    for name, node in file.get("layers", {}).items():
+    layers = file.get("layers", {})
+    if isinstance(layers, h5py.Dataset):
+        raise damaged(Path(str(file.filename)), "layers", "is no group")
+    for name, node in layers.items():
         if node.attrs.get("encoding-type") != "null":
             found[name] = node
     return found
@@ -136,18 +140,36 @@ def _choose(
 
 def table(file: h5py.File, name: str) -> pd.DataFrame:
     """Read obs or var whole, with texts as its index."""
+    import pandas as pd
     from anndata.io import read_elem
 
+    path = Path(str(file.filename))
+    if name not in file:
+        raise damaged(path, name, "is missing")
     node = file[name]
+    check_table(node, name)
     frame = _legacy_frame(file, node) if isinstance(node, h5py.Dataset) else read_elem(node)
+    if not isinstance(frame, pd.DataFrame):
+        raise damaged(path, name, f"is no table (encoding {node.attrs.get('encoding-type')!r})")
+    check_lengths(frame.index, f"the index of {name}")
     frame.index = frame.index.astype(str)
     return frame
+
+
+def check_table(node: h5py.Dataset | h5py.Group, name: str) -> None:
+    """Refuse a table that does not fit into memory, before any of its columns is read."""
+    arrays = [node] if isinstance(node, h5py.Dataset) else []
+    if not arrays:
+        node.visititems(lambda _, each: arrays.append(each) if hasattr(each, "nbytes") else None)
+    check_room(name, sum(array.size * array.dtype.itemsize for array in arrays if array.shape))
 
 
 def _legacy_frame(file: h5py.File, node: h5py.Dataset) -> pd.DataFrame:
     """Read a table of anndata before 0.7: one compound array, its categories kept in uns."""
     import pandas as pd
 
+    if node.dtype.names is None or node.ndim != 1:
+        raise damaged(Path(str(file.filename)), node.name[1:], "is no table")
     rows = node[()]
     columns: dict[str, Any] = {}
     for column in rows.dtype.names or ():
@@ -163,9 +185,11 @@ def _legacy_frame(file: h5py.File, node: h5py.Dataset) -> pd.DataFrame:
 
 def _texts(values: Any) -> Any:
     if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8")
+        return np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind == "O":
-        return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values])
+        return np.array(
+            [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
+        )
     return values
 
 

@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from leadline.data.cells.limits import check_room
 from leadline.errors import UserError
 
 # Values that one step holds beside the result: some 20 MB.
 STEP = 1 << 19
+# Indices are int32.
+MOST_ROWS = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,24 +53,40 @@ class Stored:
 def stored_matrix(node: h5py.Dataset | h5py.Group, where: str) -> Stored:
     """Recognise a dense, CSR or CSC matrix in AnnData's layout, the old one included."""
     if isinstance(node, h5py.Dataset):
-        if node.ndim != 2:
-            raise _malformed(where, f"an array of {node.ndim} dimensions")
-        return Stored(kind="dense", shape=_pair(node.shape), values=node, where=where)
+        if node.shape is None or node.ndim != 2:
+            dimensions = "no" if node.shape is None else node.ndim
+            raise _malformed(where, f"an array of {dimensions} dimensions")
+        check_room(where, 8 * node.shape[0])
+        return Stored(
+            kind="dense", shape=pair_of_sizes(node.shape, where), values=node, where=where
+        )
+    if not isinstance(node, h5py.Group):
+        raise _malformed(where, "neither an array nor a group of arrays")
     kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
     kind = kind.removesuffix("_matrix")
     shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     if kind not in ("csr", "csc") or shape is None or not {"data", "indices", "indptr"} <= {*node}:
         raise _malformed(where, f"a group encoded as {kind or 'nothing known'}")
-    return compressed(node, "csr" if kind == "csr" else "csc", _pair(shape), where)
+    return compressed(node, "csr" if kind == "csr" else "csc", pair_of_sizes(shape, where), where)
 
 
 def compressed(
     group: h5py.Group, kind: Literal["csr", "csc"], shape: tuple[int, int], where: str
 ) -> Stored:
     """Take the three arrays of a compressed matrix as they lie, once they fit together."""
-    indptr = np.asarray(group["indptr"][:], dtype=np.int64)
     n_major = shape[0] if kind == "csr" else shape[1]
+    for name in ("data", "indices", "indptr"):
+        array = group.get(name)
+        if not isinstance(array, h5py.Dataset) or array.shape is None or array.ndim != 1:
+            raise _malformed(where, f"{name} that is no array of one dimension")
+        if name != "data" and array.dtype.kind not in "iu":
+            raise _malformed(where, f"{name} of type {array.dtype}")
     n_stored = group["data"].size
+    # Values and indices, as they come and as they are kept, and where rows begin.
+    check_room(where, 8 * n_stored + 8 * (shape[0] + shape[1]))
+    if group["indptr"].size != n_major + 1:
+        raise _malformed(where, f"an indptr that does not fit {shape}")
+    indptr = np.asarray(group["indptr"][:], dtype=np.int64)
     if indptr.size != n_major + 1 or indptr[0] != 0 or indptr[-1] != n_stored:
         raise _malformed(where, f"an indptr that does not fit {shape} and {n_stored:,} values")
     if (np.diff(indptr) < 0).any() or group["indices"].size != n_stored:
@@ -257,5 +276,12 @@ def _malformed(where: str, got: str) -> UserError:
     )
 
 
-def _pair(shape: Any) -> tuple[int, int]:
-    return int(shape[0]), int(shape[1])
+def pair_of_sizes(shape: Any, where: str) -> tuple[int, int]:
+    """Read a shape that a file tells: two numbers of cells and genes that indices can count."""
+    sizes = np.atleast_1d(np.asarray(shape))
+    if sizes.shape != (2,) or sizes.dtype.kind not in "iu":
+        raise _malformed(where, f"a shape of {str(shape)[:60]!r}")
+    n_cells, n_genes = (int(size) for size in sizes)
+    if not (0 <= n_cells <= MOST_ROWS and 0 <= n_genes <= MOST_ROWS):
+        raise _malformed(where, f"a shape of {n_cells:,} x {n_genes:,}")
+    return n_cells, n_genes

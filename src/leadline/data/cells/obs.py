@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from leadline.data.cells.limits import check_lengths
 from leadline.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def _words(series: pd.Series, option: str, column: str) -> NDArray[np.str_]:
             got=f"{missing_C.sum():,} of {missing_C.size:,} cells without one (first: {first})",
             remedy="fill them in, remove those cells, or name another column",
         )
+    check_lengths(words.unique(), f"{option}={column}")
     return words.to_numpy(dtype=np.str_)
 
 

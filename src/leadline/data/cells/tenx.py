@@ -17,7 +17,24 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.files import MATRIX_FILES, FileContents, genomes, open_hdf5
-from leadline.data.cells.matrix_blocks import STEP, Stored, compressed, scatter, to_csr
+from leadline.data.cells.limits import (
+    FREE_BYTES,
+    MOST_LETTERS,
+    MOST_PACKED,
+    check_lengths,
+    check_room,
+    damaged,
+    faults_of_the_file,
+)
+from leadline.data.cells.matrix_blocks import (
+    MOST_ROWS,
+    STEP,
+    Stored,
+    compressed,
+    pair_of_sizes,
+    scatter,
+    to_csr,
+)
 from leadline.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -40,8 +57,12 @@ def tenx_matrix(file: h5py.File, path: Path, layer: str | None) -> Stored:
     if layer is not None and layer not in (*found, "X"):
         raise _no_layers(path, layer, found)
     group = file[layer if layer in found else found[0]]
-    n_genes, n_cells = (int(size) for size in group["shape"][:])
-    return compressed(group, "csr", (n_cells, n_genes), f"the matrix of {path.name}")
+    where = f"the matrix of {path.name}"
+    shape = group["shape"]
+    n_genes, n_cells = pair_of_sizes(
+        shape[()] if isinstance(shape, h5py.Dataset) and shape.size == 2 else shape, where
+    )
+    return compressed(group, "csr", (n_cells, n_genes), where)
 
 
 def read_tenx_h5(path: Path, layer: str | None, *, with_obs: bool) -> FileContents:
@@ -52,15 +73,17 @@ def read_tenx_h5(path: Path, layer: str | None, *, with_obs: bool) -> FileConten
         stored = tenx_matrix(file, path, layer)
         matrix_CG = to_csr(stored)
         group = stored.values.parent
-        barcodes = _strings(group["barcodes"])
+        barcodes = _strings(group["barcodes"], path)
         if "features" in group:
             features = group["features"]
+            if not isinstance(features, h5py.Group):
+                raise damaged(path, "features", "is no group")
             columns = {"gene_ids": features["id"], "gene_name": features["name"]}
             if "feature_type" in features:
                 columns["feature_type"] = features["feature_type"]
         else:
             columns = {"gene_ids": group["genes"], "gene_name": group["gene_names"]}
-        var = pd.DataFrame({name: _strings(node) for name, node in columns.items()})
+        var = pd.DataFrame({name: _strings(node, path) for name, node in columns.items()})
     return _assemble(path, matrix_CG, barcodes, var, path.parent if with_obs else None)
 
 
@@ -68,10 +91,17 @@ def read_tenx_folder(path: Path, layer: str | None, *, with_obs: bool) -> FileCo
     """Read a folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv, or their .gz."""
     if layer not in (None, "X"):
         raise _no_layers(path, layer, [])
-    barcodes = _table(_one_of(path, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(str)
+    with faults_of_the_file(path):
+        return _read_folder(path, with_obs)
+
+
+def _read_folder(path: Path, with_obs: bool) -> FileContents:
+    names = _table(_one_of(path, ("barcodes.tsv.gz", "barcodes.tsv")))[0]
+    check_lengths(names, "barcodes")
+    barcodes = names.to_numpy(str)
     var = _table(_one_of(path, GENE_FILES))
-    names = ["gene_ids", "gene_name", "feature_type"][: var.shape[1]]
-    var = var.iloc[:, : len(names)].set_axis(names, axis=1)
+    columns = ["gene_ids", "gene_name", "feature_type"][: var.shape[1]]
+    var = var.iloc[:, : len(columns)].set_axis(columns, axis=1)
     matrix_CG = _read_mtx(_one_of(path, MATRIX_FILES))
     return _assemble(path, matrix_CG, barcodes, var, path if with_obs else None)
 
@@ -144,7 +174,14 @@ def _obs(path: Path, place: Path | None, barcodes: NDArray[np.str_]) -> pd.DataF
     if place is None:
         return pd.DataFrame(index=pd.Index(barcodes))
     separator = "\t" if ".tsv" in place.name else ","
-    table = pd.read_csv(place, sep=separator, index_col=0)
+    try:
+        table = pd.read_csv(place, sep=separator, index_col=0)
+    except (ValueError, EOFError, OSError, zlib.error, pd.errors.ParserError) as error:
+        raise UserError(
+            f"{place.name} must be a table in UTF-8 with a header line",
+            got=f"{place} ({' '.join(str(error).split())[:120]})",
+            remedy="save it again, with the barcodes in its first column",
+        ) from error
     table.index = table.index.astype(str)
     if table.index.has_duplicates:
         repeated = table.index[table.index.duplicated()]
@@ -203,8 +240,8 @@ def _mtx_entries(
                     if entries.min(initial=0) < 0 or entries.max(initial=-1) >= size:
                         raise _broken_mtx(path, f"an entry outside {shape[1]:,} x {shape[0]:,}")
                 yield genes, cells, piece[2].to_numpy()
-    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _broken_mtx(path, str(error).splitlines()[0]) from error
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile, OverflowError) as error:
+        raise _broken_mtx(path, (str(error).splitlines() or ["cut off"])[0]) from error
 
 
 def _mtx_header(path: Path) -> tuple[tuple[int, int], int]:
@@ -214,7 +251,16 @@ def _mtx_header(path: Path) -> tuple[tuple[int, int], int]:
         n_genes, n_cells, n_stored = (int(word) for word in sizes.split())
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _broken_mtx(path, "a header without three sizes") from error
+    if not (0 <= n_cells <= MOST_ROWS and 0 <= n_genes <= MOST_ROWS and n_stored >= 0):
+        raise _broken_mtx(path, f"a header of {n_genes:,} x {n_cells:,}, {n_stored:,} entries")
+    # Each entry takes five bytes at least; a packed file is read no further than it claims.
+    room = path.stat().st_size * (MOST_PACKED if path.suffix == ".gz" else 1)
+    if n_stored * 5 > max(room, FREE_BYTES) or n_cells > max(room, FREE_BYTES):
+        raise _broken_mtx(path, f"a header of {n_cells:,} cells and {n_stored:,} entries")
+    check_room(path.name, 8 * (n_cells + n_stored))
     words = banner.lower().split()
+    if len(words) < 5:
+        raise _broken_mtx(path, f"the header {banner.strip()[:60]!r}")
     if words[:3] != ["%%matrixmarket", "matrix", "coordinate"] or words[4:5] != ["general"]:
         raise _broken_mtx(path, f"the header {banner.strip()[:60]!r}")
     if words[3] not in ("integer", "real"):
@@ -223,14 +269,16 @@ def _mtx_header(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def _skip_header(handle: IO[str]) -> tuple[str, str]:
-    banner = line = handle.readline()
+    banner = line = handle.readline(MOST_LETTERS)
     while line.startswith("%"):
-        line = handle.readline()
+        line = handle.readline(MOST_LETTERS)
     return banner, line
 
 
 def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
+    return path.open(encoding="utf-8", errors="replace")
 
 
 def _broken_mtx(path: Path, got: str) -> UserError:
@@ -259,10 +307,23 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
     except pd.errors.EmptyDataError:
         return pd.DataFrame({0: []}, dtype=str)
+    except (ValueError, EOFError, OSError, zlib.error, pd.errors.ParserError) as error:
+        raise damaged(path.parent, path.name, " ".join(str(error).split())[:120]) from error
 
 
-def _strings(node: h5py.Dataset) -> NDArray[np.str_]:
-    return np.array([value.decode() for value in node[:]], dtype=np.str_)
+def _strings(node: h5py.Dataset, path: Path) -> NDArray[np.str_]:
+    name = str(node.name).removeprefix("/")
+    if not isinstance(node, h5py.Dataset) or node.shape is None or node.ndim != 1:
+        raise damaged(path, name, "is no list of texts")
+    check_room(name, node.size * node.dtype.itemsize)
+    if node.dtype.kind not in "SO":
+        raise damaged(path, name, f"holds {node.dtype}, not texts")
+    values = node[:].tolist()
+    check_lengths(values, name)
+    try:
+        return np.array([bytes(value).decode() for value in values], dtype=np.str_)
+    except (UnicodeDecodeError, TypeError) as error:
+        raise damaged(path, name, f"is no text in UTF-8 ({error})") from error
 
 
 def _no_layers(path: Path, layer: str, found: list[str]) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from pathlib import Path
@@ -71,6 +72,8 @@ def read_paper(path: Path) -> PaperText:
 
 def _bytes(path: Path) -> bytes:
     try:
+        if not (path.is_file() or path.is_dir()) and path.exists():
+            raise OSError(errno.EINVAL, "no file, but a device or a pipe")
         size = path.stat().st_size
         if size > LARGEST:
             raise UserError(

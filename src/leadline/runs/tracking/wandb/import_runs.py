@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 from leadline import __version__
 from leadline.errors import UserError, nearest
 from leadline.progress import say
-from leadline.runs import record
+from leadline.runs import damage, record
 from leadline.runs.record import State, open_record, state
 from leadline.runs.tracking.wandb import offline, sdk
 from leadline.runs.tracking.wandb.offline import WandbRun
@@ -160,6 +160,8 @@ def import_run(run: WandbRun, runs_dir: Path, choice: FieldMapping, *, replace: 
         return "without the metrics"
     facts = facts_of(run, scores, choice)
     folder = runs_dir / facts["run_id"]
+    if state(folder) is State.DAMAGED:
+        damage.require_usable(folder)
     if state(folder) is State.DONE:
         if record.read_facts(folder) == {"schema_version": record.SCHEMA_VERSION, **facts}:
             return "imported before"
