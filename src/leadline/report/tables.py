@@ -127,7 +127,7 @@ def _in_csv(cell: Value) -> Value:
     if isinstance(cell, Grey):
         cell = cell.value
     # What begins so is a formula to spreadsheets, which run it.
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "	", "")):
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{cell}"
     return "" if cell is None else cell
 
