@@ -12,7 +12,7 @@ from leadline.config.data import (
     PublishedData,
     ZhengLikeData,
 )
-from leadline.config.external import EmbeddingConfig, PythonConfig
+from leadline.config.external import EmbeddingConfig, ExternalConfig, PythonConfig
 from leadline.config.launchers import (
     ABSENT_LAUNCHERS,
     LAUNCHERS,
@@ -66,6 +66,7 @@ __all__ = [
     "EmbeddedData",
     "EmbeddingConfig",
     "ExpressionConfig",
+    "ExternalConfig",
     "FileData",
     "Gene2vecConfig",
     "KnnPcaConfig",
