@@ -202,10 +202,9 @@ def test_a_zero_shot_run_asks_the_worker(place):
 
 
 def test_a_killed_run_leaves_nothing_once_it_is_resumed(place):
-    slow = "open('began', 'w').close()\n        import time; time.sleep(600 * (not os.path.exists('go')))\n        out"
-    worker = write_worker(
-        place, replace=[('    out = {"embedding"', f'    {slow} = {{"embedding"')]
-    )
+    wait = "import time; time.sleep(600 * (not os.path.exists('go')))"
+    slow = f"    open('began', 'w').close()\n        {wait}\n        out"
+    worker = write_worker(place, replace=[('    out = {"embedding"', slow + ' = {"embedding"')])
     words = [
         sys.executable, "-m", "leadline.cli", "run", "model=external", f"model.worker={worker}",
         "data=h5ad", "data.path=cells.h5ad", "data.label=celltype",

@@ -28,13 +28,15 @@ def print_summary(plan: Plan, ends: Sequence[RunEnd], *, stopped: bool, again: s
     console = open_console()
     console.print(table(plan, ends))
     failed = [end for end in ends if end.fate is RunOutcome.FAILED]
-    for line in reasons(failed):
+    without = [end for end in ends if end.fate is RunOutcome.NOT_APPLICABLE]
+    for line in [*reasons(failed), *not_applicable(without)]:
         console.print(escape(line))
     counts = Counter(end.fate for end in ends)
     todo = counts[RunOutcome.FAILED] + counts[RunOutcome.LEFT]
     console.print(
         f"{plan.study.name or 'sweep'}: {len(ends)} runs, {counts[RunOutcome.DONE]} done now, "
         f"{counts[RunOutcome.HAD]} already there, {counts[RunOutcome.FAILED]} failed; {todo} to do"
+        + (f"; {len(without)} not applicable" if without else "")
     )
     if stopped and todo:
         console.print(f"stopped; what ran has a checkpoint. Go on with:\n  {escape(again)}")
@@ -106,6 +108,15 @@ def main_score(run: Run, facts: dict[str, Any] | None) -> float | None:
         return None
     value = facts["metrics"]["test"].get(TASKS[run.config.task].main_score)
     return None if value is None else float(value)
+
+
+def not_applicable(ends: Sequence[RunEnd]) -> list[str]:
+    """Name the arms to which what the study asks does not apply, with the model's own words."""
+    arms: dict[str, RunEnd] = {}
+    for end in ends:
+        arms.setdefault(end.run.label, end)
+    word = f"{RunOutcome.NOT_APPLICABLE}: "
+    return [f"{arm}: {word}{end.message.removeprefix(word)}" for arm, end in arms.items()]
 
 
 def reasons(failed: Sequence[RunEnd]) -> list[str]:

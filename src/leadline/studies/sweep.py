@@ -28,6 +28,7 @@ class RunOutcome(StrEnum):
     HAD = "already there"
     DONE = "done"
     FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
     LEFT = "left"
 
 
@@ -57,6 +58,10 @@ class SweepState:
             if state is State.DONE:
                 record.tidy(run.folder)
                 self.ends[run_id] = RunEnd(run=run, fate=RunOutcome.HAD)
+            elif state is State.NOT_APPLICABLE:
+                self.ends[run_id] = RunEnd(
+                    run=run, fate=RunOutcome.NOT_APPLICABLE, message=reason(run)
+                )
             elif state is State.RUNNING:
                 self.elsewhere.add(run_id)
 
@@ -110,6 +115,8 @@ class SweepState:
                     self.short_of_memory.get(run.run_id, 0) + outcome.memory
                 )
                 self.again(run, outcome, RunOutcome.FAILED)
+            case TaskState.FAILED if run.state() is State.NOT_APPLICABLE:
+                self.end(run.run_id, RunOutcome.NOT_APPLICABLE, outcome.message)
             case _:
                 self.end(run.run_id, RunOutcome.FAILED, outcome.message)
 
@@ -137,6 +144,8 @@ class SweepState:
                     self.end(run_id, RunOutcome.DONE)
                 case State.FAILED if failed_since(run, self.began):
                     self.end(run_id, RunOutcome.FAILED, reason(run))
+                case State.NOT_APPLICABLE:
+                    self.end(run_id, RunOutcome.NOT_APPLICABLE, reason(run))
                 case State.RUNNING:
                     continue
                 case _:

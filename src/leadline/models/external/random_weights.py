@@ -98,7 +98,7 @@ def probabilities_of(
 
 
 def away(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Give the largest difference, relative to the largest value; 2, the most, for another width."""
+    """Give the largest difference relative to the largest value; 2 for another width."""
     if one.shape != other.shape:
         return 2.0
     size = max(float(np.abs(one).max()), float(np.abs(other).max()), 1e-12)
