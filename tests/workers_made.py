@@ -12,9 +12,9 @@ PRETRAINED = 'unsupported("NAME has no pretrained weights")'
 
 def write_worker(folder, name="mine.py", **changes):
     """Write a worker with pretrained weights; `changes` are pieces of text, old → new."""
-    text = TEMPLATE.read_text().replace(
-        PRETRAINED, "return np.linspace(-1, 1, n_genes * 8).reshape(n_genes, 8)"
-    )
+    known = "numbers = [zlib.crc32(gene.encode()) % 999 for gene in genes]\n        "
+    known += "return np.sin(np.outer(numbers, np.arange(8) + 1))"
+    text = TEMPLATE.read_text().replace(PRETRAINED, known)
     for old, new in changes.get("replace", ()):
         assert old in text, old
         text = text.replace(old, new)

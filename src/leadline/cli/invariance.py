@@ -1,4 +1,4 @@
-"""`leadline invariance`: does a model's answer about a cell depend on the other cells?"""
+"""`leadline invariance`: whether a model's answer about a cell depends on the other cells."""
 
 from __future__ import annotations
 

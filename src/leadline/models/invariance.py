@@ -1,4 +1,4 @@
-"""Does what a model says of a cell depend on the cells, or on the genes, that it comes with?
+"""Whether what a model says of a cell depends on the cells and genes that it comes with.
 
 Shapes: C cells, W numbers of each answer (probabilities, or a vector).
 """

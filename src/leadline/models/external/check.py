@@ -24,35 +24,27 @@ def check_worker(exchange: Exchange, cells: Cells) -> Iterator[Finding]:
     `exchange` keeps no answers; `cells` have labels.
     """
     bare = replace(cells, labels_C=None, given_C=None, classes=())
-    request = Request(step="embed", pretrained=True)
-    embeds = True
-    try:
-        answer = exchange.ask(bare, request)
-    except NotApplicable:
-        yield True, "pretrained=true: not applicable; it is asked for random weights below"
-        request = replace(request, pretrained=False)
-        answer = None
-    except (UserError, WorkerFailed) as error:
-        yield False, f"embed: {error}"
-        return
-    try:
-        answer = answer or exchange.ask(bare, request)
-    except NotApplicable:
-        embeds = False
-        yield True, "embed: not applicable"
-    except (UserError, WorkerFailed) as error:
-        yield False, f"embed: {error}"
-        return
-    if embeds and answer is not None and answer.values_NW is not None:
+    answer, request = None, Request(step="embed")
+    for pretrained in (True, False):
+        request = replace(request, pretrained=pretrained)
+        try:
+            answer = exchange.ask(bare, request)
+            break
+        except NotApplicable:
+            told = f"pretrained={str(pretrained).lower()}"
+            yield True, f"embed with {told}: not applicable"
+        except (UserError, WorkerFailed) as error:
+            yield False, f"embed: {error}"
+            return
+    if answer is not None and answer.values_NW is not None:
         width = answer.values_NW.shape[1]
         versions = answer.facts.get("versions") or {}
         yield True, f"embed: {len(bare)} cells, {width} numbers each"
         yield bool(versions), "versions are told" if versions else "versions: reply.json has none"
         yield from on_odd_cells(exchange, bare, request, width)
         yield from in_company(exchange, bare, request)
-    if request.pretrained:
         yield random_or_not(exchange, bare, "embed")
-    yield from fitting(exchange, cells, request)
+    yield fitting(exchange, cells)
 
 
 def on_odd_cells(
@@ -104,16 +96,14 @@ def random_or_not(exchange: Exchange, cells: Cells, answer: str) -> Finding:
     return True, "pretrained=false: random weights, drawn by the seed"
 
 
-def fitting(exchange: Exchange, cells: Cells, request: Request) -> Iterator[Finding]:
-    """Let it fit and predict."""
-    try:
-        found = random_weights.probabilities_of(
-            exchange, cells, pretrained=request.pretrained, seed=1
-        )
-    except NotApplicable:
-        yield True, "fit_predict: not applicable"
-        return
-    except (UserError, WorkerFailed) as error:
-        yield False, f"fit_predict: {error}"
-        return
-    yield True, f"fit_predict: {len(found)} cells, {found.shape[1]} classes"
+def fitting(exchange: Exchange, cells: Cells) -> Finding:
+    """Let it fit and predict, with pretrained weights or, if there are none, with random ones."""
+    for pretrained in (True, False):
+        try:
+            found = random_weights.probabilities_of(exchange, cells, pretrained=pretrained, seed=1)
+        except NotApplicable:
+            continue
+        except (UserError, WorkerFailed) as error:
+            return False, f"fit_predict: {error}"
+        return True, f"fit_predict: {len(found)} cells, {found.shape[1]} classes"
+    return True, "fit_predict: not applicable"
