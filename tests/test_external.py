@@ -107,7 +107,7 @@ def test_random_weights_are_proved(place):
         (("default_rng(seed)", "default_rng()"), "with the same seed"),
     ],
 )
-@pytest.mark.parametrize("answer", ["embed", "fit_predict"])
+@pytest.mark.parametrize("answer", ["embed", pytest.param("fit_predict", marks=pytest.mark.slow)])
 def test_what_only_says_that_it_is_random_is_found_out(place, change, message, answer, capsys):
     if not message:
         return

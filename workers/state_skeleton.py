@@ -31,16 +31,16 @@ def load_model(request, genes):
 
 
 def embed(model, counts, genes):
-    """HERE: give a row of numbers for each cell."""
+    """Give a row of numbers for each cell. HERE."""
 
 
 def fit(model, counts, genes, labels, n_classes):
-    """HERE: fine-tune, or leave this to leadline's probe."""
+    """Fine-tune, or leave this to leadline's probe. HERE."""
     unsupported("only embed")
 
 
 def predict(fitted, counts, genes):
-    """HERE: give a row for each cell and a column for each class."""
+    """Give a row for each cell and a column for each class. HERE."""
     unsupported("only embed")
 
 
