@@ -57,6 +57,7 @@ def test_a_new_worker_needs_a_name_and_a_new_file(tmp_path, monkeypatch, capsys)
 
 
 MATES = "counts = counts + counts.mean(axis=0)\n    return np.log1p(counts"
+PLACES = "999 for gene in map(str, range(len(genes)))]"
 DEPTH = "counts.sum(axis=1, keepdims=True)"
 WRONG = {
     "batch mates": ("return np.log1p(counts", MATES),
@@ -143,7 +144,8 @@ def test_other_genes_and_luck_are_found():
         (by_number_of_genes, "genes that no cell expresses"),
     ):
         found = dependences(ask, CELLS, vectors=True, genes=True)
-        assert [each.changed for each in found if each.found] == [kind]
+        changed = {each.changed for each in found if each.found}
+        assert kind in changed and "batch mates" not in changed
     rng = np.random.default_rng(0)
     luck = dependences(lambda cells: softmax(rng.normal(size=(len(cells), 3))), CELLS)
     assert len(luck) == 1 and luck[0].found

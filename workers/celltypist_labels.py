@@ -1,12 +1,12 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["celltypist==1.7.1"]
+# dependencies = ["celltypist==1.7.1", "scikit-learn<1.8"]
 # ///
 """CellTypist as a worker of leadline, trained on the labels it is given.
 
 It has no pretraining that could be taken away: pretrained=false is not applicable.
 Its scores are one class against the rest; a row is divided by its sum.
-Made and tried with: python -m venv env && env/bin/pip install celltypist
+Made and tried with: python -m venv env && env/bin/pip install celltypist "scikit-learn<1.8"
 """
 
 import json
