@@ -61,10 +61,7 @@ PLACES = "999 for gene in map(str, range(len(genes)))]"
 DEPTH = "counts.sum(axis=1, keepdims=True)"
 WRONG = {
     "batch mates": ("return np.log1p(counts", MATES),
-    "order of the genes": (
-        "999 for gene in genes]",
-        "999 for gene in map(str, range(len(genes)))]",
-    ),
+    "order of the genes": ("999 for gene in genes]", PLACES),
     "broken": ("main(sys.argv[1])", "sys.exit('broken')"),
     "versions": ('"versions": {"numpy"', '"versions": {} and {"numpy"'),
     "exit code 3": ("if out:", "if len(cells['ids']) == 1: sys.exit(3)\n    if out:"),
