@@ -53,7 +53,8 @@ def predict(fitted, counts, genes):
     place = {gene: column for column, gene in enumerate(genes.tolist())}
     columns = [place[gene] for gene in fitted.features]
     scaled = np.minimum(fitted.scaler.transform(lognorm(counts)[:, columns]), 10)
-    scores = np.asarray(fitted.predict_labels_and_prob(scaled)[-1], dtype=float)
+    known = fitted.classifier.decision_function(scaled)
+    scores = 1 / (1 + np.exp(-known.reshape(len(counts), -1)))
     if scores.shape[1] == 1:
         scores = np.hstack([1 - scores, scores])
     return scores / scores.sum(axis=1, keepdims=True)
