@@ -117,7 +117,7 @@ def test_what_only_says_that_it_is_random_is_found_out(place, change, message, a
 
 
 def test_what_does_not_apply_is_said_so(place, capsys):
-    worker = write_worker(place, replace=[("return np.random.def", "unsupported('no')  # ")])
+    worker = write_worker(place, replace=[("return np.stack([np.random", "unsupported('no')  # ")])
     folder = run(worker, "model.pretrained=false", expect=cli.MISTAKE)
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == (
