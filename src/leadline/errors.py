@@ -25,6 +25,10 @@ class UserError(Exception):
         self.rule, self.got, self.remedy = rule, got, remedy
 
 
+class NotApplicable(UserError):
+    """What is asked for has no meaning for a model, which says so itself; nobody's mistake."""
+
+
 def nearest(word: str, known: Iterable[str], limit: int = 12) -> str:
     """Say which of the known words was probably meant, or list them.
 

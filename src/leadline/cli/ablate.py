@@ -54,6 +54,9 @@ class StopSignal:
         self.event.set()
 
 
+GOOD_ENDS = (RunOutcome.HAD, RunOutcome.DONE, RunOutcome.NOT_APPLICABLE)
+
+
 def ablate(
     name: str,
     words: Sequence[str],
@@ -139,7 +142,7 @@ def make(
             stages = Stages(plan=plan, runs=runs, rule=rule, tell=tell)
             ends = stages.make(swept, stop.event)
             lines = stages.told()
-        all_done = all(end.fate in (RunOutcome.HAD, RunOutcome.DONE) for end in ends)
+        all_done = all(end.fate in GOOD_ENDS for end in ends)
         print_summary(plan, ends, stopped=stop.event.is_set(), again=again)
         if rule is not None and stop.event.is_set() and all_done:
             lines, all_done = [f"stopped between looks. Go on with:\n  {again}"], False

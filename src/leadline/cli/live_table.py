@@ -36,7 +36,7 @@ def picture(plan: Plan, runs: Sequence[Run], estimator: Estimator) -> Renderable
     states = {run.run_id: run.state() for run in runs if run.name is not None}
     for (arm, point), own in grouped(runs).items():
         counts = Counter(states[run.run_id] for run in own)
-        left = [run for run in own if states[run.run_id] is not State.DONE]
+        left = [run for run in own if states[run.run_id] not in (State.DONE, State.NOT_APPLICABLE)]
         waiting = counts[State.MISSING] + counts[State.INTERRUPTED]
         seconds = [estimator.of(run).seconds for run in left]
         known = [value for value in seconds if value is not None]

@@ -84,6 +84,21 @@ most expressed genes, by CELLxGENE's ids and by date. docs/contamination.md tell
 
 example: leadline contamination pbmc68k_reduced --corpus registry --model scgpt
 """
+WORKER_HELP = """\
+new    writes a worker to fill in: one file that answers questions about cells for your model
+check  asks it about 20 cells: shuffled, halved, alone, with genes missing, with no gene expressed,
+       with another seed, with random weights; a line each. Exit code 1 if something is wrong.
+docs/external.md is a method author's ten minutes.
+
+example: leadline worker new mine
+"""
+INVARIANCE_HELP = """\
+Fits the model as leadline run would, and asks it about some cells of the training set again: twice,
+in another order, among other cells, among fewer. Prints for each the share of cells whose label
+changes and the largest change of a probability. Exit code 1 if anything changes.
+
+example: leadline invariance logreg data=pbmc68k_reduced
+"""
 ABLATE_HELP = """\
 NAME is one of ablations/, or the path of a file like them. What is done is not made again, failures
 stop nobody else, and the same command goes on after any interruption. Words change every run, as in
@@ -262,6 +277,31 @@ def positive(text: str) -> int:
     return value
 
 
+def add_worker(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline worker` and its parts."""
+    parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
+    summary = "write a worker to fill in"
+    new = parts.add_parser(
+        "new", help=summary, description=f"{summary.capitalize()}.",
+        epilog="example: leadline worker new mine",
+    )  # fmt: skip
+    new.add_argument("name", metavar="NAME", help="of the model; the file is NAME.py")
+    summary = "ask a worker about 20 cells and say what is wrong"
+    check = parts.add_parser(
+        "check", help=summary, description=f"{summary.capitalize()}.",
+        epilog="example: leadline worker check mine.py --python env/bin/python",
+    )  # fmt: skip
+    check.add_argument("worker", metavar="FILE")
+    check.add_argument("--python", metavar="FILE", help="the interpreter of its environment")
+    check.add_argument("--seconds", type=float, default=600.0, help="for each question (600)")
+
+
+def add_invariance(parser: argparse.ArgumentParser) -> None:
+    """Declare `leadline invariance`."""
+    parser.add_argument("model", metavar="MODEL", help="as in model=MODEL of leadline run")
+    parser.add_argument("overrides", nargs="*", metavar="SETTING=VALUE")
+
+
 def share(text: str) -> float:
     """Read a number between 0 and 1."""
     value = float(text)
@@ -433,6 +473,12 @@ COMMANDS = {
         "say whether a pretrained model has seen the reported cells",
         CONTAMINATION_HELP,
         add_contamination,
+    ),
+    "worker": ("write or check a program that asks a model", WORKER_HELP, add_worker),
+    "invariance": (
+        "say whether cells change each other's answers",
+        INVARIANCE_HELP,
+        add_invariance,
     ),
     "ablate": ("make what is missing of a study", ABLATE_HELP, add_ablate),
     "plan": (

@@ -31,6 +31,7 @@ from leadline.studies.launchers import launcher_settings
 MOST_ROWS = 80
 # Lines of what comparisons can find.
 MOST_LINES = 20
+ENDED = (State.DONE, State.NOT_APPLICABLE)
 HOUR = 3600.0
 
 
@@ -45,7 +46,7 @@ class Planned:
     @property
     def left(self) -> bool:
         """Say whether it is still to be made."""
-        return self.state is not None and self.state is not State.DONE
+        return self.state is not None and self.state not in ENDED
 
 
 def look(runs: Sequence[Run], *, probed: bool = False) -> list[Planned]:
@@ -161,7 +162,7 @@ def add_up(
     return {
         "runs": len(planned),
         "states": dict(Counter(str(item.state or "impossible") for item in planned)),
-        "to_do": sum(item.state is not State.DONE for item in planned),
+        "to_do": sum(item.state not in ENDED for item in planned),
         "without_estimate": len(left) - len(known),
         "device_hours": rounded(hours),
         "memory_mib_of_largest_run": rounded(max(memory, default=None)),
@@ -322,11 +323,18 @@ def arm_table(planned: Sequence[Planned]) -> Table:
             escape(arm),
             escape(point),
             str(len(items)),
-            str(sum(item.state is not State.DONE for item in items)),
+            to_do(items),
             duration(sum(seconds)) if seconds else str(Basis.UNKNOWN) if left else "",
         )
     say("one line for each arm; --json lists every run")
     return table
+
+
+def to_do(items: Sequence[Planned]) -> str:
+    """Count what is to be made of an arm, or say that what it asks does not apply to its model."""
+    if items and all(item.state is State.NOT_APPLICABLE for item in items):
+        return str(State.NOT_APPLICABLE)
+    return str(sum(item.state not in ENDED for item in items))
 
 
 def duration(seconds: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from leadline.cli.live_table import aligned
-from leadline.config.switches import ROWS, TAGS, ProtocolSwitch
+from leadline.config.switches import ROWS, ProtocolSwitch
 from leadline.errors import UserError
+from leadline.stats.universes import TAGS
 from leadline.studies.presets import PRESETS, differences, find_preset, values_of
 
 

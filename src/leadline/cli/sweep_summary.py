@@ -26,10 +26,11 @@ COLUMNS = {
     RunOutcome.HAD: "already there",
     RunOutcome.FAILED: "failed",
     RunOutcome.NOT_APPLICABLE: "not applicable",
+    RunOutcome.IMPOSSIBLE: "cannot be made",
     RunOutcome.DAMAGED: "damaged",
     RunOutcome.LEFT: "never run",
 }
-SHOWN_IF_ANY = (RunOutcome.NOT_APPLICABLE, RunOutcome.DAMAGED)
+SHOWN_IF_ANY = (RunOutcome.NOT_APPLICABLE, RunOutcome.IMPOSSIBLE, RunOutcome.DAMAGED)
 WIDTH_OF_A_FILE = 160
 
 
@@ -37,15 +38,17 @@ def print_summary(plan: Plan, ends: Sequence[RunEnd], *, stopped: bool, again: s
     """Print the table of a sweep, the reasons of failures, and what is to be done next."""
     console = open_console()
     console.print(table(plan, ends))
-    for fate in (RunOutcome.FAILED, RunOutcome.NOT_APPLICABLE, RunOutcome.DAMAGED):
+    for fate in (RunOutcome.FAILED, RunOutcome.IMPOSSIBLE, RunOutcome.DAMAGED):
         for line in reasons([end for end in ends if end.fate is fate], fate):
             console.print(escape(line))
+    for line in not_applicable([end for end in ends if end.fate is RunOutcome.NOT_APPLICABLE]):
+        console.print(escape(line))
     counts = Counter(end.fate for end in ends)
     failed = counts[RunOutcome.FAILED]
     todo = failed + counts[RunOutcome.LEFT] + counts[RunOutcome.DAMAGED]
     apart = "".join(
         f", {counts[fate]} {COLUMNS[fate]}"
-        for fate in (RunOutcome.NOT_APPLICABLE, RunOutcome.DAMAGED, RunOutcome.LEFT)
+        for fate in (*SHOWN_IF_ANY, RunOutcome.LEFT)
         if counts[fate]
     )
     console.print(
@@ -129,6 +132,15 @@ def main_score(run: Run, facts: dict[str, Any] | None) -> float | None:
         return None
     value = facts["metrics"].get("test", {}).get(TASKS[run.config.task].main_score)
     return None if value is None else float(value)
+
+
+def not_applicable(ends: Sequence[RunEnd]) -> list[str]:
+    """Name the arms to which what the study asks does not apply, with the model's own words."""
+    arms: dict[str, RunEnd] = {}
+    for end in ends:
+        arms.setdefault(end.run.label, end)
+    word = f"{RunOutcome.NOT_APPLICABLE}: "
+    return [f"{arm}: {word}{end.message.removeprefix(word)}" for arm, end in arms.items()]
 
 
 def reasons(failed: Sequence[RunEnd], fate: RunOutcome = RunOutcome.FAILED) -> list[str]:

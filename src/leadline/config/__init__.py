@@ -13,7 +13,7 @@ from leadline.config.data import (
     StoreData,
     ZhengLikeData,
 )
-from leadline.config.external import EmbeddingConfig, PythonConfig
+from leadline.config.external import EmbeddingConfig, ExternalConfig, PythonConfig
 from leadline.config.launchers import (
     ABSENT_LAUNCHERS,
     LAUNCHERS,
@@ -67,6 +67,7 @@ __all__ = [
     "EmbeddedData",
     "EmbeddingConfig",
     "ExpressionConfig",
+    "ExternalConfig",
     "FileData",
     "Gene2vecConfig",
     "KnnPcaConfig",

@@ -143,6 +143,13 @@ ROWS: dict[str, ModelRow] = {
         deterministic=True,
         embeds_genes=True,
     ),
+    "external": ModelRow(
+        schema="leadline.config.external:ExternalConfig",
+        model="leadline.models.external.worker:Worker",
+        kind="external",
+        title="a program of your own",
+        embeds_cells=True,
+    ),
     "noise": ModelRow(
         schema="leadline.config.projections:NoiseConfig",
         model="leadline.models.projections:Noise",

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from leadline.config.registry import ROWS as MODELS
 from leadline.errors import UserError, nearest
-from leadline.stats.universes import TAGS as TAGS
 
 # The value that sets nothing: whatever the study says.
 AS_SET = "as_set"

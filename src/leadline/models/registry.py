@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from leadline.models.base import Model
 if TYPE_CHECKING:
     from numpy.random import RandomState
 
+    from leadline.data.cells import Cells
     from leadline.models.network import Start, TorchModel
 
 
@@ -29,13 +31,17 @@ def build(
     cache: Path | None = None,
     device: str = "cpu",
     stream: RandomState | None = None,
+    whole: Cells | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Model:
     """Make the model that a configuration describes.
 
     `cache` is a folder for solutions that other runs can share; without one nothing is kept.
     `stream` goes on with random numbers that were drawn from before, where the paper's code does.
+    A program outside may embed `whole`, all cells of the data set, at once, and tells the `log`.
     """
-    known = {"seed": seed, "threads": threads, "cache": cache, "device": device, "stream": stream}
+    known: dict[str, Any] = {"seed": seed, "threads": threads, "cache": cache, "device": device}
+    known |= {"stream": stream, "whole": whole, "log": log or (lambda text: None)}
     return cast(Model, make_model(chosen, **known))
 
 

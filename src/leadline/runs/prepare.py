@@ -24,7 +24,7 @@ from leadline.distributed import World
 from leadline.errors import UserError, nearest
 from leadline.runs import starting_weights
 from leadline.runs.identity import NamedRun, learns_by_epochs, resolved, run_id_of
-from leadline.runs.record import State, state
+from leadline.runs.record import State, append_log, state
 from leadline.runs.starting_weights import WeightsSource
 from leadline.runs.tasks.base import Job, Learner, binned_by_script, task_of
 
@@ -42,7 +42,7 @@ def prepare(config: RunConfig) -> Job:
             if not task.row.reports_seen_cells:
                 reported = named.cells.take(named.split.test)
                 starting_weights.require_unseen(origin, reported, config)
-    model = make_model(config, found, named.split)
+    model = make_model(config, found, named.split, named)
     bin_as_the_script(model, named)
     task.requires_of_model(model, config)
     require_scale(named.cells, model.accepts, config.model.name)
@@ -117,9 +117,15 @@ def require_one_process(config: RunConfig, world: World) -> None:
 
 
 def make_model(
-    config: RunConfig, found: Mapping[str, WeightsSource], split: Split | None = None
+    config: RunConfig,
+    found: Mapping[str, WeightsSource],
+    split: Split | None = None,
+    named: NamedRun | None = None,
 ) -> Learner:
-    """Make what the configuration names, not yet fitted; `found` says where its origins lie."""
+    """Make what the configuration names, not yet fitted; `found` says where its origins lie.
+
+    A program outside is told of the cells of `named`, without labels, and writes into its log.
+    """
     # The model is told of files; the run's configuration keeps the words.
     paths = {key: str(origin.path) for key, origin in found.items() if key != "pretrained"}
     chosen = replace(config.model, **paths)
@@ -146,6 +152,8 @@ def make_model(
         # A baseline takes the GPU only when told to: on few cells the CPU is the faster one.
         device=baseline_device(config),
         stream=stream_of_draw(config, split),
+        whole=None if named is None else named.cells,
+        log=None if named is None else lambda text: append_log(named.folder, text),
     )
 
 

@@ -52,6 +52,7 @@ class State(StrEnum):
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
     DONE = "done"
     DAMAGED = "damaged"
 
@@ -98,8 +99,15 @@ def state(folder: Path) -> State:
     if owner is not None and not locks.is_stale(folder / locks.NAME, owner):
         return State.RUNNING
     if (folder / FAILED).exists():
-        return State.FAILED
+        return State.NOT_APPLICABLE if not_applicable(folder) else State.FAILED
     return State.INTERRUPTED if folder.exists() else State.MISSING
+
+
+def not_applicable(folder: Path) -> bool:
+    """Say whether a run ended because its model has no answer to what was asked."""
+    word = str(State.NOT_APPLICABLE)
+    with open(folder / FAILED, encoding="utf-8", errors="replace") as file:
+        return file.read(len(word)) == word
 
 
 class CheckpointFolder:

@@ -10,7 +10,14 @@ from typing import Any
 
 import yaml
 
-from leadline.config import SCHEMAS, FileData, PythonConfig, RunConfig, TrackerConfig
+from leadline.config import (
+    SCHEMAS,
+    ExternalConfig,
+    FileData,
+    PythonConfig,
+    RunConfig,
+    TrackerConfig,
+)
 from leadline.config.shipped import options, shipped
 from leadline.errors import UserError, nearest
 from leadline.runs import damage, record, seal
@@ -243,6 +250,8 @@ def model_schema(model: Mapping[str, Any]) -> type:
     """Find the type of a model: that of the option of its name, else anybody's class."""
     if "target" in model:
         return PythonConfig
+    if "worker" in model:
+        return ExternalConfig
     schema = of_option("model", str(model["name"]))
     if schema is None:
         raise KeyError(f"no model {model['name']!r}")

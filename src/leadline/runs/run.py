@@ -18,7 +18,7 @@ from leadline.data.cells import Cells
 from leadline.data.splits import leakage
 from leadline.data.splits.split import Split
 from leadline.distributed import World
-from leadline.errors import UserError
+from leadline.errors import NotApplicable, UserError
 from leadline.processes import Preempted, StopRequest
 from leadline.progress import say
 from leadline.runs import damage, tracking
@@ -190,7 +190,8 @@ def failures_told(record: Record, job: Job, store: Any) -> Iterator[None]:
         from leadline.training.ranks import RankFailed
 
         told = distributed.failures(store)
-        told.append(str(error) if isinstance(error, RankFailed) else traceback.format_exc())
+        plain = isinstance(error, RankFailed | NotApplicable)
+        told.append(str(error) if plain else traceback.format_exc())
         record.fail("\n\n".join(told))
         if isinstance(error, UserError) or not isinstance(error, Exception):
             raise

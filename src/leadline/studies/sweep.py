@@ -28,9 +28,10 @@ class RunOutcome(StrEnum):
     HAD = "already there"
     DONE = "done"
     FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
     LEFT = "left"
     DAMAGED = "damaged"
-    NOT_APPLICABLE = "not applicable"
+    IMPOSSIBLE = "cannot be made"
 
 
 # What nobody can start from.
@@ -66,6 +67,10 @@ class SweepState:
                     continue
                 record.tidy(run.folder)
                 self.ends[run_id] = RunEnd(run=run, fate=RunOutcome.HAD)
+            elif state is State.NOT_APPLICABLE:
+                self.ends[run_id] = RunEnd(
+                    run=run, fate=RunOutcome.NOT_APPLICABLE, message=reason(run)
+                )
             elif state is State.RUNNING:
                 self.elsewhere.add(run_id)
 
@@ -121,6 +126,8 @@ class SweepState:
                     self.short_of_memory.get(run.run_id, 0) + outcome.memory
                 )
                 self.again(run, outcome, RunOutcome.FAILED)
+            case TaskState.FAILED if run.state() is State.NOT_APPLICABLE:
+                self.end(run.run_id, RunOutcome.NOT_APPLICABLE, outcome.message)
             case _:
                 self.end(run.run_id, RunOutcome.FAILED, outcome.message)
 
@@ -155,6 +162,8 @@ class SweepState:
                     self.end(run_id, RunOutcome.DAMAGED, damage.problem(run.folder))
                 case State.FAILED if failed_since(run, self.began):
                     self.end(run_id, RunOutcome.FAILED, reason(run))
+                case State.NOT_APPLICABLE:
+                    self.end(run_id, RunOutcome.NOT_APPLICABLE, reason(run))
                 case State.RUNNING:
                     continue
                 case _:
@@ -169,7 +178,7 @@ class SweepState:
         }
         ends = self.ends | left
         never = [
-            RunEnd(run=run, fate=RunOutcome.NOT_APPLICABLE, message=run.problem)
+            RunEnd(run=run, fate=RunOutcome.IMPOSSIBLE, message=run.problem)
             for run in self.impossible
         ]
         return [*(ends[run_id] for run_id in self.runs), *never]

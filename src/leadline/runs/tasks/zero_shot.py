@@ -38,6 +38,7 @@ from leadline.stats.zero_shot import (
 
 if TYPE_CHECKING:
     from leadline.models.external.python_class import OwnModel
+    from leadline.models.external.worker import Worker
 
 # What the record holds: the vectors that every score is computed from, and draws of the scores.
 EMBEDDINGS, DRAWS = "embeddings.npz", "score_draws.npz"
@@ -222,6 +223,7 @@ def vectors_of(
         assert isinstance(job.model, CellEmbedder)
         vectors_CD = job.model.embed(cells)
         facts = {"parameters_total": 0, "parameters_trainable": 0}
+        facts |= getattr(job.model, "embedding_facts", dict)()
     if world.leads:
         told = np.array(json.dumps(facts))
         vault.write(VECTORS, lambda file: np.savez(file, vectors=vectors_CD, facts=told))
@@ -283,9 +285,9 @@ def draws_of(found: FrozenScores) -> dict[str, NDArray[Any]]:
 
 def source_of(job: Job) -> Mapping[str, str]:
     """Give the file of a class of the user's, which the record keeps."""
-    if job.config.model.name in registry.ROWS and job.config.model.name != "python":
+    if not hasattr(job.model, "source"):
         return {}
-    own: OwnModel = job.model  # type: ignore[assignment]
+    own: OwnModel | Worker = job.model  # type: ignore[assignment]
     return own.source()
 
 
