@@ -24,9 +24,10 @@ def build(chapters: Sequence[Chapter], command: str) -> str:
     for chapter in chapters:
         study = chapter.study
         title = study.question or "Runs of no study"
-        first, _, beside = (tables.in_markdown(line) for line in chapter.answer.partition("\n"))
+        first, *beside = map(tables.in_markdown, chapter.answer.split("\n"))
         said.append(f"# {tables.in_markdown(title)}\n\n**{first}**\n")
-        said.append(f"\n{beside}\n" if beside else "")
+        beside.insert(1, tables.in_markdown(chapter.settle))
+        said += [f"\n{line}\n" for line in beside if line]
         done = study.finished
         states = Counter(str(each.state) for each in study.unfinished)
         counted = "".join(f", {count} {state}" for state, count in sorted(states.items()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figure_data, figures
-from leadline.report.answer import p_text
+from leadline.report.answer import capitalised, spaced, title_of
 from leadline.report.compare.arms import Condition, sides_of
 from leadline.report.compare.comparison import ALPHA, ArmComparison, PValue
 from leadline.report.compare.evidence import Evidence
@@ -24,9 +23,10 @@ from leadline.report.reference import Reference
 from leadline.report.study import Facts, StudyResults
 from leadline.report.tables import Table
 from leadline.stats import metrics
-from leadline.stats.difference import run_margin_squared
 
 Builder = Callable[..., Drawing]
+# The picture of the answer, and the figure of other places: they have rooms of their own.
+ANSWER, WHERE = "estimation", "where"
 # Panels of one figure; the arms of a study that has more are in its tables.
 MOST_ARMS, MOST_DATASETS = 6, 4
 BATCH = re.compile(r"batch_(\d+)")
@@ -142,14 +142,17 @@ def _of_scores(
     builders: dict[str, Builder] = {}
     if found:
         first = leading(found)
-        builders["estimation"] = partial(
+        builders[ANSWER] = partial(
             figures.estimation,
-            [_contrast(each) for each in first if each.a.values.size > 1],
+            [_contrast(study, each) for each in first],
             score=metrics.title(first[0].a.metric),
+            margin=_margin(study, first),
         )
-        if len(found) > len(first):
-            rows = sorted(map(_compared, found), key=lambda each: each.group)
-            builders["forest"] = partial(figures.contrasts, rows, family="the tests of each metric")
+        placed = [_placed(study, each) for each in _by_place(found)]
+        if len({each.panel for each in placed}) > 1:
+            builders[WHERE] = partial(
+                figures.where_it_holds, placed, margin=_margin(study, first)
+            )
     builders["runs"] = partial(
         figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
     )
@@ -210,35 +213,50 @@ def batch_sizes(study: StudyResults) -> dict[str, int]:
     return sizes
 
 
-def _contrast(each: ArmComparison) -> figures.Contrast:
-    if each.corrected is None:
-        told = "not tested"
-    else:
-        told = f"{each.test}, {p_text(each.corrected)} (Holm over {each.family_size})"
+def _margin(study: StudyResults, found: Sequence[ArmComparison]) -> float:
+    """Give the margin where the metric is one that it was declared for."""
+    return study.margin if metrics.ROWS[found[0].a.metric].in_points else 0.0
+
+
+def _contrast(study: StudyResults, each: ArmComparison) -> figures.Contrast:
     return figures.Contrast(
         arm=each.a.name,
         against=each.b.name,
+        title=capitalised(title_of(study, each.a)),
+        title_against=capitalised(title_of(study, each.b)),
         a=each.a.values,
         b=each.b.values,
         interval=each.interval,
-        told=f"{told}: {each.verdict}",
         verdict=each.verdict,
-        half_of_runs=None
-        if each.parts is None
-        else math.sqrt(run_margin_squared(each.parts, ALPHA)),
     )
 
 
-def _compared(each: ArmComparison) -> figures.Compared:
-    place = f"{each.a.dataset}, {each.a.fraction:.0%} of the labels, {metrics.title(each.a.metric)}"
-    return figures.Compared(
-        group=place,
-        label=f"{each.a.arm} − {each.b.arm}",
+def _by_place(found: Sequence[ArmComparison]) -> list[ArmComparison]:
+    """Put the first metric's comparisons before others, the most labels before fewer."""
+    order = list(dict.fromkeys(each.a.metric for each in found))
+    data = list(dict.fromkeys(each.a.dataset for each in found))
+    return sorted(
+        (each for each in found if metrics.ROWS[each.a.metric].in_points),
+        key=lambda each: (
+            order.index(each.a.metric),
+            data.index(each.a.dataset),
+            -each.a.fraction,
+        ),
+    )
+
+
+def _placed(study: StudyResults, each: ArmComparison) -> figures.PlacedDifference:
+    several = len({str(facts["dataset"]) for facts in study.records}) > 1
+    labels = f"{each.a.fraction:.0%} of labels"
+    where = f"{spaced(each.a.dataset)}, {labels}" if several else labels
+    return figures.PlacedDifference(
+        panel=f"{capitalised(metrics.title(each.a.metric))}\n{where}",
+        label=f"{title_of(study, each.a)} − {title_of(study, each.b)}",
         estimate=each.estimate,
         low=None if each.interval is None else each.interval.low,
         high=None if each.interval is None else each.interval.high,
         verdict=each.verdict,
-        p="" if each.corrected is None else p_text(each.corrected)[2:].removeprefix("= "),
+        primary=each.a.metric == study.metrics[0],
     )
 
 

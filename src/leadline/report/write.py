@@ -15,14 +15,16 @@ from leadline.config.tasks import ARRAYS, TASKS
 from leadline.report import figures, html_page, markdown, page, study_figures, tables
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
+from leadline.report.caveat_list import caveats_of
 from leadline.report.chapter import Chapter, TaskPart
 from leadline.report.compare import looks
 from leadline.report.compare.comparison import ArmComparison
 from leadline.report.compare.settle import settling_table
-from leadline.report.compare.study import comparisons
+from leadline.report.compare.study import comparisons, leading
 from leadline.report.reference import Reference
 from leadline.report.study import Facts, StudyResults, gather
 from leadline.report.study_tables import mcnemar_table
+from leadline.report.would_settle import would_settle
 
 MARGIN = 0.01
 LOOSE = "runs"
@@ -85,6 +87,8 @@ def _chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
         answer=answers[0] if answers and not study.records else _answer(study, found),
+        settle=would_settle(study, leading(found)),
+        caveats=tuple(caveats_of(study, found)),
         comparisons=tuple(found),
         above=tuple(each.name for each in beside if not each.name.endswith("_runs")),
         tables=tuple(
@@ -111,10 +115,10 @@ def _chapter(
 
 
 def _answer(study: StudyResults, found: Sequence[ArmComparison]) -> str:
-    """Give the first line, and the second with what must be known beside it."""
-    first, _, beside = first_line(study, found).partition("\n")
-    beside = " ".join(said for said in (beside, looks.sentence(study, found)) if said)
-    return "\n".join([first, beside]).strip()
+    """Give the answer, for what it holds, and what must be known beside it, a line each."""
+    first, basis, more = (*first_line(study, found).split("\n"), "", "")[:3]
+    more = " ".join(said for said in (more, looks.sentence(study, found)) if said)
+    return "\n".join([first, basis, more]).rstrip()
 
 
 def parts_of_tasks(study: StudyResults, out: Path) -> tuple[list[TaskPart], tuple[Facts, ...]]:
@@ -137,29 +141,27 @@ def parts_of_tasks(study: StudyResults, out: Path) -> tuple[list[TaskPart], tupl
     return parts, tuple(rest)
 
 
-def _figures(chapter: Chapter, out: Path) -> str:
-    """Write the figures of a chapter as files; give them as a part of the page."""
-    parts = []
+def _figures(chapter: Chapter, out: Path) -> dict[str, str]:
+    """Write the figures of a chapter as files; give them as parts of the page, by name."""
+    parts = {}
     for drawn in chapter.drawings:
         wide, name = drawn.wide, f"{chapter.place}_{drawn.wide.name}"
         paths = figures.save(wide.figure, out / "figures", name, wide.title)
         narrow = figures.to_svg(drawn.narrow.figure, wide.title).decode() if drawn.narrow else ""
-        parts.append(
-            page.figure(
-                f"{chapter.place}-figure-{page.slug(wide.name)}",
-                wide.title,
-                wide.caption,
-                wide.description,
-                paths[-1].read_text(encoding="utf-8"),
-                narrow,
-                files=tuple((path.suffix[1:].upper(), f"figures/{path.name}") for path in paths),
-                fixed=drawn.fixed,
-            )
+        parts[wide.name] = page.figure(
+            f"{chapter.place}-figure-{page.slug(wide.name)}",
+            wide.title,
+            wide.caption,
+            wide.description,
+            paths[-1].read_text(encoding="utf-8"),
+            narrow,
+            files=tuple((path.suffix[1:].upper(), f"figures/{path.name}") for path in paths),
+            fixed=drawn.fixed,
+            lead=not parts,
         )
     for name, reason in chapter.skipped.items():
         print(f"no figure {name}: {reason}", file=sys.stderr)
-        parts.append(page.paragraph(f"No figure {name}: {reason}.", "muted"))
-    return "".join(parts)
+    return parts
 
 
 def _commands(runs_dir: Path, names: Sequence[str], published: bool) -> str:

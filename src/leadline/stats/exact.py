@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, combinations
 
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
+from leadline.stats.draws import drawn_once
 from leadline.stats.inputs import Array, Floats, differences, two_arms
 from leadline.stats.t_tests import TestResult
 
@@ -122,9 +123,19 @@ def _relabelled(pooled: Floats, n_a: int, rng: np.random.Generator) -> tuple[flo
         sums = centred[_subsets(pooled.size, n_a)].sum(axis=1)
         p = _share_as_extreme(sums, observed, scale)
         return p, _smallest(arrangements, n_a, pooled.size - n_a)
-    shuffled = rng.permuted(np.tile(centred, (MONTE_CARLO_DRAWS, 1)), axis=1)
-    p = _plus_one(shuffled[:, :n_a].sum(axis=1), observed, scale)
+    draw = partial(_arms, pooled.size, n_a)
+    in_a_SN = drawn_once(rng, ("relabelled", pooled.size, n_a), draw)
+    p = _plus_one(in_a_SN.astype(np.float64) @ centred, observed, scale)
     return p, 1 / (MONTE_CARLO_DRAWS + 1)
+
+
+def _arms(n: int, n_a: int, rng: np.random.Generator) -> Array:
+    """Draw which of n runs come into the first arm, one drawing per row."""
+    places = np.tile(np.arange(n, dtype=np.int32), (MONTE_CARLO_DRAWS, 1))
+    chosen = rng.permuted(places, axis=1)[:, :n_a]
+    found = np.zeros((MONTE_CARLO_DRAWS, n), dtype=np.bool_)
+    np.put_along_axis(found, chosen, True, axis=1)
+    return found
 
 
 def _smallest(arrangements: int, n_a: int, n_b: int) -> float:

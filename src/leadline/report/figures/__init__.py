@@ -18,6 +18,7 @@ from leadline.report.figures.fewshot import few_shot
 from leadline.report.figures.groups import Group, gather
 from leadline.report.figures.ladder import LadderRow, ladder
 from leadline.report.figures.learning import Curve, learning_curves
+from leadline.report.figures.places import PlacedDifference, where_it_holds
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.runs import every_run
 from leadline.report.figures.style import NARROW, WIDE, Look, look
@@ -33,6 +34,7 @@ __all__ = [
     "Group",
     "LadderRow",
     "Look",
+    "PlacedDifference",
     "Reliability",
     "Spent",
     "Tests",
@@ -55,4 +57,5 @@ __all__ = [
     "save",
     "to_pdf",
     "to_svg",
+    "where_it_holds",
 ]

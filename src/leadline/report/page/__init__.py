@@ -5,6 +5,7 @@ sortable and filterable; without it the page says the same.
 """
 
 from leadline.report.page.parts import (
+    caveats,
     command,
     contents,
     counts,
@@ -18,6 +19,7 @@ from leadline.report.page.parts import (
 from leadline.report.page.svg import figure, inline
 
 __all__ = [
+    "caveats",
     "command",
     "contents",
     "counts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -189,8 +190,14 @@ def latex_document(tables: Sequence[Table]) -> str:
     return f"{PREAMBLE}{body}\\end{{document}}\n"
 
 
+# Signs that LaTeX takes as they are.
+PLAIN = re.compile(r"[ A-Za-z0-9.,:;/+\-()=]*")
+
+
 def _in_latex(text: str) -> str:
-    return "".join(LATEX.get(sign, _plain(sign)) for sign in " ".join(text.split()))
+    if PLAIN.fullmatch(text):
+        return " ".join(text.split())
+    return "".join(LATEX.get(sign) or _plain(sign) for sign in " ".join(text.split()))
 
 
 def _plain(sign: str) -> str:
