@@ -90,9 +90,7 @@ def _warnings(study: StudyResults) -> list[GroupedCaveat]:
                 counted.setdefault(str(text), []).append(str(facts["arm"]))
     found = []
     for text, arms in sorted(counted.items()):
-        names = [
-            study.titles.get(arm, arm).replace("_", " ") for arm in dict.fromkeys(arms)
-        ]
+        names = [study.titles.get(arm, arm).replace("_", " ") for arm in dict.fromkeys(arms)]
         more = len(names) - MOST_NAMED
         names = [*names[:MOST_NAMED], f"{more} more"] if more > 0 else names
         runs = f"{len(arms)} run{'s' if len(arms) > 1 else ''} of {listed(names)}"

@@ -16,7 +16,7 @@ from leadline.report.compare.caveats import SEED
 from leadline.report.compare.comparison import ALPHA
 from leadline.report.folds import folders_of, predictions, runs_of
 from leadline.report.study import Facts
-from leadline.runs import record
+from leadline.runs import npz, record
 from leadline.stats import metrics
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES
 
@@ -132,7 +132,7 @@ def confusions(records: Sequence[Facts], runs_dir: Path) -> tuple[dict[str, Coun
 def _predictions(
     records: Sequence[Facts], runs_dir: Path
 ) -> Iterator[tuple[Facts, list[str], Mapping[str, Any]]]:
-    """Open the predictions of the reported cells, run by run; an array is read when asked for."""
+    """Read the predictions of the reported cells, run by run."""
     for facts in records:
         folders = folders_of(facts, runs_dir)
         if not all((folder / record.PREDICTIONS).exists() for folder in folders):
@@ -149,9 +149,9 @@ def _predictions(
                 },
             )
             continue
-        with np.load(folders[0] / record.PREDICTIONS, allow_pickle=False) as stored:
-            if "test_true" in stored.files:
-                yield facts, stored["classes"].tolist(), stored
+        stored = npz.read(folders[0] / record.PREDICTIONS)
+        if "test_true" in stored:
+            yield facts, stored["classes"].tolist(), stored
 
 
 def reliabilities(records: Sequence[Facts], runs_dir: Path) -> dict[str, list[figures.Reliability]]:

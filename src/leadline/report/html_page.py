@@ -40,9 +40,7 @@ NOT_SHOWN = ("flags",)
 ELSEWHERE = (WHERE, "few_shot")
 
 
-def build(
-    parts: Sequence[tuple[Chapter, Mapping[str, str]]], command: str, runs_dir: Path
-) -> str:
+def build(parts: Sequence[tuple[Chapter, Mapping[str, str]]], command: str, runs_dir: Path) -> str:
     """Lay out the page; each chapter comes with its drawings by name."""
     single = len(parts) == 1
     chapters = [chapter for chapter, _ in parts]

@@ -12,7 +12,7 @@ from typing import Any
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figure_data, figures
-from leadline.report.answer import capitalised, spaced, title_of
+from leadline.report.answer import capitalised, is_control, spaced, title_of
 from leadline.report.compare.arms import Condition, sides_of
 from leadline.report.compare.comparison import ALPHA, ArmComparison, PValue
 from leadline.report.compare.evidence import Evidence
@@ -29,6 +29,8 @@ Builder = Callable[..., Drawing]
 ANSWER, WHERE = "estimation", "where"
 # Panels of one figure; the arms of a study that has more are in its tables.
 MOST_ARMS, MOST_DATASETS = 6, 4
+# Figures below the answer that are drawn once, for wide windows and phones alike.
+ONE_WIDTH = ("learning_curves", "per_class", "confusion", "calibration", "cost", "cells")
 BATCH = re.compile(r"batch_(\d+)")
 # Of figures that are drawn for each of several data sets.
 TITLES = {
@@ -42,10 +44,10 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A figure for wide windows and for phones; `fixed` says that its colours mean numbers."""
+    """A figure for wide windows and for phones, or one for both; `fixed`: colours mean numbers."""
 
     wide: Drawing
-    narrow: Drawing
+    narrow: Drawing | None
     fixed: bool = False
 
 
@@ -65,10 +67,15 @@ def draw_all(
         if "_of_" in name:
             called["name"] += name.removeprefix(kind) if kind in names else ""
             called["title"] = f"{called.get('title', TITLES[kind])}, {name.partition('_of_')[2]}"
+        fixed = kind == "confusion"
         try:
+            if kind in ONE_WIDTH:
+                once = builder(width=figures.MIDDLE, **called)
+                drawn.append(Drawn(wide=once, narrow=None, fixed=fixed))
+                continue
             wide = builder(width=figures.WIDE, **called)
             narrow = builder(width=figures.NARROW, **called)
-            drawn.append(Drawn(wide=wide, narrow=narrow, fixed=kind == "confusion"))
+            drawn.append(Drawn(wide=wide, narrow=narrow, fixed=fixed))
         except UserError as error:
             skipped[called["name"]] = str(error)
     return drawn, skipped
@@ -115,7 +122,7 @@ def _builders(
             full = [facts for facts in inside if float(facts["fraction"]) == most]
             builders |= {
                 f"{name}{end}": builder
-                for name, builder in _of_predictions(study, full, runs_dir).items()
+                for name, builder in _of_predictions(study, found, full, runs_dir).items()
             }
     if study.pretraining:
         read = figure_data.curves(study.pretraining, runs_dir)
@@ -131,7 +138,7 @@ def _of_scores(
     study: StudyResults, found: Sequence[ArmComparison], beside: bool, reference: Reference | None
 ) -> dict[str, Builder]:
     """Build what needs no more than the scores of runs."""
-    evidence = Evidence.of_records(study.records, study.runs_dir)
+    evidence = Evidence.of_records(study.records, study.runs_dir, metrics=study.metrics)
     setting = ClaimSettings() if reference is None else reference.setting
     asked: dict[str, Any] = {"metrics": study.metrics, "setting": setting}
     if reference is not None and (beside or study.published):
@@ -150,12 +157,12 @@ def _of_scores(
         )
         placed = [_placed(study, each) for each in _by_place(found)]
         if len({each.panel for each in placed}) > 1:
-            builders[WHERE] = partial(
-                figures.where_it_holds, placed, margin=_margin(study, first)
-            )
-    builders["runs"] = partial(
-        figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
-    )
+            builders[WHERE] = partial(figures.where_it_holds, placed, margin=_margin(study, first))
+    if not found or "beside" in asked or (reference and _artefacts(study, reference).get("runs")):
+        # Else the picture of the answer has every run.
+        builders["runs"] = partial(
+            figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
+        )
     if len(shares) > 1:
         builders["few_shot"] = partial(
             figures.few_shot, evidence, arms=arms, tests=tests_of(found, shares), **asked
@@ -169,7 +176,7 @@ def _of_scores(
 
 
 def _of_predictions(
-    study: StudyResults, records: Sequence[Facts], runs_dir: Path
+    study: StudyResults, found: Sequence[ArmComparison], records: Sequence[Facts], runs_dir: Path
 ) -> dict[str, Builder]:
     """Build what needs learning curves, classes or predictions, of one data set."""
     order = {arm: at for at, arm in enumerate(study.arms)}
@@ -184,9 +191,13 @@ def _of_predictions(
         builders["learning_curves"] = partial(figures.learning_curves, read)
     if scores:
         builders["per_class"] = partial(figures.per_class, scores, cells)
-    matrices, names = figure_data.confusions(few, runs_dir)
+    pair = telling_pair(found, records)
+    two = few if pair is None else [f for f in telling if figure_data.called(f) in pair]
+    matrices, names = figure_data.confusions(two, runs_dir)
     if matrices:
-        builders["confusion"] = partial(figures.confusion, matrices, names)
+        both = pair if pair is not None and set(pair) <= set(matrices) else None
+        builders["confusion"] = partial(figures.confusion, matrices, names, less=both)
+    if few:
         runs = figure_data.reliabilities(few, runs_dir)
         builders["calibration"] = partial(figures.calibration, runs)
     metric = study.metrics[0]
@@ -196,6 +207,25 @@ def _of_predictions(
             figures.cost, spent, score=metrics.title(metric), processor=processor
         )
     return builders
+
+
+def telling_pair(
+    found: Sequence[ArmComparison], records: Sequence[Facts]
+) -> tuple[str, str] | None:
+    """Choose the pair of arms whose cells are looked at: shown to differ, else most apart.
+
+    Controls do not count; None where nothing is compared on these records.
+    """
+    here = {figure_data.called(facts) for facts in records}
+    asked = [
+        each
+        for each in leading(found)
+        if not is_control(each) and {each.a.name, each.b.name} <= here
+    ]
+    if not asked:
+        return None
+    chosen = max(asked, key=lambda each: (each.verdict in ("better", "worse"), abs(each.estimate)))
+    return chosen.a.name, chosen.b.name
 
 
 def batch_sizes(study: StudyResults) -> dict[str, int]:
@@ -283,7 +313,7 @@ def tests_of(found: Sequence[ArmComparison], shares: Sequence[float]) -> Tests:
 
 def paper_tables(study: StudyResults, reference: Reference | None) -> list[Table]:
     """Lay out the tables of the paper that the study names among its artefacts."""
-    if reference is None:
+    if reference is None or not reference.lays_out(study.artefacts):
         return []
     evidence = Evidence.of_records([*study.records, *study.pretraining], study.runs_dir)
     return reference.tables(evidence, study.artefacts)

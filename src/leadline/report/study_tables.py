@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -267,8 +268,14 @@ def other_runs_table(study: StudyResults, runs: Sequence[Facts], out: Path) -> T
 
 def link_to(run_id: str, runs_dir: Path, out: Path) -> Link:
     """Lead from the page to the folder of a record."""
-    place = os.path.relpath((runs_dir / run_id).resolve(), out.resolve())
-    return Link(run_id, f"{quote(Path(place).as_posix())}/")
+    return Link(run_id, f"{_folder_from(runs_dir, out)}/{quote(run_id)}/")
+
+
+@lru_cache(maxsize=8)
+def _folder_from(runs_dir: Path, out: Path) -> str:
+    """Give the way from a page to the folder of records, as an address."""
+    place = os.path.relpath(runs_dir.resolve(), out.resolve())
+    return quote(Path(place).as_posix())
 
 
 def unfinished_table(study: StudyResults) -> Table:

@@ -60,13 +60,9 @@ REMEDIES = {
 }
 
 
-def _sentence(
-    study: StudyResults, remedy: str, wanted: Sequence[tuple[ArmComparison, int]]
-) -> str:
+def _sentence(study: StudyResults, remedy: str, wanted: Sequence[tuple[ArmComparison, int]]) -> str:
     names = list(dict.fromkeys(title_of(study, each.a) for each, _ in wanted))
     more = len(names) - MOST_NAMED
     if more > 0:
         names = [*names[:MOST_NAMED], f"{more} more"]
-    return REMEDIES[remedy].format(
-        arms=listed(names), count=max(count for _, count in wanted)
-    )
+    return REMEDIES[remedy].format(arms=listed(names), count=max(count for _, count in wanted))

@@ -64,7 +64,9 @@ def write_report(
         files[f"{stem}.csv"] = tables.to_csv(table)
         files[f"{stem}.md"] = tables.to_markdown(table)
         files[f"{stem}.tex"] = tables.to_latex(table)
-    files["tables/all.tex"] = tables.latex_document([table for _, table in everything])
+    files["tables/all.tex"] = tables.latex_document(
+        [text for name, text in files.items() if name.endswith(".tex")]
+    )
     for name, text in files.items():
         (out / name).parent.mkdir(exist_ok=True)
         atomic.write_text(out / name, text)
@@ -143,7 +145,7 @@ def parts_of_tasks(study: StudyResults, out: Path) -> tuple[list[TaskPart], tupl
 
 def _figures(chapter: Chapter, out: Path) -> dict[str, str]:
     """Write the figures of a chapter as files; give them as parts of the page, by name."""
-    parts = {}
+    parts: dict[str, str] = {}
     for drawn in chapter.drawings:
         wide, name = drawn.wide, f"{chapter.place}_{drawn.wide.name}"
         paths = figures.save(wide.figure, out / "figures", name, wide.title)

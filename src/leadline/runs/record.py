@@ -34,6 +34,7 @@ from leadline import files as atomic
 from leadline import locks
 from leadline.errors import UserError
 from leadline.progress import say
+from leadline.runs import npz
 
 SCHEMA_VERSION = 1
 CONFIG, FACTS, EPOCHS = "config.yaml", "record.json", "epochs.csv"
@@ -260,12 +261,19 @@ def is_leftover(path: Path) -> bool:
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file that a record consists of."""
     ignored = {LOG, DONE, FAILED, locks.NAME}
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name not in ignored and not is_leftover(path)
-    }
+    with os.scandir(folder) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if entry.name not in ignored
+            and not entry.name.startswith(atomic.TEMPORARY)
+            and entry.is_file()
+        )
+    found = {}
+    for name in names:
+        with open(os.path.join(folder, name), "rb", buffering=0) as file:
+            found[name] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -277,19 +285,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """Read the predictions of each part, and the class names."""
-    with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
-        parts = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
-        said = {
-            part: Predictions(
-                ids=stored[f"{part}_ids"],
-                truth_C=stored[f"{part}_true"],
-                predicted_C=stored[f"{part}_pred"],
-                proba_CK=stored[f"{part}_proba"],
-                batches=_batches_of(stored, part),
-            )
-            for part in parts
-        }
-        return said, tuple(stored["classes"].tolist())
+    stored = npz.read(folder / PREDICTIONS)
+    parts = [name.removesuffix("_ids") for name in stored if name.endswith("_ids")]
+    said = {
+        part: Predictions(
+            ids=stored[f"{part}_ids"],
+            truth_C=stored[f"{part}_true"],
+            predicted_C=stored[f"{part}_pred"],
+            proba_CK=stored[f"{part}_proba"],
+            batches=_batches_of(stored, part),
+        )
+        for part in parts
+    }
+    return said, tuple(stored["classes"].tolist())
 
 
 def _batches_of(stored: Mapping[str, NDArray[Any]], part: str) -> ReportedBatches | None:

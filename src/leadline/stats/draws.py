@@ -15,7 +15,9 @@ _kept: OrderedDict[Hashable, tuple[npt.NDArray[Any], dict[str, Any]]] = OrderedD
 
 
 def drawn_once(
-    rng: np.random.Generator, kind: Hashable, draw: Callable[[np.random.Generator], npt.NDArray[Any]]
+    rng: np.random.Generator,
+    kind: Hashable,
+    draw: Callable[[np.random.Generator], npt.NDArray[Any]],
 ) -> npt.NDArray[Any]:
     """Give what `draw(rng)` gives, and leave `rng` as it would; equal streams draw once.
 

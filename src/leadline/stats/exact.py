@@ -47,8 +47,12 @@ def paired_permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Genera
         p = _share_as_extreme(sums, float(difference.sum()), np.abs(difference).sum())
         smallest = 2.0 ** (1 - n)
     else:
-        signs = rng.integers(0, 2, size=(MONTE_CARLO_DRAWS, n)) * 2 - 1
-        p = _plus_one(signs @ difference, float(difference.sum()), np.abs(difference).sum())
+        signs_SN = drawn_once(rng, ("flipped", n), partial(_signs, n))
+        p = _plus_one(
+            signs_SN.astype(np.float64) @ difference,
+            float(difference.sum()),
+            np.abs(difference).sum(),
+        )
         smallest = 1 / (MONTE_CARLO_DRAWS + 1)
     mean = float(difference.mean())
     return TestResult("paired_permutation", mean, mean, p, n, n, smallest_p=smallest)
@@ -127,6 +131,11 @@ def _relabelled(pooled: Floats, n_a: int, rng: np.random.Generator) -> tuple[flo
     in_a_SN = drawn_once(rng, ("relabelled", pooled.size, n_a), draw)
     p = _plus_one(in_a_SN.astype(np.float64) @ centred, observed, scale)
     return p, 1 / (MONTE_CARLO_DRAWS + 1)
+
+
+def _signs(n: int, rng: np.random.Generator) -> Array:
+    """Draw signs of n differences, one drawing per row."""
+    return (rng.integers(0, 2, size=(MONTE_CARLO_DRAWS, n)) * 2 - 1).astype(np.int8)
 
 
 def _arms(n: int, n_a: int, rng: np.random.Generator) -> Array:

@@ -21,9 +21,10 @@ from leadline.report.figures.learning import Curve, learning_curves
 from leadline.report.figures.places import PlacedDifference, where_it_holds
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.runs import every_run
-from leadline.report.figures.style import NARROW, WIDE, Look, look
+from leadline.report.figures.style import MIDDLE, NARROW, WIDE, Look, look
 
 __all__ = [
+    "MIDDLE",
     "NARROW",
     "WIDE",
     "Compared",

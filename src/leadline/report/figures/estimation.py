@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.marks import apart, legend, run_dots
 from leadline.report.figures.panels import require
-from leadline.report.figures.style import INK, MUTED, NARROW, VERDICTS, WIDE, lines, look, styled
+from leadline.report.figures.style import INK, MUTED, NARROW, VERDICTS, WIDE, lines, styled
 from leadline.stats import Interval
 
 Floats = npt.NDArray[np.float64]

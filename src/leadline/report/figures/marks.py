@@ -20,6 +20,7 @@ from leadline.report.figures.groups import Group
 from leadline.report.figures.style import INCH, INK, MUTED, NARROW, SMALL, TEXT, look, word
 
 Floats = npt.NDArray[np.float64]
+GOLDEN = 0.6180339887498949
 # From so many dots in one place on, each is a plain round spot.
 MANY = 40
 # Area of a dot in square points; a fixed white edge would hide small ones.
@@ -44,6 +45,9 @@ def dots(axes: Axes, x: Sequence[float], y: Sequence[float], group: Group) -> No
     at = np.column_stack([x, y]).reshape(-1, 2)
     sound, crashed = at[~group.collapsed], at[group.collapsed]
     hollow = group.digitised[~group.collapsed] | seen.published
+    if len(sound) > MANY and not hollow.any():
+        run_dots(axes, sound[:, 0], sound[:, 1], group.arm)
+        sound, hollow = sound[:0], hollow[:0]
     axes.scatter(
         sound[:, 0],
         sound[:, 1],
@@ -70,10 +74,10 @@ def dots(axes: Axes, x: Sequence[float], y: Sequence[float], group: Group) -> No
         )
 
 
-def run_dots(axes: Axes, x: Floats, y: Floats, arm: str) -> None:
+def run_dots(axes: Axes, x: Floats, y: Floats, arm: str, many: int = MANY) -> None:
     """Draw runs in the look of their arm; of many, as one path of round spots, which is small."""
     seen = look(arm)
-    if len(x) <= MANY:
+    if len(x) <= many:
         axes.scatter(
             x, y, s=DOT, marker=seen.marker, color=seen.colour, linewidths=0, alpha=0.75, zorder=3,
             label=f"{RUNS} {arm}",
@@ -92,9 +96,29 @@ def spots(axes: Axes, x: Floats, y: Floats, colour: str, label: str, size: float
         path, edgecolor=colour, facecolor="none", linewidth=size, capstyle="round", alpha=0.6,
         zorder=3, label=label,
     )  # fmt: skip
-    axes.add_patch(patch)
+    _add(axes, patch, at)
+
+
+def _add(axes: Axes, patch: PathPatch, at: Floats) -> None:
+    """Add a path of thousands of points, whose ends alone bound it: no curves are looked at."""
+    patch.set_in_layout(False)
+    axes.add_artist(patch)
     axes.update_datalim(at)
     axes.autoscale_view()
+
+
+def strokes(axes: Axes, lines: Sequence[Floats], colour: str, dashes: str, label: str) -> None:
+    """Draw lines as one path: of many, a figure of one element each would be large and slow."""
+    known = [line for line in lines if len(line) > 1]
+    if not known:
+        return
+    path = Path.make_compound_path(*(Path(line) for line in known))
+    path.should_simplify = False
+    drawn = PathPatch(
+        path, edgecolor=colour, facecolor="none", linewidth=0.5, linestyle=dashes, alpha=0.5,
+        label=label,
+    )  # fmt: skip
+    _add(axes, drawn, np.asarray(path.vertices))
 
 
 def mean(axes: Axes, at: float, group: Group, *, upright: bool) -> None:
@@ -123,6 +147,10 @@ def mean(axes: Axes, at: float, group: Group, *, upright: bool) -> None:
 
 def apart(values: Sequence[float], span: float, step: float, room: float) -> list[float]:
     """Set dots aside that would lie on one another: by steps to either side, within the room."""
+    if len(values) > MANY:
+        # Of many, neighbours in the order of scores lie far apart: steps of the golden section.
+        ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+        return list(room * (2 * ((ranks * GOLDEN) % 1) - 1))
     shifts: list[float] = [0.0] * len(values)
     placed: list[tuple[float, int]] = []
     for index in sorted(range(len(values)), key=lambda k: values[k]):

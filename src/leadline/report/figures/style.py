@@ -18,6 +18,8 @@ from leadline.stats import metrics
 
 # Widths of a journal's two columns and of one, in millimetres.
 WIDE, NARROW = 175.0, 85.0
+# Of figures that are drawn once for both.
+MIDDLE = 125.0
 INCH = 25.4
 INK, MUTED, FAINT = "#1a1a1a", "#5c5c5c", "#e4e4e4"
 SMALL, TEXT, TITLE = 7.0, 7.5, 8.5

@@ -111,7 +111,8 @@ def figure(
     if not narrow:
         card += " single"
     return (
-        f'<figure id="{escape(name)}"{" class=lead" if lead else ""}>\n<div class="{card}">\n{drawings}</div>\n'
+        f'<figure id="{escape(name)}"{" class=lead" if lead else ""}>\n'
+        f'<div class="{card}">\n{drawings}</div>\n'
         f"<figcaption><strong>{escape(title)}.</strong> {escape(caption)}"
         f"{f'<span class=files>{links}</span>' if links else ''}</figcaption>\n</figure>\n"
     )

@@ -184,9 +184,9 @@ def _paragraph(width: str) -> str:
     return f">{{\\raggedright\\arraybackslash}}p{{{width}}}"
 
 
-def latex_document(tables: Sequence[Table]) -> str:
-    """Write a document that compiles by itself."""
-    body = "\\clearpage\n".join(to_latex(table) for table in tables)
+def latex_document(tables: Sequence[str]) -> str:
+    """Write a document that compiles by itself, of tables in LaTeX."""
+    body = "\\clearpage\n".join(tables)
     return f"{PREAMBLE}{body}\\end{{document}}\n"
 
 
