@@ -174,8 +174,12 @@ def title_of(study: StudyResults, side: ArmRuns) -> str:
     """Name an arm as people do: the study's title for it, its model's, or its name in words."""
     if side.arm in study.titles:
         return study.titles[side.arm]
+    row = registry.named(side.model)
     if side.arm == side.model or (side.arm == study.reference and side.arm == "reference"):
-        return registry.named(side.model).title
+        return row.title
+    if side.arm.startswith(f"{side.model}_") and side.model != row.title:
+        # scbert_pretrained, where people write scBERT pretrained.
+        return spaced(f"{row.title}{side.arm.removeprefix(side.model)}")
     return spaced(side.arm)
 
 

@@ -32,7 +32,7 @@ COLLAPSED, SELECTED = "collapsed to one class", "selected on the reported cells"
 
 def note(facts: dict[str, Any]) -> str:
     """Say of a run what its scores do not show."""
-    warned = facts.get("warnings")
+    warned = facts.get("warnings") or ()
     collapsed = bool(warned) and any(str(text).startswith("collapsed") for text in warned)
     reported = facts.get("selected", {}).get("selection") == "reported"
     return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])

@@ -16,12 +16,23 @@ from matplotlib.patches import Patch
 from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.marks import apart, legend, run_dots
 from leadline.report.figures.panels import require
-from leadline.report.figures.style import INK, MUTED, NARROW, VERDICTS, WIDE, lines, styled
+from leadline.report.figures.style import (
+    INK,
+    MUTED,
+    NARROW,
+    VERDICTS,
+    WIDE,
+    lines,
+    most_lines,
+    styled,
+)
 from leadline.stats import Interval
 
 Floats = npt.NDArray[np.float64]
 # Millimetres of a row, and of axes, key and title.
 ROW, HEAD, FRAME, KEY = 5.6, 3.0, 11.0, 5.0
+# Of a name in several lines, each.
+LINE = 3.4
 SLOT, ROOM = 0.08, 0.26
 LABEL = 28
 # The colour of the margin's band; light enough for what lies over it.
@@ -82,7 +93,8 @@ def estimation(
     rows = _rows(contrasts)
     narrow = width <= NARROW
     with styled():
-        body = FRAME + ROW * len(rows)
+        deep = most_lines(lines(row.title, LABEL) for row in rows)
+        body = FRAME + max(ROW, LINE * deep) * len(rows)
         figure = blank(width, HEAD + KEY * (3 if narrow else 1) + body * (2 if narrow else 1))
         shape = (2, 1) if narrow else (1, 2)
         left, right = figure.subplots(*shape, squeeze=False).ravel()

@@ -11,13 +11,13 @@ from leadline.report.figures.drawing import Drawing, blank, fix_layout
 from leadline.report.figures.estimation import BAND, SAID, verdict_key
 from leadline.report.figures.marks import legend
 from leadline.report.figures.panels import require
-from leadline.report.figures.style import MUTED, NARROW, VERDICTS, WIDE, lines, styled
+from leadline.report.figures.style import MUTED, NARROW, VERDICTS, WIDE, lines, most_lines, styled
 
 # Millimetres of a row, of axes and title, and of the key.
 ROW, FRAME, KEY = 4.6, 12.0, 6.0
 # Panels side by side on a wide page and on a phone, and in all.
 ACROSS, ACROSS_NARROW, MOST_PANELS = 4, 2, 12
-LABEL, TITLE = 24, 22
+LABEL, LABEL_NARROW, TITLE, LINE = 26, 16, 22, 3.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +48,17 @@ def where_it_holds(
     rows = list(dict.fromkeys(each.label for each in found if each.panel in shown))
     across = min(len(shown), ACROSS_NARROW if width <= NARROW else ACROSS)
     down = -(-len(shown) // across)
+    label = LABEL_NARROW if width <= NARROW else LABEL
     with styled():
         key = KEY * (3 if width <= NARROW else 1)
-        figure = blank(width, key + down * (FRAME + ROW * len(rows)))
+        deep = most_lines(lines(row, label) for row in rows)
+        figure = blank(width, key + down * (FRAME + max(ROW, LINE * deep) * len(rows)))
         every = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
         for axes in every[len(shown) :]:
             axes.set_axis_off()
         for number, (axes, panel) in enumerate(zip(every, shown, strict=False)):
             mine = [each for each in found if each.panel == panel]
-            _panel(axes, mine, rows, margin)
+            _panel(axes, mine, rows, margin, label)
             axes.set_title(
                 "\n".join(lines(part, TITLE) for part in panel.split("\n")),
                 fontweight="bold" if mine[0].primary else "normal",
@@ -78,7 +80,7 @@ def where_it_holds(
 
 
 def _panel(
-    axes: Axes, mine: Sequence[PlacedDifference], rows: Sequence[str], margin: float
+    axes: Axes, mine: Sequence[PlacedDifference], rows: Sequence[str], margin: float, label: int
 ) -> None:
     if margin:
         axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
@@ -92,7 +94,7 @@ def _panel(
             markeredgecolor="white", markeredgewidth=0.3, label=f"{each.panel}, {each.label}",
         )  # fmt: skip
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [lines(row, LABEL) for row in rows])
+    axes.set_yticks(range(len(rows)), [lines(row, label) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
