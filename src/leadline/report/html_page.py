@@ -26,6 +26,7 @@ TITLES = {
     "settling": "What is open",
     MCNEMAR: tests.title(MCNEMAR),
     "means": "Means",
+    "top_genes": "Top genes",
     "runs": "Runs",
     "unfinished": "Without a result",
     "configuration": "Configuration",

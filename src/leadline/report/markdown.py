@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Of the verdict table, the columns that fit into the width of a comment.
 COLUMNS = ("arm", "against", "data set", "labels", "metric", "verdict", "difference", "95 % from",
            "95 % to", "test", "p (Holm)", "n", "speaks for")  # fmt: skip
-LEFT_OUT = ("comparisons", "runs", "configuration", "pretraining")
+LEFT_OUT = ("comparisons", "top_genes", "runs", "configuration", "pretraining")
 
 
 def build(chapters: Sequence[Chapter], command: str) -> str:

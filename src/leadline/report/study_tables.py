@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from leadline.stats import tests
 from leadline.stats.difference import times_for_folds
 from leadline.stats.metrics import title as metric_title
 
+# What a run of the baseline writes beside its predictions.
+TOP_GENES = "top_genes.csv"
 SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
 
 
@@ -239,6 +242,42 @@ def pretraining_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
         title="Pre-training runs",
         columns=["run", "arm", "model", "seed", "metric", "value"],
         rows=rows,
+    )
+
+
+def top_genes_table(study: StudyResults, runs_dir: Path) -> Table:
+    """List the genes that speak most for and against each class, of one run of the baseline."""
+    known = [
+        facts
+        for facts in study.records
+        if facts["model"] == "logreg" and (runs_dir / facts["run_id"] / TOP_GENES).is_file()
+    ]
+    rows: list[list[Value]] = []
+    notes = []
+    if known:
+        run = min(known, key=lambda facts: (-float(facts["fraction"]), int(facts["seed"])))
+        text = (runs_dir / run["run_id"] / TOP_GENES).read_text(encoding="utf-8")
+        weights: dict[str, list[tuple[float, str]]] = {}
+        for row in csv.DictReader(text.splitlines()):
+            weights.setdefault(row["class"], []).append((float(row["weight"]), row["gene"]))
+        rows = [
+            [
+                name,
+                ", ".join(gene for weight, gene in found if weight > 0) or None,
+                ", ".join(gene for weight, gene in found if weight < 0) or None,
+            ]
+            for name, found in weights.items()
+        ]
+        notes = [
+            f"The ten largest weights of each class in {run['run_id']}, the largest first; how "
+            "large a weight is depends on how much its gene varies."
+        ]
+    return Table(
+        name="top_genes",
+        title="Top genes of logistic regression",
+        columns=["class", "speak for it", "speak against it"],
+        rows=rows,
+        notes=notes,
     )
 
 

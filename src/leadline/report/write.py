@@ -101,6 +101,7 @@ def _chapter(
                 settling_table(study, found),
                 mcnemar_table(study, found),
                 made.means_table(study),
+                made.top_genes_table(study, runs_dir),
                 made.runs_table(study, runs_dir, out),
                 made.pretraining_table(replace(study, pretraining=rest), runs_dir, out),
                 made.unfinished_table(study),

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 GRID = tuple(10.0**power for power in range(-3, 5))
 
 
-class L1Path(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class L1Path(ClassifierMixin, BaseEstimator):
     """L1 logistic regression, solved for a whole grid of C at once, with a certificate.
 
     Each class against the rest, the intercept penalised like any weight, as liblinear has it. C is
