@@ -610,8 +610,9 @@ def test_five_hundred_records_make_a_page_in_time_and_size():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["records"] == 500
-    assert found["peak_mib"] <= 1024 and found["page_mib"] < 5
-    assert found["cpu_seconds"] <= 40
+    assert found["peak_mib"] <= 1024 and found["page_mib"] < 3
+    # 9 seconds where nothing else computes; those of a busy machine count for more.
+    assert found["cpu_seconds"] <= 20
 
 
 # --- the answer ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.report import page, tables
-from leadline.report.answer import listed, spaced
+from leadline.report.answer import listed, spaced, title_of
 from leadline.report.compare.study import MCNEMAR
 from leadline.report.provenance import commands_of, made_with
 from leadline.report.study_figures import WHERE
@@ -140,6 +140,13 @@ COUNTED = {
 }
 
 
+def _reference(chapter: Chapter) -> str:
+    """Name what arms are compared with, as people do."""
+    study = chapter.study
+    sides = [each.b for each in chapter.comparisons if each.b.arm == study.reference]
+    return title_of(study, sides[0]) if sides else spaced(study.reference)
+
+
 def _progress(chapter: Chapter) -> str:
     """Say how much of what was planned is there."""
     study = chapter.study
@@ -148,7 +155,7 @@ def _progress(chapter: Chapter) -> str:
     states = Counter(str(each.state) for each in study.unfinished)
     said += [f"{count} {state}" for state, count in sorted(states.items())]
     if study.reference:
-        said.append(f"reference: {study.titles.get(study.reference, spaced(study.reference))}")
+        said.append(f"reference: {_reference(chapter)}")
     if study.name:
         said.insert(0, f"study {study.name}")
     return page.paragraph("; ".join(said) + ".", "muted")

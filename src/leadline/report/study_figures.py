@@ -275,13 +275,19 @@ def _by_place(found: Sequence[ArmComparison]) -> list[ArmComparison]:
     )
 
 
+def _against(study: StudyResults, each: ArmComparison) -> str:
+    """Name an arm, and what it is measured against where that is not the study's reference."""
+    name = title_of(study, each.a)
+    return name if each.b.arm == study.reference else f"{name} − {title_of(study, each.b)}"
+
+
 def _placed(study: StudyResults, each: ArmComparison) -> figures.PlacedDifference:
     several = len({str(facts["dataset"]) for facts in study.records}) > 1
     labels = f"{each.a.fraction:.0%} of labels"
     where = f"{spaced(each.a.dataset)}, {labels}" if several else labels
     return figures.PlacedDifference(
         panel=f"{capitalised(metrics.title(each.a.metric))}\n{where}",
-        label=f"{title_of(study, each.a)} − {title_of(study, each.b)}",
+        label=_against(study, each),
         estimate=each.estimate,
         low=None if each.interval is None else each.interval.low,
         high=None if each.interval is None else each.interval.high,

@@ -27,7 +27,7 @@ from leadline.stats.difference import times_for_folds
 from leadline.stats.metrics import title as metric_title
 
 # What a run of the baseline writes beside its predictions.
-TOP_GENES = "top_genes.csv"
+TOP_GENES, MOST_GENES = "top_genes.csv", 8
 SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
 
 
@@ -263,14 +263,14 @@ def top_genes_table(study: StudyResults, runs_dir: Path) -> Table:
         rows = [
             [
                 name,
-                ", ".join(gene for weight, gene in found if weight > 0) or None,
-                ", ".join(gene for weight, gene in found if weight < 0) or None,
+                ", ".join([gene for weight, gene in found if weight > 0][:MOST_GENES]) or None,
+                ", ".join([gene for weight, gene in found if weight < 0][:MOST_GENES]) or None,
             ]
             for name, found in weights.items()
         ]
         notes = [
-            f"The ten largest weights of each class in {run['run_id']}, the largest first; how "
-            "large a weight is depends on how much its gene varies."
+            f"The largest weights of {run['run_id']}, the largest first; how large a weight is "
+            "depends on how much its gene varies."
         ]
     return Table(
         name="top_genes",
