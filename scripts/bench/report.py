@@ -1,7 +1,7 @@
 """Seconds and memory that the report of many records takes.
 
-Writes made-up records (13,690 cells each with --cells 13690, as on PBMC; --records 10000 of them), makes
-their report in a process of its own, and prints one JSON object. --quick makes 60 records.
+Writes made-up records (13,690 cells each with --cells 13690, as on PBMC; --records 10000 of them),
+makes their report in a process of its own, and prints one JSON object. --quick makes 60 records.
 """
 
 import argparse

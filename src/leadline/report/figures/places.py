@@ -73,8 +73,8 @@ def where_it_holds(
         name=name,
         title=title,
         caption="A panel for each data set, share of the labels and metric; lines are 95 % "
-        "intervals. Verdicts are corrected for the other comparisons of their metric, intervals are "
-        f"not. Bold: the metric that decides; the others are secondary.{more}",
+        "intervals. Verdicts are corrected for the other comparisons of their metric, intervals "
+        f"are not. Bold: the metric that decides; the others are secondary.{more}",
         description=" ".join(_sentence(each) for each in found if each.panel in shown),
         figure=figure,
     )
