@@ -155,6 +155,19 @@ def test_many_runs_are_one_path_and_all_there():
     assert len(figures.to_svg(drawing.figure)) < 90_000
 
 
+@pytest.mark.parametrize("width", [figures.WIDE, figures.NARROW])
+def test_pictures_of_a_single_comparison_have_room(width):
+    """A layout that collapses is a warning, and warnings are errors here."""
+    one = figures.PlacedDifference(
+        panel="Balanced accuracy\nsome cells, 20% of labels", label="an arm of a long name, at that",
+        estimate=0.1, low=0.0, high=0.2, verdict="open", primary=True,
+    )  # fmt: skip
+    other = replace(one, panel="macro-F1\nsome cells, 20% of labels", primary=False)
+    for found in ([one], [one, other], [replace(one, panel=f"{k}\nx") for k in range(5)]):
+        figures.where_it_holds(found, margin=0.05, width=width)
+    figures.estimation([contrast([0.7, 0.8], [0.6])], score="accuracy", margin=0.1, width=width)
+
+
 def test_small_multiples_have_a_panel_for_each_place_and_count_the_rest():
     found = [
         figures.PlacedDifference(

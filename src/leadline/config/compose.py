@@ -6,9 +6,11 @@ Hydra composes; every way in which it can refuse becomes one UserError in plain 
 from __future__ import annotations
 
 import copy
+import pickle
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -29,6 +31,7 @@ from leadline.config.shipped import shipped as shipped
 from leadline.config.tasks import with_settings
 from leadline.errors import UserError, nearest
 
+SEED = re.compile(r"seed=(0|[1-9]\d{0,9})")
 # How OmegaConf names a type → how a person does.
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
@@ -57,8 +60,23 @@ def compose(overrides: Sequence[str]) -> RunConfig:
 
 
 def compose_many(batches: Sequence[Sequence[str]]) -> list[RunConfig]:
-    """Compose many runs: those that choose the same groups share one reading of the files."""
-    return [_compose_quickly(words) for words in batches]
+    """Compose many runs: those that choose the same groups share one reading of the files.
+
+    Runs that differ in their seed alone are composed once.
+    """
+    made: dict[tuple[str, ...], bytes] = {}
+    found = []
+    for words in batches:
+        seeds = [int(word[5:]) for word in words if SEED.fullmatch(word)]
+        others = tuple(word for word in words if not SEED.fullmatch(word))
+        if len(seeds) != 1 or others not in made:
+            config = _compose_quickly(words)
+            if len(seeds) == 1:
+                made[others] = pickle.dumps(config)
+        else:
+            config = replace(pickle.loads(made[others]), seed=seeds[0])
+        found.append(config)
+    return found
 
 
 def _compose_quickly(words: Sequence[str]) -> RunConfig:

@@ -159,9 +159,10 @@ def compose_and_name(
         if lacking is not None:
             runs.append(replace(run, problem=f"pretraining {lacking}: {problems[lacking]}"))
             continue
-        book = names.setdefault(config.data_dir, RunNameCache(Path(config.data_dir) / FILE))
+        if config.data_dir not in names:
+            names[config.data_dir] = RunNameCache(Path(config.data_dir) / FILE)
         try:
-            runs.append(replace(run, name=book.name(config)))
+            runs.append(replace(run, name=names[config.data_dir].name(config)))
         except UserError as error:
             runs.append(replace(run, problem=str(error)))
     return runs

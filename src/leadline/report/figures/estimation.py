@@ -30,7 +30,7 @@ from leadline.stats import Interval
 
 Floats = npt.NDArray[np.float64]
 # Millimetres of a row, and of axes, key and title.
-ROW, HEAD, FRAME, KEY = 5.6, 3.0, 11.0, 5.0
+ROW, HEAD, FRAME, KEY = 5.6, 3.0, 13.0, 5.0
 # Of a name in several lines, each.
 LINE = 3.4
 SLOT, ROOM = 0.08, 0.26

@@ -14,7 +14,7 @@ from leadline.report.figures.panels import require
 from leadline.report.figures.style import MUTED, NARROW, VERDICTS, WIDE, lines, most_lines, styled
 
 # Millimetres of a row, of axes and title, and of the key.
-ROW, FRAME, KEY = 4.6, 12.0, 6.0
+ROW, FRAME, KEY = 4.6, 17.0, 6.0
 # Panels side by side on a wide page and on a phone, and in all.
 ACROSS, ACROSS_NARROW, MOST_PANELS = 4, 2, 12
 LABEL, LABEL_NARROW, TITLE, LINE = 26, 16, 22, 3.4
