@@ -159,7 +159,7 @@ def test_many_runs_are_one_path_and_all_there():
 def test_pictures_of_a_single_comparison_have_room(width):
     """A layout that collapses is a warning, and warnings are errors here."""
     one = figures.PlacedDifference(
-        panel="Balanced accuracy\nsome cells, 20% of labels", label="an arm of a long name, at that",
+        panel="Balanced accuracy\nsome cells, 20% of labels", label="an arm of a long name",
         estimate=0.1, low=0.0, high=0.2, verdict="open", primary=True,
     )  # fmt: skip
     other = replace(one, panel="macro-F1\nsome cells, 20% of labels", primary=False)

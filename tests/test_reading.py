@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.cli.report import WIDTH, answer_lines
-from leadline.report import study_figures
+from leadline.report import figure_data, figures, study_figures
 from leadline.report.caveat_list import caveats_of
 from leadline.report.compare.study import comparisons, leading
 from leadline.report.study import gather
 from leadline.report.would_settle import would_settle
 from leadline.report.write import headline, write_report
 from leadline.runs import npz
+from leadline.runs.records import read_done
 from leadline.stats.draws import drawn_once
 from leadline.stats.exact import permutation
 from leadline.stats.flags import hinges_on_one_run
@@ -120,6 +121,25 @@ def test_an_answer_takes_at_most_six_lines(words):
     lines = answer_lines("Yes " * 25, " ".join(["Basis", *words]), "page.html")
     assert len(lines) <= 6 and lines[-1] == "page.html"
     assert all(len(line) <= WIDTH + 40 for line in lines)
+
+
+def test_a_map_of_cells_says_who_is_right(tmp_path):
+    truth = np.arange(40) % 4
+    right = {"reference": np.arange(40) < 30, "mlp": np.arange(40) >= 10}
+    for arm, known in right.items():
+        for seed in (1, 2, 3):
+            calls = np.where(known, truth, (truth + seed) % 4)
+            write_run(tmp_path, arm=arm, seed=seed, cells=40, truth=truth, calls=calls)
+    records = read_done(tmp_path)
+    pair = ("scbert/mlp", "scbert/reference")
+    found = figure_data.cell_map_of(records, pair, ("a", "b"), tmp_path)
+    # Ten cells each are called right by one arm alone, twenty by both.
+    assert np.bincount(found.who_C).tolist() == [20, 10, 10] and found.of == 40
+    drawing = figures.cell_map(found)
+    assert "only a: 10 cells. only b: 10 cells. neither: 0 cells." in drawing.description
+    assert len(figures.to_svg(drawing.figure)) < 60_000
+    write_run(tmp_path, arm="mlp", seed=9, cells=41)
+    assert figure_data.cell_map_of(read_done(tmp_path), pair, ("a", "b"), tmp_path) is None
 
 
 # --- the same numbers, sooner ---------------------------------------------------------------------

@@ -480,7 +480,7 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
     by_name = {each.wide.name: each for each in drawn}
     assert set(by_name) == {
         "estimation", "where", "runs", "few_shot", "figure4", "figure5", "per_class",
-        "confusion", "calibration", "cost",
+        "confusion", "calibration", "cost", "cells",
     }  # fmt: skip
     assert by_name["confusion"].fixed and not by_name["runs"].fixed
     assert "scBERT, published at 100 %" in by_name["few_shot"].wide.description

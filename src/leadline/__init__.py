@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leadline import models as models
     from leadline.cli.notebook import (
         FinishedRun,
         FinishedStudy,

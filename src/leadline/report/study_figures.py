@@ -37,6 +37,7 @@ TITLES = {
     "learning_curves": "Learning curves of every run",
     "per_class": "F1 of each class",
     "confusion": "What cells of each class were called",
+    "cells": "Which cells either arm gets right",
     "calibration": "How far confidence can be trusted",
     "cost": "What the score costs",
 }
@@ -195,8 +196,12 @@ def _of_predictions(
     two = few if pair is None else [f for f in telling if figure_data.called(f) in pair]
     matrices, names = figure_data.confusions(two, runs_dir)
     if matrices:
-        both = pair if pair is not None and set(pair) <= set(matrices) else None
-        builders["confusion"] = partial(figures.confusion, matrices, names, less=both)
+        less = pair if pair is not None and set(pair) <= set(matrices) else None
+        builders["confusion"] = partial(figures.confusion, matrices, names, less=less)
+    if pair is not None:
+        map_ = figure_data.cell_map_of(two, pair, _titles(study, found, pair), runs_dir)
+        if map_ is not None:
+            builders["cells"] = partial(figures.cell_map, map_)
     if few:
         runs = figure_data.reliabilities(few, runs_dir)
         builders["calibration"] = partial(figures.calibration, runs)
@@ -226,6 +231,14 @@ def telling_pair(
         return None
     chosen = max(asked, key=lambda each: (each.verdict in ("better", "worse"), abs(each.estimate)))
     return chosen.a.name, chosen.b.name
+
+
+def _titles(
+    study: StudyResults, found: Sequence[ArmComparison], pair: tuple[str, str]
+) -> tuple[str, str]:
+    """Name the arms of a pair as people do."""
+    known = {side.name: title_of(study, side) for each in found for side in (each.a, each.b)}
+    return known[pair[0]], known[pair[1]]
 
 
 def batch_sizes(study: StudyResults) -> dict[str, int]:

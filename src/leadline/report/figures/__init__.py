@@ -7,6 +7,7 @@ whose runs are missing raises `UserError`; `draw_all` gathers those as reasons i
 
 from leadline.report.figures.batch import batch_size
 from leadline.report.figures.calibration import Reliability, calibration, reliability
+from leadline.report.figures.cell_map import CellMap, cell_map
 from leadline.report.figures.classes import per_class
 from leadline.report.figures.confusion import confusion
 from leadline.report.figures.contrasts import Compared, contrasts
@@ -27,6 +28,7 @@ __all__ = [
     "MIDDLE",
     "NARROW",
     "WIDE",
+    "CellMap",
     "Compared",
     "Contrast",
     "Curve",
@@ -41,6 +43,7 @@ __all__ = [
     "Tests",
     "batch_size",
     "calibration",
+    "cell_map",
     "confusion",
     "contrasts",
     "cost",
