@@ -13,7 +13,7 @@ from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FIGURES = {"answer": "estimation", "where": "where", "confusion": "confusion"}
-SCREEN, WIDTH, COLOURS = (1280, 900), 900, 128
+SCREEN, WIDTH, COLOURS = (1280, 900), 900, 256
 
 
 def shot(browser, address, size, out):
@@ -25,7 +25,9 @@ def shot(browser, address, size, out):
         words += [f"--screenshot={drawn}", address]
         subprocess.run([browser, *words], check=True, capture_output=True)
         picture = Image.open(drawn).convert("RGB")
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            out, optimize=True
+        )
 
 
 def figure_page(svg, folder):
