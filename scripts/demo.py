@@ -2,10 +2,7 @@
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
-
-from leadline.report.write import headline
 
 RUNS, REPORT = Path("demo/runs"), Path("demo/report")
 
@@ -20,11 +17,8 @@ def leadline(*words: str) -> None:
 def main() -> None:
     two_at_a_time = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
     leadline("ablate", "quickstart", f"runs_dir={RUNS}", *two_at_a_time)
-    leadline("report", "quickstart", "--runs", str(RUNS), "--out", str(REPORT))
-    page = REPORT / "index.html"
-    question, answer, basis = headline(page)
-    print("\n" + "\n".join(textwrap.fill(line, 100) for line in (question, answer, basis)))
-    print(f"The page: {page.resolve()}")
+    print()
+    leadline("report", "quickstart", "--runs", str(RUNS), "--out", str(REPORT.resolve()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leadline.config import PROTOCOL_CHOICES, SCHEMAS, science
-from leadline.config.compose import compose, options, shipped
+from leadline.config.compose import compose, compose_many, options, shipped
 from leadline.errors import UserError, nearest
 from leadline.studies.overrides import to_override
 
@@ -151,3 +151,14 @@ def test_configuration_is_found_from_anywhere(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "logreg"
+
+
+def test_runs_that_differ_in_their_seed_alone_are_those_that_are_composed_one_by_one():
+    words = ["model=mlp", "data=pbmc68k_reduced", "model.hidden=[8,4]"]
+    batches = [[*words, "seed=1"], [*words, "seed=7"], ["seed=7", *words], ["model=logreg"]]
+    found = compose_many(batches)
+    assert found == [compose(batch) for batch in batches]
+    found[0].model.hidden.append(1)
+    assert found[1].model.hidden == [8, 4]
+    with pytest.raises(UserError, match="seed"):
+        compose_many([[*words, "seed=1"], [*words, "seed=9999999999"]])

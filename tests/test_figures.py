@@ -68,7 +68,11 @@ def labelled(axes, kind, arm):
 
 
 def count(axes, kind, arm):
-    return sum(len(a.get_offsets()) for a in labelled(axes, kind, arm))
+    # Many runs are one path, with a stroke of no length for each.
+    return sum(
+        len(a.get_offsets()) if hasattr(a, "get_offsets") else len(a.get_path().vertices) // 2
+        for a in labelled(axes, kind, arm)
+    )
 
 
 # --- what is drawn ----------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Figures of a report: what is drawn equals what was given, and nothing breaks on odd input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,15 @@ def test_batch_sizes_stand_in_order_with_every_run():
     assert np.allclose(middles, theirs, rtol=1e-12)
 
 
+def test_the_difference_of_two_confusions_is_a_panel():
+    counts = {ARMS[0]: np.array([[8, 2], [0, 5]]), ARMS[1]: np.array([[5, 5], [0, 5]])}
+    drawing = figures.confusion(counts, ["A", "B"], less=(ARMS[0], ARMS[1]))
+    drawn = [axes for axes in drawing.figure.axes if axes.axison]
+    assert len(drawn) == 3
+    assert {text.get_text() for text in drawn[2].texts} == {"30", "−30"}
+    assert "difference in points" in drawing.caption
+
+
 def test_confusion_matrices_show_shares_of_the_true_class():
     counts = np.array([[8, 2, 0], [0, 5, 5], [0, 0, 0]])
     drawing = figures.confusion({ARMS[0]: counts}, ["a", "b", "<i>c</i>"])
@@ -91,36 +102,89 @@ def test_calibration_bins_hold_every_cell():
     assert "ECE 0.100" in {text.get_text() for text in drawing.figure.axes[0].texts}
 
 
-def contrast(a, b, verdict="open", half=0.06):
+def contrast(a, b, verdict="open"):
     return figures.Contrast(
         arm=ARMS[0],
         against=ARMS[1],
         a=np.array(a),
         b=np.array(b),
         interval=Interval(-0.1, 0.2, 0.95, "welch"),
-        told="welch, p = .3",
+        title="no pretraining",
+        title_against="scBERT",
         verdict=verdict,
-        half_of_runs=half,
     )
 
 
-def test_estimation_plots_show_runs_difference_interval_and_what_runs_alone_leave():
+def test_the_picture_of_an_answer_has_runs_differences_verdicts_and_the_margin():
     one = contrast([0.7, 0.75, 0.8], [0.7, 0.71, 0.69])
-    drawing = figures.estimation([one], score="accuracy")
+    other = replace(one, arm=ARMS[0], title="another", verdict="worse")
+    drawing = figures.estimation([one, other], score="accuracy", margin=0.02)
     left, right = drawing.figure.axes
-    assert count(left, "runs of", ARMS[0]) == count(left, "runs of", ARMS[1]) == 3
-    (point,) = labelled(right, "difference of", ARMS[0])
-    assert point.get_xdata()[0] == pytest.approx(0.05)
+    assert count(left, "runs of", ARMS[0]) == 6 and count(left, "runs of", ARMS[1]) == 3
+    points = labelled(right, "difference of", ARMS[0])
+    assert points[0].get_xdata()[0] == pytest.approx(0.05)
+    # Colour and sign both say what is shown.
+    looks = [style.VERDICTS[name] for name in ("open", "worse")]
+    assert [each.get_marker() for each in points] == [seen.marker for seen in looks]
+    assert [each.get_color() for each in points] == [seen.colour for seen in looks]
     spans = [c.get_segments()[0][:, 0].tolist() for c in right.collections
              if hasattr(c, "get_segments")]  # fmt: skip
     assert [-0.1, 0.2] in spans
-    (band,) = (c for c in right.collections if c.get_label() == f"runs alone of {ARMS[0]}")
-    assert band.get_segments()[0][:, 0] == pytest.approx([-0.01, 0.11])
-    assert "(±0.060 by the runs alone)" in drawing.description
-    again = figures.estimation([one], score="accuracy")
+    (band,) = right.patches
+    assert [band.get_x(), band.get_x() + band.get_width()] == pytest.approx([-0.02, 0.02])
+    words = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert words == ["shown: behind", "cannot be told yet", "margin, ±0.02"]
+    assert "p =" not in drawing.description + drawing.caption
+    assert "no pretraining less scBERT: +0.050, interval -0.100 to +0.200" in drawing.description
+    again = figures.estimation([one, other], score="accuracy", margin=0.02)
     assert figures.to_svg(again.figure) == figures.to_svg(drawing.figure)
-    flat = contrast([0.7, 0.7], [0.6, 0.6], "untested", None)
+    flat = contrast([0.7, 0.7], [0.6, 0.6], "untested")
     assert figures.estimation([flat], score="accuracy").figure
+
+
+def test_many_runs_are_one_path_and_all_there():
+    values = RNG.normal(0.8, 0.01, 500)
+    drawing = figures.estimation([contrast(values, [0.7, 0.8])], score="accuracy")
+    (cloud,) = (
+        each
+        for each in drawing.figure.axes[0].get_children()
+        if str(each.get_label()).startswith(f"runs of {ARMS[0]}")
+    )
+    at = cloud.get_path().vertices[::2, 0]
+    np.testing.assert_allclose(np.sort(at), np.sort(values))
+    assert len(figures.to_svg(drawing.figure)) < 90_000
+
+
+@pytest.mark.parametrize("width", [figures.WIDE, figures.NARROW])
+def test_pictures_of_a_single_comparison_have_room(width):
+    """A layout that collapses is a warning, and warnings are errors here."""
+    one = figures.PlacedDifference(
+        panel="Balanced accuracy\nsome cells, 20% of labels", label="an arm of a long name",
+        estimate=0.1, low=0.0, high=0.2, verdict="open", primary=True,
+    )  # fmt: skip
+    other = replace(one, panel="macro-F1\nsome cells, 20% of labels", primary=False)
+    for found in ([one], [one, other], [replace(one, panel=f"{k}\nx") for k in range(5)]):
+        figures.where_it_holds(found, margin=0.05, width=width)
+    figures.estimation([contrast([0.7, 0.8], [0.6])], score="accuracy", margin=0.1, width=width)
+
+
+def test_small_multiples_have_a_panel_for_each_place_and_count_the_rest():
+    found = [
+        figures.PlacedDifference(
+            panel=f"accuracy\n{share} % of labels", label=label, estimate=0.1, low=0.0, high=0.2,
+            verdict=verdict, primary=True,
+        )
+        for share in range(1, 15)
+        for label, verdict in (("a − b", "open"), ("c − b", "better"))
+    ]  # fmt: skip
+    drawing = figures.where_it_holds(found, margin=0.05)
+    drawn = [axes for axes in drawing.figure.axes if axes.axison]
+    assert len(drawn) == 12 and "2 more places stand in the table" in drawing.caption
+    markers = [line.get_marker() for line in drawn[0].lines if line.get_label().startswith("acc")]
+    assert markers == [style.VERDICTS[name].marker for name in ("open", "better")]
+    assert "accuracy, 1 % of labels, a − b: +0.100, interval +0.000 to +0.200" in (
+        drawing.description
+    )
 
 
 def test_a_forest_of_comparisons_groups_them():

@@ -1,5 +1,8 @@
 """The Python interface: an AnnData in memory → runs, studies, predictions, without changing it."""
 
+import hashlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +184,80 @@ def test_a_budget_stops_in_time_and_the_same_call_goes_on(tmp_path):
         ll.compare(an_anndata(), budget=0, **arguments)
     done = ll.compare(an_anndata(), budget="10 min", **arguments)
     assert set(done.runs["arm"]) == {"logreg", "majority"}
+
+
+def test_ctrl_c_leaves_a_study_that_the_same_call_finishes(tmp_path, monkeypatch):
+    from leadline.cli import ablate
+
+    whole = ablate.sweep
+
+    def interrupted(runs, launcher, *, stop, **more):
+        first = whole(runs[:3], launcher, stop=stop, **more)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wait(30)
+        return first + whole(runs[3:], launcher, stop=stop, **more)
+
+    arguments = {"label": "cell_type", "models": ["majority"], "seeds": 2}
+    arguments |= {"runs_dir": tmp_path / "runs", "settings": {"data.fraction": 1.0}}
+    monkeypatch.setattr(ablate, "sweep", interrupted)
+    begun = ll.compare(an_anndata(), **arguments)
+    before = len(begun.runs["run_id"].unique())
+    monkeypatch.setattr(ablate, "sweep", whole)
+    done = ll.compare(an_anndata(), **arguments)
+    assert before == 3 < len(done.runs["run_id"].unique()) and done.page == begun.page
+
+
+@pytest.mark.parametrize("kind", ["view", "backed", "raw", "int", "string"])
+def test_the_caller_s_object_is_the_same_to_the_last_bit(tmp_path, kind):
+    adata = an_anndata()
+    adata.uns["more"] = {"colours": np.array(["#fff", "#000"])}
+    adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(len(adata), 2))
+    layer = None
+    if kind == "view":
+        adata = adata[5:80, 3:]
+    elif kind == "raw":
+        adata.raw, layer = adata.copy(), "raw"
+    elif kind == "int":
+        adata = counts_of_int(adata)
+    elif kind == "string":
+        adata = categories(adata)
+    elif kind == "backed":
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        adata = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    before = digest_of(adata)
+    write_in_memory(adata, tmp_path / "runs", label="cell_type", batch="donor", layer=layer)
+    assert digest_of(adata) == before
+    assert adata.is_view == (kind == "view") and adata.isbacked == (kind == "backed")
+    if kind == "backed":
+        assert adata.file.is_open
+        adata.file.close()
+
+
+def digest_of(adata):
+    """Digest every array of an object, with its type."""
+    said = hashlib.sha256()
+
+    def add(array):
+        for part in (
+            [array.data, array.indices, array.indptr] if sparse.issparse(array) else [array]
+        ):
+            part = np.asarray(part)
+            said.update(str(part.dtype).encode() + str(part.shape).encode())
+            said.update(repr(part.tolist()).encode() if part.dtype == object else part.tobytes())
+
+    matrix = adata.X
+    add(matrix[:] if adata.isbacked else matrix)
+    for frame in (adata.obs, adata.var):
+        add(frame.index.to_numpy())
+        for name in frame:
+            said.update(f"{name} {frame[name].dtype}".encode())
+            add(frame[name].to_numpy())
+    for layer in (*adata.layers.values(), *adata.obsm.values()):
+        add(layer)
+    if adata.raw is not None:
+        add(adata.raw.X)
+    said.update(repr(dict(adata.uns)).encode())
+    return said.hexdigest()
 
 
 def test_mistakes_are_exceptions_with_a_rule_and_a_remedy(tmp_path):

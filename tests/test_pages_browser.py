@@ -149,7 +149,7 @@ def test_tables_sort_by_number_and_by_keyboard(browser, pages):
         "window.heads = [...runs.tHead.rows[0].cells].map(c => c.textContent);"
         "window.at = heads.indexOf('seconds');"
         "window.column = () => [...runs.tBodies[0].rows]"
-        ".map(r => Number(r.cells[at].dataset.value))"
+        ".map(r => Number(r.cells[at].textContent.replaceAll(',', '')))"
     )
     browser.run("runs.tHead.rows[0].cells[at].querySelector('button').click()")
     rising = browser.run("column()")

@@ -375,7 +375,7 @@ def test_every_link_leads_to_a_record_or_a_section(tmp_path):
             assert f'id="{link[1:]}"' in html
         elif not link.startswith("data:"):
             assert (out / unquote(link)).exists(), link
-            records += 1
+            records += not link.startswith(("tables/", "figures/"))
     assert records == 12
 
 
@@ -479,15 +479,18 @@ def test_a_study_is_drawn_in_every_way_its_runs_allow(tmp_path):
     assert not skipped
     by_name = {each.wide.name: each for each in drawn}
     assert set(by_name) == {
-        "estimation", "forest", "runs", "few_shot", "figure4", "figure5", "per_class",
-        "confusion", "calibration", "cost",
+        "estimation", "where", "runs", "few_shot", "figure4", "figure5", "per_class",
+        "confusion", "calibration", "cost", "cells",
     }  # fmt: skip
     assert by_name["confusion"].fixed and not by_name["runs"].fixed
     assert "scBERT, published at 100 %" in by_name["few_shot"].wide.description
     assert by_name["figure4"].wide.title.startswith("Figure 4")
     assert [table.name for table in study_figures.paper_tables(study, PAPER)] == ["table1"]
     for each in drawn:
-        assert each.narrow.figure.get_figwidth() < each.wide.figure.get_figwidth()
+        if each.wide.name.partition("_of_")[0] in (*study_figures.ONE_WIDTH, "figure5"):
+            assert each.narrow is None
+        else:
+            assert each.narrow.figure.get_figwidth() < each.wide.figure.get_figwidth()
         assert len(each.wide.description) > 40
 
 
@@ -608,8 +611,9 @@ def test_five_hundred_records_make_a_page_in_time_and_size():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["records"] == 500
-    assert found["peak_mib"] <= 1024 and found["page_mib"] < 5
-    assert found["cpu_seconds"] <= 40
+    assert found["peak_mib"] <= 1024 and found["page_mib"] < 3
+    # 10 to 12 seconds were measured where others computed too.
+    assert found["cpu_seconds"] <= 20
 
 
 # --- the answer ---------------------------------------------------------------------------------

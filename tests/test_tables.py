@@ -231,7 +231,9 @@ def test_a_row_of_the_wrong_width_is_our_mistake():
 def test_latex_compiles(nasty, tmp_path):
     wide = Table(name="w", title="wide", columns=list("abcdefghijkl"), rows=[[NASTY] * 12])
     everything = [*PAPER.values(), *OURS.values(), nasty, wide]
-    (tmp_path / "t.tex").write_text(tables.latex_document(everything), encoding="utf-8")
+    (tmp_path / "t.tex").write_text(
+        tables.latex_document(list(map(tables.to_latex, everything))), encoding="utf-8"
+    )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]

@@ -7,6 +7,7 @@ In a notebook:
     study = ll.compare(adata, label="cell_type", batch="donor", seeds=3)   # shows its answer
     run = ll.run(model="logreg", data=adata, label="cell_type")
     labels = ll.predict(run, other_adata)
+    fitted = ll.models.L1Path().fit(X, y)      # the exact baseline, as scikit-learn has estimators
 
 The same runs and pages as those of the command line; nothing heavy is imported before a call.
 """
@@ -43,6 +44,8 @@ def __getattr__(name: str) -> Any:
     """Import the interface when it is first asked for."""
     if name in __all__:
         return getattr(import_module("leadline.cli.notebook"), name)
+    if name == "models":
+        return import_module("leadline.models")
     raise AttributeError(f"module 'leadline' has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES, SECONDS_IN_NOTEBOOKS = 10.0, 0.5
 
 
 class Advance(Protocol):
@@ -41,27 +41,45 @@ def progress(what: str, total: int, *, shown: bool = True) -> Iterator[Advance]:
 
             yield advance
     else:
-        yield Lines(what, total).advance
+        lines = Lines(what, total, in_place=in_notebook())
+        yield lines.advance
+        lines.close()
+
+
+def in_notebook() -> bool:
+    """Say whether this is the kernel of a notebook."""
+    return "ipykernel" in sys.modules and not sys.stderr.isatty()
 
 
 class Lines:
-    """Progress as lines of text."""
+    """Progress as lines of text; `in_place` writes one line again and again, as notebooks can."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int, *, in_place: bool = False) -> None:
         self.what, self.total, self.done = what, total, 0
+        self.in_place, self.written = in_place, False
+        self.between = SECONDS_IN_NOTEBOOKS if in_place else SECONDS_BETWEEN_LINES
         self.began = self.last = time.monotonic()
 
     def advance(self, steps: int, note: str = "") -> None:
         """Count steps, and write a line if the last one is long ago."""
         self.done += steps
         now = time.monotonic()
-        if now - self.last < SECONDS_BETWEEN_LINES:
+        if now - self.last < self.between:
             return
         self.last = now
         left = (now - self.began) / self.done * (self.total - self.done)
         words = f", {note}" if note else ""
         line = f"{self.what}: {self.done:,} of {self.total:,}{words}, {left:,.0f} s left"
-        print(line, file=sys.stderr, flush=True)
+        if self.in_place:
+            self.written = True
+            print(f"\r{line:<79}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Empty the line that was written in place."""
+        if self.written:
+            print(f"\r{'':<79}\r", end="", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

@@ -61,7 +61,9 @@ def _write(
         paths = figures.save(wide.figure, out / "figures", wide.name, wide.title)
         count += len(paths)
         drawn = paths[-1].read_text(encoding="utf-8")
-        narrow = figures.to_svg(each.narrow.figure, wide.title).decode()
+        narrow = (
+            "" if each.narrow is None else figures.to_svg(each.narrow.figure, wide.title).decode()
+        )
         parts.append(
             page.figure(wide.name, wide.title, wide.caption, wide.description, drawn, narrow)
         )

@@ -323,7 +323,7 @@ def write(report: Report, folder: Path) -> int:
         files[f"{table.name}.csv"] = tables.to_csv(table)
         files[f"{table.name}.md"] = tables.to_markdown(table)
         files[f"{table.name}.tex"] = tables.to_latex(table)
-    files["tables.tex"] = tables.latex_document(everything)
+    files["tables.tex"] = tables.latex_document(list(map(tables.to_latex, everything)))
     files["tables.html"] = tables.html_document("leadline reproduce", everything)
     by_name = {table.name: table for table in everything}
     files["index.html"] = verdict_page.build(

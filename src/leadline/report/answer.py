@@ -55,7 +55,10 @@ def is_control(each: ArmComparison) -> bool:
 def _sentences(study: StudyResults, kept: Comparisons, rest: Comparisons) -> list[str]:
     """Speak of each kind of verdict: arms of `kept` by name, those of `rest` as a number."""
     said = []
-    for verdicts, speak in SPOKEN:
+    shown = [each for each in (*kept, *rest) if each.verdict not in UNDECIDED]
+    # That a control is behind is no news: it stands after what cannot be told.
+    order = SPOKEN if any(not is_control(each) for each in shown) else SPOKEN[::-1]
+    for verdicts, speak in order:
         named = [each for each in kept if each.verdict in verdicts]
         more = [each for each in rest if each.verdict in verdicts]
         if named or more:
@@ -100,7 +103,7 @@ def _undecided(study: StudyResults, named: Comparisons, more: Comparisons) -> st
     return f"{material(every)} cannot tell {reference} from {names}."
 
 
-# How each verdict is spoken of, in this order.
+# How each verdict is spoken of, in this order where more than controls is shown.
 SPOKEN = (
     (("better",), _ahead),
     (("worse",), _behind),
@@ -171,8 +174,12 @@ def title_of(study: StudyResults, side: ArmRuns) -> str:
     """Name an arm as people do: the study's title for it, its model's, or its name in words."""
     if side.arm in study.titles:
         return study.titles[side.arm]
+    row = registry.named(side.model)
     if side.arm == side.model or (side.arm == study.reference and side.arm == "reference"):
-        return registry.named(side.model).title
+        return row.title
+    if side.arm.startswith(f"{side.model}_") and side.model != row.title:
+        # scbert_pretrained, where people write scBERT pretrained.
+        return spaced(f"{row.title}{side.arm.removeprefix(side.model)}")
     return spaced(side.arm)
 
 

@@ -1,4 +1,4 @@
-"""The first line where logistic regression is the reference: is it enough, and how sure is that."""
+"""The answer where logistic regression is the reference: is it enough, and how sure is that."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import scipy.stats
 
-from leadline.config import registry
-from leadline.report.answer import answer, donors_spoken_for, of_donors, p_text
+from leadline.report.answer import MOST_WORDS, answer, donors_spoken_for, of_donors, title_of
 from leadline.report.baseline import (
     BLIND,
     FEW,
@@ -24,112 +23,127 @@ from leadline.report.baseline import (
 )
 from leadline.report.compare.arms import ArmRuns
 from leadline.report.compare.comparison import ArmComparison
-from leadline.report.compare.fresh_cells import NAME
 from leadline.report.compare.settle import what_would_tell
 from leadline.report.folds import told_of_folds
 from leadline.report.study import StudyResults
-from leadline.stats import metrics, tests
+from leadline.stats import metrics
 from leadline.stats.difference import one_sided_bound
 
 
 def first_line(study: StudyResults, found: Sequence[ArmComparison]) -> str:
     """Say whether the baseline is enough where that is the question, else what was found.
 
-    A second line holds what must be known beside it.
+    The answer in at most 25 words; below it a line for what it holds, and one that holds what must
+    be known beside it.
     """
     judged = [judge(study, here) for here in places(study, found)]
     if not judged:
-        return "\n".join([answer(study, found), " ".join(left_out(study))]).strip()
+        said, _, basis = answer(study, found).partition("\n")
+        return "\n".join([said, basis, " ".join(left_out(study))]).rstrip()
     first, *others = judged
-    spoken = WORDS[first.outcome](first)
     more = [
         *missing(study),
         *left_out(study),
+        *remedy(first),
         *map(beside, others),
         *spread(first),
         *caveat(study, first),
     ]
-    return "\n".join([spoken, " ".join(more)]).strip()
+    return "\n".join([WORDS[first.outcome](study, first), basis_of(study, first), " ".join(more)])
 
 
-def enough(said: BaselineVerdict) -> str:
-    """Say that the baseline is enough, and what shows it."""
-    start = f"Yes, logistic regression is enough for these cells: {scores(said)}"
+ENOUGH = "Yes, logistic regression is enough for these cells"
+OPEN_YET = "It cannot be told yet whether logistic regression is enough for these cells"
+
+
+def enough(study: StudyResults, said: BaselineVerdict) -> str:
+    """Say that the baseline is enough, and why in a few words."""
     missed = 1 - said.baseline.mean
     if missed == 0:
-        return (
-            f"{start}; no model can get more of them right ({seeds(said)}{of_fresh_cells(said)})."
-        )
+        return f"{ENOUGH}: it gets all {said.cells:,} right that were held out."
     if at_the_ceiling(said.baseline, said.margin):
-        room = f"{points(said.margin)} better where {percent(missed)} are missed"
-        return f"{start}; no model can be {room} ({seeds(said)}{of_fresh_cells(said)})."
-    many = f"none of the {len(said.found)} {said.kind}s is" if len(said.found) > 1 else "it is not"
-    return f"{start}; {many} more than {points(said.margin)} better ({shown_by(said)})."
+        return f"{ENOUGH}: it misses {percent(missed)}, too few to be {points(said.margin)} better."
+    kinds = f"no {said.kind}" if len(said.found) > 1 else named(study, said.best.a)
+    verb = "is" if len(said.found) > 1 else "is not"
+    return _short(ENOUGH, f": {kinds} {verb} more than {points(said.margin)} better")
 
 
-def shown_by(said: BaselineVerdict) -> str:
-    """Name what shows that no competitor is above the baseline, and over how many runs."""
-    tested = [each.equivalence.p_below_upper for each in said.found if each.equivalence is not None]
-    over = "fresh runs and cells" if said.best.test == NAME else "the runs, of these very cells,"
-    return f"one-sided tests over {over} at 5 %, largest {p_text(max(tested))}; {seeds(said)}"
+def not_enough(study: StudyResults, said: BaselineVerdict) -> str:
+    """Say which competitor is better, and by how much."""
+    start = "No, logistic regression is not enough for these cells"
+    return _short(start, f": {named(study, said.best.a)} is {points(said.best.estimate)} better")
 
 
-def not_enough(said: BaselineVerdict) -> str:
-    """Say which competitor is better, by how much, and what shows it."""
-    best = said.best
-    assert best.corrected is not None
-    count = len(said.found)
-    correction = f" after Holm’s correction for {count} comparisons" if count > 1 else ""
-    return (
-        f"No, logistic regression is not enough for these cells: {scores(said)}, "
-        f"{directed(best.estimate)} ({fitting(best)}; {tests.title(best.test)}, "
-        f"{p_text(best.corrected)}{correction}; {seeds(said)})."
-    )
-
-
-def undecided(said: BaselineVerdict) -> str:
-    """Say that nothing is shown, what fits the runs, and how many would tell."""
-    start = (
-        "It cannot be told yet whether logistic regression is enough for these cells: "
-        f"{scores(said)}"
-    )
-    left = [each for each in said.found if not not_above(each, said.margin)]
-    worst = max(left, key=lambda each: each.a.mean)
+def undecided(study: StudyResults, said: BaselineVerdict) -> str:
+    """Say that nothing is shown, and what is not ruled out."""
+    worst = _worst(said)
     if worst.interval is None:
-        return f"{start}; {named(worst.a)} could not be tested: {worst.why} ({seeds(said)})."
-    remedy = what_would_tell(worst, said.margin, baseline=True) or "More seeds may tell."
-    better = f"that {named(worst.a)} is {points(said.margin)} better"
-    most = ""
-    if worst.parts is not None:
-        bound = directed(one_sided_bound(worst.parts, said.margin))
-        most = f"at most {bound} at one-sided 95 %; "
-    return (
-        f"{start}; {better} is neither shown nor ruled out by these runs and cells "
-        f"({most}{fitting(worst)}; {seeds(said)}). {remedy}"
-    )
+        return _short(OPEN_YET, f": {named(study, worst.a)} could not be tested")
+    return _short(OPEN_YET, f": {named(study, worst.a)} may be {points(said.margin)} better")
 
 
-def blind(said: BaselineVerdict) -> str:
+def blind(study: StudyResults, said: BaselineVerdict) -> str:
     """Say that the baseline learnt nothing, so that to be enough would mean nothing."""
+    del study, said
     return (
-        "It cannot be told from these cells whether logistic regression is enough, for it has "
-        f"learnt nothing: {scores(said)}, and to call every cell the commonest type does as well "
-        f"({seeds(said)}). Check the labels, or label more cells."
+        "It cannot be told from these cells whether logistic regression is enough: it has learnt "
+        "nothing."
     )
 
 
-def few_cells(said: BaselineVerdict) -> str:
+def few_cells(study: StudyResults, said: BaselineVerdict) -> str:
     """Say that the held-out cells are too few to judge any model by."""
+    del study
     return (
         f"{said.cells} held-out cells are too few to tell whether logistic regression is enough: "
-        f"{scores(said)} ({seeds(said)}{of_fresh_cells(said)}). "
-        f"Label more cells: at least {FEWEST_CELLS} must be held out."
+        f"hold out at least {FEWEST_CELLS}."
     )
+
+
+def _short(start: str, reason: str) -> str:
+    """End a sentence with its reason, if 25 words hold both."""
+    whole = f"{start}{reason}."
+    return whole if len(whole.split()) <= MOST_WORDS else f"{start}."
+
+
+def _worst(said: BaselineVerdict) -> ArmComparison:
+    """Choose, of the competitors that are not shown to be no better, the highest."""
+    left = [each for each in said.found if not not_above(each, said.margin)]
+    return max(left, key=lambda each: each.a.mean)
 
 
 # How the first line speaks of each outcome, and of the same with fewer labels.
 WORDS = {YES: enough, NO: not_enough, OPEN: undecided, BLIND: blind, FEW: few_cells}
 SHORT = {YES: "yes too", NO: "no", OPEN: "not decided", BLIND: "nothing is learnt", FEW: "too few"}
+
+
+def basis_of(study: StudyResults, said: BaselineVerdict) -> str:
+    """Give the scores that the answer rests on, what fits the runs, and for what it speaks."""
+    shown = said.best if said.outcome != OPEN else _worst(said)
+    told = [scores(study, said, shown), seeds(said)]
+    if shown.interval is not None:
+        told.insert(1, f"95 % interval of the difference {fitting(shown)}")
+    if said.outcome == YES and not at_the_ceiling(said.baseline, said.margin):
+        told.append("each competitor judged one-sided at 5 %")
+    if said.outcome == NO and len(said.found) > 1:
+        told.append(f"corrected for {len(said.found)} comparisons")
+    return f"{'; '.join(told)}."
+
+
+def remedy(said: BaselineVerdict) -> list[str]:
+    """Say what would settle the question of the baseline, where it is open."""
+    if said.outcome == BLIND:
+        return ["To call every cell the commonest type does as well: check the labels."]
+    if said.outcome != OPEN:
+        return []
+    worst = _worst(said)
+    if worst.interval is None:
+        return [what_would_tell(worst, said.margin, baseline=True) or f"{worst.why}."]
+    most = ""
+    if worst.parts is not None:
+        bound = directed(one_sided_bound(worst.parts, said.margin))
+        most = f"At one-sided 95 % it is at most {bound}. "
+    return [f"{most}{what_would_tell(worst, said.margin, baseline=True) or 'More seeds may tell.'}"]
 
 
 def beside(said: BaselineVerdict) -> str:
@@ -172,20 +186,9 @@ def whose(said: BaselineVerdict) -> str:
     return {"": "like these", "this donor": "of this donor"}.get(which, "of these donors")
 
 
-def of_fresh_cells(said: BaselineVerdict) -> str:
-    """Say in the first line how well the baseline's score is known, where it is of accuracy."""
-    if said.baseline.metric != "accuracy":
-        return ""
-    share = fresh_cells(said)
-    return f"; of fresh cells {whose(said)} logistic regression gets {share} right, 95 % interval"
-
-
 def spread(said: BaselineVerdict) -> list[str]:
-    """Say so in the second line, where the first has other numbers."""
-    told = said.outcome == FEW or (
-        said.outcome == YES and at_the_ceiling(said.baseline, said.margin)
-    )
-    if told or said.baseline.metric != "accuracy":
+    """Say how well the baseline's own score is known, where it is of accuracy."""
+    if said.baseline.metric != "accuracy":
         return []
     return [
         f"Of fresh cells {whose(said)}, logistic regression gets {fresh_cells(said)} right (95 % "
@@ -211,23 +214,21 @@ def caveat(study: StudyResults, said: BaselineVerdict) -> list[str]:
     ]
 
 
-def scores(said: BaselineVerdict) -> str:
-    """Say the scores of the baseline and of the best competitor."""
-    labels, best = percent(said.baseline.fraction, 0), said.best.a
+def scores(study: StudyResults, said: BaselineVerdict, shown: ArmComparison) -> str:
+    """Say the scores of the baseline and of one competitor."""
+    share = percent(said.baseline.fraction, 0)
+    labels = "all labels" if said.baseline.fraction == 1 else f"{share} of the labels"
     what = "gets {} of the {:,} held-out cells right"
     if said.baseline.metric != "accuracy":
         what = f"has a {metrics.title(said.baseline.metric)} of {{}} on the {{:,}} held-out cells"
     own = what.format(percent(said.baseline.mean), said.cells)
-    whole = "all labels" if said.baseline.fraction == 1 else f"{labels} of the labels"
-    which = f"the best {said.kind}, " if len(said.found) > 1 else ""
-    return f"with {whole} it {own}; {which}{named(best)}, {percent(best.mean)}"
+    best = f"the best {said.kind}, " if len(said.found) > 1 and shown is said.best else ""
+    return f"With {labels} it {own}, {best}{named(study, shown.a)} {percent(shown.a.mean)}"
 
 
-def named(side: ArmRuns) -> str:
-    """Name a model as people do, with its arm."""
-    row = registry.named(side.model)
-    name = row.title if row.family == "transformer" else side.model
-    return name if side.arm == side.model else f"{name} (arm {side.arm})"
+def named(study: StudyResults, side: ArmRuns) -> str:
+    """Name a model as people do: by the title of its arm, with what is special of it."""
+    return title_of(study, side)
 
 
 def seeds(said: BaselineVerdict) -> str:
@@ -243,8 +244,8 @@ def fitting(each: ArmComparison) -> str:
     low, high = each.interval.low, each.interval.high
     if each.cannot_tell and each.of_these_donors is not None:
         low, high = each.of_these_donors
-        return f"of these donors 95 % interval {directed(low)} to {directed(high)}"
-    return f"95 % interval {directed(low)} to {directed(high)}"
+        return f"{directed(low)} to {directed(high)} (of these donors)"
+    return f"{directed(low)} to {directed(high)}"
 
 
 def percent(value: float, digits: int = 1) -> str:

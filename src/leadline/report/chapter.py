@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from leadline.report import study_figures
+from leadline.report.caveat_list import GroupedCaveat
 from leadline.report.compare.comparison import ArmComparison
 from leadline.report.study import StudyResults
 from leadline.report.tables import Table
@@ -27,7 +28,9 @@ class TaskPart:
 class Chapter:
     """All that a page says of one study: its place in addresses, its answer, tables, drawings.
 
-    `above` names the tables that stand above the figures, beside those of every study.
+    `answer` has up to three lines: the answer, for what it holds, and what must be known beside
+    it. `settle` says what would settle what is open. `above` names the tables that stand before
+    those of every study.
     """
 
     study: StudyResults
@@ -38,6 +41,8 @@ class Chapter:
     drawings: tuple[study_figures.Drawn, ...]
     skipped: dict[str, str]
     above: tuple[str, ...] = ()
+    settle: str = ""
+    caveats: tuple[GroupedCaveat, ...] = ()
 
     def table(self, name: str) -> Table:
         """Give a table by its name."""

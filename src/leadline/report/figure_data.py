@@ -11,15 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline import stats
+from leadline.errors import UserError
 from leadline.report import figures
 from leadline.report.compare.caveats import SEED
+from leadline.report.compare.cells import read_reported
 from leadline.report.compare.comparison import ALPHA
 from leadline.report.folds import folders_of, predictions, runs_of
 from leadline.report.study import Facts
-from leadline.runs import record
+from leadline.runs import npz, record
 from leadline.stats import metrics
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES
 
+Floats = npt.NDArray[np.float64]
+# Cells of a map, and the least probability that a logarithm is taken of.
+MOST_MAPPED, LEAST = 1500, 1e-4
 Counts = npt.NDArray[np.int64]
 
 
@@ -132,7 +137,7 @@ def confusions(records: Sequence[Facts], runs_dir: Path) -> tuple[dict[str, Coun
 def _predictions(
     records: Sequence[Facts], runs_dir: Path
 ) -> Iterator[tuple[Facts, list[str], Mapping[str, Any]]]:
-    """Open the predictions of the reported cells, run by run; an array is read when asked for."""
+    """Read the predictions of the reported cells, run by run."""
     for facts in records:
         folders = folders_of(facts, runs_dir)
         if not all((folder / record.PREDICTIONS).exists() for folder in folders):
@@ -149,9 +154,52 @@ def _predictions(
                 },
             )
             continue
-        with np.load(folders[0] / record.PREDICTIONS, allow_pickle=False) as stored:
-            if "test_true" in stored.files:
-                yield facts, stored["classes"].tolist(), stored
+        stored = npz.read(folders[0] / record.PREDICTIONS)
+        if "test_true" in stored:
+            yield facts, stored["classes"].tolist(), stored
+
+
+def cell_map_of(
+    records: Sequence[Facts], pair: tuple[str, str], names: tuple[str, str], runs_dir: Path
+) -> figures.CellMap | None:
+    """Place the reported cells by what both arms think of them; None if runs report on others."""
+    arms: list[tuple[Floats, Floats]] = []
+    cells: tuple[list[str], list[str]] | None = None
+    for arm in pair:
+        right, proba = [], []
+        for facts in by_arm(records).get(arm, ()):
+            try:
+                said = read_reported(*folders_of(facts, runs_dir))
+            except UserError:
+                return None
+            truth = [str(said.classes[code]) for code in said.truth_C]
+            cells = cells or (said.ids.tolist(), truth)
+            if cells != (said.ids.tolist(), truth):
+                return None
+            right.append(said.called_C == said.truth_C)
+            proba.append(said.proba_CK.astype(np.float64))
+        if not right or len({each.shape for each in proba}) > 1:
+            return None
+        arms.append((np.mean(right, axis=0), np.mean(proba, axis=0)))
+    assert cells is not None
+    log_CK = np.concatenate([np.log(np.maximum(proba, LEAST)) for _, proba in arms], axis=1)
+    centred_CK = log_CK - log_CK.mean(axis=0)
+    kept = np.arange(len(centred_CK))
+    if len(kept) > MOST_MAPPED:
+        kept = np.sort(np.random.default_rng(SEED).choice(kept, MOST_MAPPED, replace=False))
+    _, _, way_KK = np.linalg.svd(centred_CK[kept], full_matrices=False)
+    classes, class_C = np.unique(np.array(cells[1]), return_inverse=True)
+    one, other = (share > 0.5 for share, _ in arms)
+    who_C = np.select([one & other, one, other], [0, 1, 2], 3)
+    return figures.CellMap(
+        at_CD=centred_CK[kept] @ way_KK.T,
+        class_C=class_C[kept],
+        classes=tuple(map(str, classes)),
+        who_C=who_C[kept],
+        first=names[0],
+        second=names[1],
+        of=len(centred_CK),
+    )
 
 
 def reliabilities(records: Sequence[Facts], runs_dir: Path) -> dict[str, list[figures.Reliability]]:

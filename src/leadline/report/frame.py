@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ COLLAPSED, SELECTED = "collapsed to one class", "selected on the reported cells"
 
 def note(facts: dict[str, Any]) -> str:
     """Say of a run what its scores do not show."""
-    collapsed = any(str(text).startswith("collapsed") for text in facts.get("warnings", ()))
+    warned = facts.get("warnings") or ()
+    collapsed = bool(warned) and any(str(text).startswith("collapsed") for text in warned)
     reported = facts.get("selected", {}).get("selection") == "reported"
     return "; ".join([*[COLLAPSED] * collapsed, *[SELECTED] * reported])
 
@@ -40,20 +42,25 @@ def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     """Lay records out as one tidy frame with the columns `COLUMNS`."""
     import pandas as pd
 
-    rows = [
-        {
+    return pd.DataFrame(rows_of(records), columns=list(COLUMNS))
+
+
+def rows_of(
+    records: Iterable[dict[str, Any]], metrics: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Give the rows of a frame; of these metrics alone, where they are named."""
+    rows = []
+    for facts in records:
+        same = {
             **dict.fromkeys(COLUMNS),
             **{key: facts[key] for key in ("study", "dataset", "model", "arm", "fraction", "seed")},
-            "split": part,
-            "metric": metric,
-            "value": value,
             "precision": "full",
             "source": "record",
             "run_id": facts["run_id"],
             "note": note(facts),
         }
-        for facts in records
-        for part, scores in facts["metrics"].items()
-        for metric, value in scores.items()
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        for part, scores in facts["metrics"].items():
+            for metric, value in scores.items():
+                if metrics is None or metric in metrics:
+                    rows.append({**same, "split": part, "metric": metric, "value": value})
+    return rows

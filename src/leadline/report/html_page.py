@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline import __version__
 from leadline.report import page, seen_before, tables
-from leadline.report.compare.comparison import VERDICTS, ArmComparison
+from leadline.report.answer import listed, spaced, title_of
 from leadline.report.compare.study import MCNEMAR
 from leadline.report.provenance import commands_of, made_with
+from leadline.report.study_figures import WHERE
 from leadline.stats import tests
 
 if TYPE_CHECKING:
     from leadline.report.chapter import Chapter
 
 TITLES = {
+    "where": "Where it holds",
+    "caveats": "Caveats",
+    "figures": "More figures",
     "comparisons": "Verdicts",
     "settling": "What is open",
     MCNEMAR: tests.title(MCNEMAR),
-    "figures": "Figures",
     "means": "Means",
+    "top_genes": "Top genes",
     "runs": "Runs",
     "unfinished": "Without a result",
     "configuration": "Configuration",
-    "flags": "Flags",
     "costs": "Costs",
 }
-# Above the figures stand what was found and what must be known of it; below, the material.
-ABOVE = ("comparisons", "settling", "mcnemar", "flags")
-BELOW = ("means", "runs", "pretraining", "unfinished")
-UNDER = ("configuration", "costs")
+# Tables in the order of the page; those of a paper, or of a task, stand between the two parts.
+# Caveats are told in words, and as a table in files alone.
+FIRST = ("comparisons", "settling", "mcnemar")
+LAST = ("means", "top_genes", "runs", "pretraining", "unfinished", "configuration", "costs")
+NOT_SHOWN = ("flags",)
+# Figures of the part that says where findings hold.
+ELSEWHERE = (WHERE, "few_shot")
 
 
-def build(parts: Sequence[tuple[Chapter, str]], command: str, runs_dir: Path) -> str:
-    """Lay out the page; each chapter comes with its drawings."""
+def build(parts: Sequence[tuple[Chapter, Mapping[str, str]]], command: str, runs_dir: Path) -> str:
+    """Lay out the page; each chapter comes with its drawings by name."""
     single = len(parts) == 1
     chapters = [chapter for chapter, _ in parts]
     title = _title(chapters[0]) if single else "What the runs say"
@@ -61,39 +67,86 @@ def _overview(chapters: Sequence[Chapter]) -> str:
     return page.contents(places)
 
 
-def _chapter(chapter: Chapter, drawn: str, *, single: bool) -> str:
+def _chapter(chapter: Chapter, drawn: Mapping[str, str], *, single: bool) -> str:
+    """Lay out a study: answer, picture, what is open, elsewhere, caveats, figures, tables."""
     level = 2 if single else 3
     known = {table.name: table for table in chapter.tables}
 
     def shown(name: str) -> str:
-        place = name if single else f"{chapter.place}-{name}"
-        if name not in known:
+        if name not in known or name in NOT_SHOWN:
             return ""
         whose = "" if single else chapter.study.name or "runs of no study"
-        return tables.to_html(known[name], level=level, place=place, whose=whose)
+        file = f"tables/{chapter.place}_{name}.csv"
+        place = name if single else f"{chapter.place}-{name}"
+        return tables.to_html(known[name], level=level, place=place, whose=whose, file=file)
 
-    figures = page.section(
-        "figures" if single else f"{chapter.place}-figures", "Figures", drawn, level
-    )
-    paper = [name for name in known if name not in {*ABOVE, *BELOW, *UNDER, *chapter.above}]
-    said, _, beside = chapter.answer.partition("\n")
+    def part(name: str, body: str) -> str:
+        place = name if single else f"{chapter.place}-{name}"
+        return page.section(place, TITLES[name], body, level) if body else ""
+
+    lead = next(iter(drawn), "")
+    elsewhere = [name for name in drawn if name.partition("_of_")[0] in ELSEWHERE and name != lead]
+    others = [name for name in drawn if name not in (lead, *elsewhere)]
+    rest = [name for name in known if name not in (*FIRST, *LAST, *NOT_SHOWN, *chapter.above)]
+    said, basis, more = (*chapter.answer.split("\n", 2), "", "")[:3]
     body = [
         page.paragraph(said, "answer"),
-        page.paragraph(beside) if beside else "",
+        page.paragraph(basis, "muted basis") if basis else "",
+        drawn.get(lead, ""),
+        page.paragraph(chapter.settle) if chapter.settle else "",
+        page.paragraph(more) if more else "",
         page.paragraph(chapter.study.damaged, "warning") if chapter.study.damaged else "",
         _progress(chapter),
         page.paragraph(seen_before.sentence(chapter.study), "muted"),
-        _tiles(chapter.comparisons),
-        _contents(chapter, known) if single else "",
-        *map(shown, (*chapter.above, *ABOVE)),
-        figures if drawn else "",
-        *map(shown, (*paper, *BELOW, *UNDER)),
+        _contents(chapter, known, elsewhere, others) if single else "",
+        part("where", _counted(chapter) + "".join(map(drawn.__getitem__, elsewhere))),
+        part("caveats", _caveats(chapter)),
+        part("figures", "".join(map(drawn.__getitem__, others))),
+        *(
+            page.paragraph(f"No figure {name}: {reason}.", "muted")
+            for name, reason in chapter.skipped.items()
+        ),
+        *map(shown, (*chapter.above, *FIRST, *rest, *LAST)),
     ]
     if single:
         return "".join(body)
     title = chapter.study.question or "Runs of no study"
     name = f"{chapter.study.name}: " if chapter.study.name else ""
     return page.section(chapter.place, f"{name}{title}", "".join(body))
+
+
+def _caveats(chapter: Chapter) -> str:
+    if not chapter.caveats:
+        return ""
+    return page.caveats([(each.severity, each.said, each.details) for each in chapter.caveats])
+
+
+def _counted(chapter: Chapter) -> str:
+    """Count the comparisons of the whole study by what is shown."""
+    found = chapter.comparisons
+    if not found:
+        return ""
+    counted = Counter(each.verdict for each in found)
+    said = [f"{counted[name]} {words}" for name, words in COUNTED.items() if counted[name]]
+    many = f"{len(found)} comparisons" if len(found) > 1 else "one comparison"
+    return page.paragraph(f"Of {many}, with every metric and share of the labels: {listed(said)}.")
+
+
+# How verdicts are counted in a sentence.
+COUNTED = {
+    "better": "ahead",
+    "worse": "behind",
+    "equivalent": "equal within the margin",
+    "open": "that cannot be told",
+    "untested": "not tested",
+}
+
+
+def _reference(chapter: Chapter) -> str:
+    """Name what arms are compared with, as people do."""
+    study = chapter.study
+    sides = [each.b for each in chapter.comparisons if each.b.arm == study.reference]
+    return title_of(study, sides[0]) if sides else spaced(study.reference)
 
 
 def _progress(chapter: Chapter) -> str:
@@ -104,28 +157,24 @@ def _progress(chapter: Chapter) -> str:
     states = Counter(str(each.state) for each in study.unfinished)
     said += [f"{count} {state}" for state, count in sorted(states.items())]
     if study.reference:
-        said.append(f"reference: {study.reference}")
+        said.append(f"reference: {_reference(chapter)}")
     if study.name:
         said.insert(0, f"study {study.name}")
     return page.paragraph("; ".join(said) + ".", "muted")
 
 
-def _tiles(found: Sequence[ArmComparison]) -> str:
-    if not found:
-        return ""
-    counted = Counter(each.verdict for each in found)
-    return page.counts({name: (said, counted[name]) for name, said in VERDICTS.items()})
-
-
-def _contents(chapter: Chapter, known: dict[str, Any]) -> str:
+def _contents(
+    chapter: Chapter, known: Mapping[str, Any], elsewhere: Sequence[str], others: Sequence[str]
+) -> str:
     own = {table.name: table.title for table in chapter.tables if table.name in chapter.above}
-    places = own | {
-        name: title
-        for name, title in TITLES.items()
-        if name in known or (name == "figures" and chapter.drawings)
+    there = {
+        "where": bool(elsewhere or chapter.comparisons),
+        "caveats": bool(chapter.caveats),
+        "figures": bool(others),
     }
+    places = {name: title for name, title in TITLES.items() if there.get(name, name in known)}
     return page.contents(
-        {**places, "provenance": "Provenance", "again": "How to reproduce this page"}
+        {**own, **places, "provenance": "Provenance", "again": "How to reproduce this page"}
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Of the verdict table, the columns that fit into the width of a comment.
 COLUMNS = ("arm", "against", "data set", "labels", "metric", "verdict", "difference", "95 % from",
            "95 % to", "test", "p (Holm)", "n", "speaks for")  # fmt: skip
-LEFT_OUT = ("comparisons", "runs", "configuration", "pretraining")
+LEFT_OUT = ("comparisons", "top_genes", "runs", "configuration", "pretraining")
 
 
 def build(chapters: Sequence[Chapter], command: str) -> str:
@@ -24,9 +24,10 @@ def build(chapters: Sequence[Chapter], command: str) -> str:
     for chapter in chapters:
         study = chapter.study
         title = study.question or "Runs of no study"
-        first, _, beside = (tables.in_markdown(line) for line in chapter.answer.partition("\n"))
+        first, *beside = map(tables.in_markdown, chapter.answer.split("\n"))
         said.append(f"# {tables.in_markdown(title)}\n\n**{first}**\n")
-        said.append(f"\n{beside}\n" if beside else "")
+        beside.insert(1, tables.in_markdown(chapter.settle))
+        said += [f"\n{line}\n" for line in beside if line]
         said.append(f"\n**{tables.in_markdown(study.damaged)}**\n" if study.damaged else "")
         done = study.finished
         states = Counter(str(each.state) for each in study.unfinished)

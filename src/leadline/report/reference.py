@@ -24,5 +24,8 @@ class Reference(Protocol):
     def evidence(self) -> Evidence:
         """Give the numbers that were published."""
 
+    def lays_out(self, names: Sequence[str]) -> bool:
+        """Say whether any of these artefacts has a table."""
+
     def tables(self, evidence: Evidence, names: Sequence[str]) -> list[Table]:
         """Lay out the tables of these artefacts from any evidence."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figure_data, figures
-from leadline.report.answer import p_text
+from leadline.report.answer import capitalised, is_control, spaced, title_of
 from leadline.report.compare.arms import Condition, sides_of
 from leadline.report.compare.comparison import ALPHA, ArmComparison, PValue
 from leadline.report.compare.evidence import Evidence
@@ -24,17 +23,21 @@ from leadline.report.reference import Reference
 from leadline.report.study import Facts, StudyResults
 from leadline.report.tables import Table
 from leadline.stats import metrics
-from leadline.stats.difference import run_margin_squared
 
 Builder = Callable[..., Drawing]
+# The picture of the answer, and the figure of other places: they have rooms of their own.
+ANSWER, WHERE = "estimation", "where"
 # Panels of one figure; the arms of a study that has more are in its tables.
 MOST_ARMS, MOST_DATASETS = 6, 4
+# Figures below the answer that are drawn once, for wide windows and phones alike.
+ONE_WIDTH = ("learning_curves", "per_class", "confusion", "calibration", "cost", "cells")
 BATCH = re.compile(r"batch_(\d+)")
 # Of figures that are drawn for each of several data sets.
 TITLES = {
     "learning_curves": "Learning curves of every run",
     "per_class": "F1 of each class",
     "confusion": "What cells of each class were called",
+    "cells": "Which cells either arm gets right",
     "calibration": "How far confidence can be trusted",
     "cost": "What the score costs",
 }
@@ -42,10 +45,10 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A figure for wide windows and for phones; `fixed` says that its colours mean numbers."""
+    """A figure for wide windows and for phones, or one for both; `fixed`: colours mean numbers."""
 
     wide: Drawing
-    narrow: Drawing
+    narrow: Drawing | None
     fixed: bool = False
 
 
@@ -65,10 +68,15 @@ def draw_all(
         if "_of_" in name:
             called["name"] += name.removeprefix(kind) if kind in names else ""
             called["title"] = f"{called.get('title', TITLES[kind])}, {name.partition('_of_')[2]}"
+        fixed = kind == "confusion"
         try:
+            if kind in ONE_WIDTH:
+                once = builder(width=figures.MIDDLE, **called)
+                drawn.append(Drawn(wide=once, narrow=None, fixed=fixed))
+                continue
             wide = builder(width=figures.WIDE, **called)
             narrow = builder(width=figures.NARROW, **called)
-            drawn.append(Drawn(wide=wide, narrow=narrow, fixed=kind == "confusion"))
+            drawn.append(Drawn(wide=wide, narrow=narrow, fixed=fixed))
         except UserError as error:
             skipped[called["name"]] = str(error)
     return drawn, skipped
@@ -115,7 +123,7 @@ def _builders(
             full = [facts for facts in inside if float(facts["fraction"]) == most]
             builders |= {
                 f"{name}{end}": builder
-                for name, builder in _of_predictions(study, full, runs_dir).items()
+                for name, builder in _of_predictions(study, found, full, runs_dir).items()
             }
     if study.pretraining:
         read = figure_data.curves(study.pretraining, runs_dir)
@@ -131,7 +139,7 @@ def _of_scores(
     study: StudyResults, found: Sequence[ArmComparison], beside: bool, reference: Reference | None
 ) -> dict[str, Builder]:
     """Build what needs no more than the scores of runs."""
-    evidence = Evidence.of_records(study.records, study.runs_dir)
+    evidence = Evidence.of_records(study.records, study.runs_dir, metrics=study.metrics)
     setting = ClaimSettings() if reference is None else reference.setting
     asked: dict[str, Any] = {"metrics": study.metrics, "setting": setting}
     if reference is not None and (beside or study.published):
@@ -142,17 +150,20 @@ def _of_scores(
     builders: dict[str, Builder] = {}
     if found:
         first = leading(found)
-        builders["estimation"] = partial(
+        builders[ANSWER] = partial(
             figures.estimation,
-            [_contrast(each) for each in first if each.a.values.size > 1],
+            [_contrast(study, each) for each in first],
             score=metrics.title(first[0].a.metric),
+            margin=_margin(study, first),
         )
-        if len(found) > len(first):
-            rows = sorted(map(_compared, found), key=lambda each: each.group)
-            builders["forest"] = partial(figures.contrasts, rows, family="the tests of each metric")
-    builders["runs"] = partial(
-        figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
-    )
+        placed = [_placed(study, each) for each in _by_place(found)]
+        if len({each.panel for each in placed}) > 1:
+            builders[WHERE] = partial(figures.where_it_holds, placed, margin=_margin(study, first))
+    if not found or "beside" in asked or (reference and _artefacts(study, reference).get("runs")):
+        # Else the picture of the answer has every run.
+        builders["runs"] = partial(
+            figures.every_run, evidence, arms=arms, fraction=shares[-1], **full, **asked
+        )
     if len(shares) > 1:
         builders["few_shot"] = partial(
             figures.few_shot, evidence, arms=arms, tests=tests_of(found, shares), **asked
@@ -166,7 +177,7 @@ def _of_scores(
 
 
 def _of_predictions(
-    study: StudyResults, records: Sequence[Facts], runs_dir: Path
+    study: StudyResults, found: Sequence[ArmComparison], records: Sequence[Facts], runs_dir: Path
 ) -> dict[str, Builder]:
     """Build what needs learning curves, classes or predictions, of one data set."""
     order = {arm: at for at, arm in enumerate(study.arms)}
@@ -181,9 +192,17 @@ def _of_predictions(
         builders["learning_curves"] = partial(figures.learning_curves, read)
     if scores:
         builders["per_class"] = partial(figures.per_class, scores, cells)
-    matrices, names = figure_data.confusions(few, runs_dir)
+    pair = telling_pair(found, records)
+    two = few if pair is None else [f for f in telling if figure_data.called(f) in pair]
+    matrices, names = figure_data.confusions(two, runs_dir)
     if matrices:
-        builders["confusion"] = partial(figures.confusion, matrices, names)
+        less = pair if pair is not None and set(pair) <= set(matrices) else None
+        builders["confusion"] = partial(figures.confusion, matrices, names, less=less)
+    if pair is not None:
+        map_ = figure_data.cell_map_of(two, pair, _titles(study, found, pair), runs_dir)
+        if map_ is not None:
+            builders["cells"] = partial(figures.cell_map, map_)
+    if few:
         runs = figure_data.reliabilities(few, runs_dir)
         builders["calibration"] = partial(figures.calibration, runs)
     metric = study.metrics[0]
@@ -193,6 +212,33 @@ def _of_predictions(
             figures.cost, spent, score=metrics.title(metric), processor=processor
         )
     return builders
+
+
+def telling_pair(
+    found: Sequence[ArmComparison], records: Sequence[Facts]
+) -> tuple[str, str] | None:
+    """Choose the pair of arms whose cells are looked at: shown to differ, else most apart.
+
+    Controls do not count; None where nothing is compared on these records.
+    """
+    here = {figure_data.called(facts) for facts in records}
+    asked = [
+        each
+        for each in leading(found)
+        if not is_control(each) and {each.a.name, each.b.name} <= here
+    ]
+    if not asked:
+        return None
+    chosen = max(asked, key=lambda each: (each.verdict in ("better", "worse"), abs(each.estimate)))
+    return chosen.a.name, chosen.b.name
+
+
+def _titles(
+    study: StudyResults, found: Sequence[ArmComparison], pair: tuple[str, str]
+) -> tuple[str, str]:
+    """Name the arms of a pair as people do."""
+    known = {side.name: title_of(study, side) for each in found for side in (each.a, each.b)}
+    return known[pair[0]], known[pair[1]]
 
 
 def batch_sizes(study: StudyResults) -> dict[str, int]:
@@ -210,35 +256,56 @@ def batch_sizes(study: StudyResults) -> dict[str, int]:
     return sizes
 
 
-def _contrast(each: ArmComparison) -> figures.Contrast:
-    if each.corrected is None:
-        told = "not tested"
-    else:
-        told = f"{each.test}, {p_text(each.corrected)} (Holm over {each.family_size})"
+def _margin(study: StudyResults, found: Sequence[ArmComparison]) -> float:
+    """Give the margin where the metric is one that it was declared for."""
+    return study.margin if metrics.ROWS[found[0].a.metric].in_points else 0.0
+
+
+def _contrast(study: StudyResults, each: ArmComparison) -> figures.Contrast:
     return figures.Contrast(
         arm=each.a.name,
         against=each.b.name,
+        title=capitalised(title_of(study, each.a)),
+        title_against=capitalised(title_of(study, each.b)),
         a=each.a.values,
         b=each.b.values,
         interval=each.interval,
-        told=f"{told}: {each.verdict}",
         verdict=each.verdict,
-        half_of_runs=None
-        if each.parts is None
-        else math.sqrt(run_margin_squared(each.parts, ALPHA)),
     )
 
 
-def _compared(each: ArmComparison) -> figures.Compared:
-    place = f"{each.a.dataset}, {each.a.fraction:.0%} of the labels, {metrics.title(each.a.metric)}"
-    return figures.Compared(
-        group=place,
-        label=f"{each.a.arm} − {each.b.arm}",
+def _by_place(found: Sequence[ArmComparison]) -> list[ArmComparison]:
+    """Put the first metric's comparisons before others, the most labels before fewer."""
+    order = list(dict.fromkeys(each.a.metric for each in found))
+    data = list(dict.fromkeys(each.a.dataset for each in found))
+    return sorted(
+        (each for each in found if metrics.ROWS[each.a.metric].in_points),
+        key=lambda each: (
+            order.index(each.a.metric),
+            data.index(each.a.dataset),
+            -each.a.fraction,
+        ),
+    )
+
+
+def _against(study: StudyResults, each: ArmComparison) -> str:
+    """Name an arm, and what it is measured against where that is not the study's reference."""
+    name = title_of(study, each.a)
+    return name if each.b.arm == study.reference else f"{name} − {title_of(study, each.b)}"
+
+
+def _placed(study: StudyResults, each: ArmComparison) -> figures.PlacedDifference:
+    several = len({str(facts["dataset"]) for facts in study.records}) > 1
+    labels = f"{each.a.fraction:.0%} of labels"
+    where = f"{spaced(each.a.dataset)}, {labels}" if several else labels
+    return figures.PlacedDifference(
+        panel=f"{capitalised(metrics.title(each.a.metric))}\n{where}",
+        label=_against(study, each),
         estimate=each.estimate,
         low=None if each.interval is None else each.interval.low,
         high=None if each.interval is None else each.interval.high,
         verdict=each.verdict,
-        p="" if each.corrected is None else p_text(each.corrected)[2:].removeprefix("= "),
+        primary=each.a.metric == study.metrics[0],
     )
 
 
@@ -265,7 +332,7 @@ def tests_of(found: Sequence[ArmComparison], shares: Sequence[float]) -> Tests:
 
 def paper_tables(study: StudyResults, reference: Reference | None) -> list[Table]:
     """Lay out the tables of the paper that the study names among its artefacts."""
-    if reference is None:
+    if reference is None or not reference.lays_out(study.artefacts):
         return []
     evidence = Evidence.of_records([*study.records, *study.pretraining], study.runs_dir)
     return reference.tables(evidence, study.artefacts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +27,8 @@ from leadline.stats import tests
 from leadline.stats.difference import times_for_folds
 from leadline.stats.metrics import title as metric_title
 
+# What a run of the baseline writes beside its predictions.
+TOP_GENES, MOST_GENES = "top_genes.csv", 8
 SHOWN = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss", "calibration_error")
 
 
@@ -251,6 +255,42 @@ def pretraining_table(study: StudyResults, runs_dir: Path, out: Path) -> Table:
     )
 
 
+def top_genes_table(study: StudyResults, runs_dir: Path) -> Table:
+    """List the genes that speak most for and against each class, of one run of the baseline."""
+    known = [
+        facts
+        for facts in study.records
+        if facts["model"] == "logreg" and (runs_dir / facts["run_id"] / TOP_GENES).is_file()
+    ]
+    rows: list[list[Value]] = []
+    notes = []
+    if known:
+        run = min(known, key=lambda facts: (-float(facts["fraction"]), int(facts["seed"])))
+        text = (runs_dir / run["run_id"] / TOP_GENES).read_text(encoding="utf-8")
+        weights: dict[str, list[tuple[float, str]]] = {}
+        for row in csv.DictReader(text.splitlines()):
+            weights.setdefault(row["class"], []).append((float(row["weight"]), row["gene"]))
+        rows = [
+            [
+                name,
+                ", ".join([gene for weight, gene in found if weight > 0][:MOST_GENES]) or None,
+                ", ".join([gene for weight, gene in found if weight < 0][:MOST_GENES]) or None,
+            ]
+            for name, found in weights.items()
+        ]
+        notes = [
+            f"The largest weights of {run['run_id']}, the largest first; how large a weight is "
+            "depends on how much its gene varies."
+        ]
+    return Table(
+        name="top_genes",
+        title="Top genes of logistic regression",
+        columns=["class", "speak for it", "speak against it"],
+        rows=rows,
+        notes=notes,
+    )
+
+
 def other_runs_table(study: StudyResults, runs: Sequence[Facts], out: Path) -> Table:
     """List runs of tasks that neither name cells nor make weights, score by score."""
     rows: list[list[Value]] = [
@@ -277,8 +317,14 @@ def other_runs_table(study: StudyResults, runs: Sequence[Facts], out: Path) -> T
 
 def link_to(run_id: str, runs_dir: Path, out: Path) -> Link:
     """Lead from the page to the folder of a record."""
-    place = os.path.relpath((runs_dir / run_id).resolve(), out.resolve())
-    return Link(run_id, f"{quote(Path(place).as_posix())}/")
+    return Link(run_id, f"{_folder_from(runs_dir, out)}/{quote(run_id)}/")
+
+
+@lru_cache(maxsize=8)
+def _folder_from(runs_dir: Path, out: Path) -> str:
+    """Give the way from a page to the folder of records, as an address."""
+    place = os.path.relpath(runs_dir.resolve(), out.resolve())
+    return quote(Path(place).as_posix())
 
 
 def unfinished_table(study: StudyResults) -> Table:

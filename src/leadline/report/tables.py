@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import NamedTuple
 
@@ -199,14 +198,20 @@ def _paragraph(width: str) -> str:
     return f">{{\\raggedright\\arraybackslash}}p{{{width}}}"
 
 
-def latex_document(tables: Sequence[Table]) -> str:
-    """Write a document that compiles by itself."""
-    body = "\\clearpage\n".join(to_latex(table) for table in tables)
+def latex_document(tables: Sequence[str]) -> str:
+    """Write a document that compiles by itself, of tables in LaTeX."""
+    body = "\\clearpage\n".join(tables)
     return f"{PREAMBLE}{body}\\end{{document}}\n"
 
 
+# Signs that LaTeX takes as they are.
+PLAIN = re.compile(r"[ A-Za-z0-9.,:;/+\-()=]*")
+
+
 def _in_latex(text: str) -> str:
-    return "".join(LATEX.get(sign, _plain(sign)) for sign in " ".join(text.split()))
+    if PLAIN.fullmatch(text):
+        return " ".join(text.split())
+    return "".join(LATEX.get(sign) or _plain(sign) for sign in " ".join(text.split()))
 
 
 def _plain(sign: str) -> str:
@@ -229,28 +234,34 @@ FEW = 12
 # Columns whose cells are words that the page has colours for.
 COLOURED = ("verdict", "state")
 NUMBER = re.compile(r"[+-]?\d[\d.,]*(?:e[+-]?\d+)?")
-# Names without spaces break badly in the middle.
-NAME = re.compile(r"[\w./+=-]{1,48}")
 
 
-def to_html(table: Table, *, level: int = 2, place: str = "", whose: str = "") -> str:
+def to_html(
+    table: Table, *, level: int = 2, place: str = "", whose: str = "", file: str = ""
+) -> str:
     """Write as a section; every cell is escaped, since names come from users' files.
 
-    `whose` tells tables of one title apart to those who hear the page.
+    `whose` tells tables of one title apart to those who hear the page. Of a table with columns
+    that paper has no room for the others are shown; `file` is where all of them are.
     """
+    hidden = len(table.columns) - len(table.printed) if table.printed else 0
+    table = abridged(table)
     numeric = [_is_numeric(column) for column in zip(*table.rows, strict=True)]
     numeric = numeric or [False] * len(table.columns)
-    head = "".join(
-        f'<th scope="col"{_kind("number" if right else "")}>{escape(name)}</th>'
-        for name, right in zip(table.columns, numeric, strict=True)
-    )
-    body = "".join(
-        f"<tr>{''.join(map(_cell, table.columns, row, numeric))}</tr>\n" for row in table.rows
-    )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+    body = "".join(f"<tr>{''.join(map(_cell, table.columns, row))}</tr>\n" for row in table.rows)
     notes = "".join(f'<p class="muted">{escape(note)}</p>\n' for note in table.notes)
     heading = f"<h{level}>{escape(table.title)}</h{level}>\n"
     label = f"{table.title}, {whose}" if whose else table.title
-    kind = "data long" if len(table.rows) > FEW else "data"
+    kind = " ".join(
+        [
+            "data long" if len(table.rows) > FEW else "data",
+            *(f"n{at}" for at, right in enumerate(numeric, start=1) if right),
+        ]
+    )
+    if file:
+        more = f"{hidden} more columns, and all digits" if hidden else "All digits"
+        notes += f'<p class="muted">{more}: <a href="{escape(file)}">{escape(file)}</a></p>\n'
     return (
         f'<section id="{escape(place or table.name)}">\n{heading}'
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">'
@@ -266,26 +277,28 @@ def _is_numeric(column: Sequence[Value]) -> bool:
     )
 
 
-def _kind(*names: str) -> str:
-    said = " ".join(name for name in names if name)
-    return f' class="{said}"' if said else ""
+def abridged(table: Table) -> Table:
+    """Leave out the columns that paper has no room for."""
+    if not table.printed:
+        return table
+    kept = [table.columns.index(name) for name in table.printed]
+    return replace(
+        table,
+        columns=tuple(table.printed),
+        rows=[[row[at] for at in kept] for row in table.rows],
+        printed=(),
+    )
 
 
-def _cell(column: str, cell: Value, numeric: bool) -> str:
+def _cell(column: str, cell: Value) -> str:
     text = shown(cell)
     inside = escape(text)
     if isinstance(cell, Link):
         inside = f'<a href="{escape(cell.place)}">{inside}</a>'
     if column in COLOURED and re.fullmatch(r"\w+", text):
-        return f"<td{_kind('verdict', text)}>{inside}</td>"
-    grey = "muted" if isinstance(cell, Grey) else ""
-    if isinstance(cell, Grey):
-        cell = cell.value
-    # A page sorts by the number, not by the digits that are shown of it.
-    value = f' data-value="{cell!r}"' if isinstance(cell, float) and math.isfinite(cell) else ""
-    long = "long-text" if len(text) > LONG and not NAME.fullmatch(text) else ""
-    name = "name" if not numeric and not long and NAME.fullmatch(text) else ""
-    return f"<td{_kind('number' if numeric else '', grey, long, name)}{value}>{inside}</td>"
+        return f'<td class="verdict {escape(text)}">{inside}</td>'
+    grey = ' class="muted"' if isinstance(cell, Grey) else ""
+    return f"<td{grey}>{inside}</td>"
 
 
 def html_document(title: str, tables: Sequence[Table]) -> str:

@@ -23,14 +23,16 @@ from leadline.report import (
 )
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
+from leadline.report.caveat_list import caveats_of
 from leadline.report.chapter import Chapter, TaskPart
 from leadline.report.compare import looks
 from leadline.report.compare.comparison import ArmComparison
 from leadline.report.compare.settle import settling_table
-from leadline.report.compare.study import comparisons
+from leadline.report.compare.study import comparisons, leading
 from leadline.report.reference import Reference
 from leadline.report.study import Facts, StudyResults, gather
 from leadline.report.study_tables import mcnemar_table
+from leadline.report.would_settle import would_settle
 
 MARGIN = 0.01
 LOOSE = "runs"
@@ -70,7 +72,9 @@ def write_report(
         files[f"{stem}.csv"] = tables.to_csv(table)
         files[f"{stem}.md"] = tables.to_markdown(table)
         files[f"{stem}.tex"] = tables.to_latex(table)
-    files["tables/all.tex"] = tables.latex_document([table for _, table in everything])
+    files["tables/all.tex"] = tables.latex_document(
+        [text for name, text in files.items() if name.endswith(".tex")]
+    )
     for name, text in files.items():
         (out / name).parent.mkdir(exist_ok=True)
         atomic.write_text(out / name, text)
@@ -101,6 +105,8 @@ def _chapter(
         study=study,
         place=page.slug(study.name or LOOSE),
         answer=answers[0] if answers and not study.records else _answer(study, found, multiverse),
+        settle=would_settle(study, leading(found)),
+        caveats=tuple(caveats_of(study, found)),
         comparisons=tuple(found),
         above=tuple(
             each.name for each in beside if not each.name.endswith(("_runs", "_universes"))
@@ -113,6 +119,7 @@ def _chapter(
                 settling_table(study, found),
                 mcnemar_table(study, found),
                 made.means_table(study),
+                made.top_genes_table(study, runs_dir),
                 made.runs_table(study, runs_dir, out),
                 made.pretraining_table(replace(study, pretraining=rest), runs_dir, out),
                 made.unfinished_table(study),
@@ -131,14 +138,14 @@ def _chapter(
 def _answer(
     study: StudyResults, found: Sequence[ArmComparison], multiverse: TaskPart | None
 ) -> str:
-    """Give the first line, and the second with what must be known beside it."""
-    first, _, beside = first_line(study, found).partition("\n")
+    """Give the answer, for what it holds, and what must be known beside it, a line each."""
+    first, basis, more = (*first_line(study, found).split("\n"), "", "")[:3]
     if multiverse and multiverse.answer:
         # Where choices vary, the answer is what all universes say, not those of one.
         first, _, more = multiverse.answer.partition("\n")
-        beside = " ".join(more.split("\n"))
-    beside = " ".join(said for said in (beside, looks.sentence(study, found)) if said)
-    return "\n".join([first, beside]).strip()
+        basis, more = "", " ".join(more.split("\n"))
+    more = " ".join(said for said in (more, looks.sentence(study, found)) if said)
+    return "\n".join([first, basis, more]).rstrip()
 
 
 def parts_of_tasks(study: StudyResults, out: Path) -> tuple[list[TaskPart], tuple[Facts, ...]]:
@@ -161,29 +168,27 @@ def parts_of_tasks(study: StudyResults, out: Path) -> tuple[list[TaskPart], tupl
     return parts, tuple(rest)
 
 
-def _figures(chapter: Chapter, out: Path) -> str:
-    """Write the figures of a chapter as files; give them as a part of the page."""
-    parts = []
+def _figures(chapter: Chapter, out: Path) -> dict[str, str]:
+    """Write the figures of a chapter as files; give them as parts of the page, by name."""
+    parts: dict[str, str] = {}
     for drawn in chapter.drawings:
         wide, name = drawn.wide, f"{chapter.place}_{drawn.wide.name}"
         paths = figures.save(wide.figure, out / "figures", name, wide.title)
         narrow = figures.to_svg(drawn.narrow.figure, wide.title).decode() if drawn.narrow else ""
-        parts.append(
-            page.figure(
-                f"{chapter.place}-figure-{page.slug(wide.name)}",
-                wide.title,
-                wide.caption,
-                wide.description,
-                paths[-1].read_text(encoding="utf-8"),
-                narrow,
-                files=tuple((path.suffix[1:].upper(), f"figures/{path.name}") for path in paths),
-                fixed=drawn.fixed,
-            )
+        parts[wide.name] = page.figure(
+            f"{chapter.place}-figure-{page.slug(wide.name)}",
+            wide.title,
+            wide.caption,
+            wide.description,
+            paths[-1].read_text(encoding="utf-8"),
+            narrow,
+            files=tuple((path.suffix[1:].upper(), f"figures/{path.name}") for path in paths),
+            fixed=drawn.fixed,
+            lead=not parts,
         )
     for name, reason in chapter.skipped.items():
         print(f"no figure {name}: {reason}", file=sys.stderr)
-        parts.append(page.paragraph(f"No figure {name}: {reason}.", "muted"))
-    return "".join(parts)
+    return parts
 
 
 def _commands(runs_dir: Path, names: Sequence[str], published: bool) -> str:

@@ -34,7 +34,7 @@ from leadline import files as atomic
 from leadline import locks
 from leadline.errors import UserError
 from leadline.progress import say
-from leadline.runs import seal
+from leadline.runs import npz, seal
 
 SCHEMA_VERSION = 1
 CONFIG, FACTS, EPOCHS = seal.CONFIG, seal.FACTS, seal.EPOCHS
@@ -278,19 +278,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """Read the predictions of each part, and the class names."""
     atomic.check_arrays(folder / PREDICTIONS)
-    with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
-        parts = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
-        said = {
-            part: Predictions(
-                ids=stored[f"{part}_ids"],
-                truth_C=stored[f"{part}_true"],
-                predicted_C=stored[f"{part}_pred"],
-                proba_CK=stored[f"{part}_proba"],
-                batches=_batches_of(stored, part),
-            )
-            for part in parts
-        }
-        return said, tuple(stored["classes"].tolist())
+    stored = npz.read(folder / PREDICTIONS)
+    parts = [name.removesuffix("_ids") for name in stored if name.endswith("_ids")]
+    said = {
+        part: Predictions(
+            ids=stored[f"{part}_ids"],
+            truth_C=stored[f"{part}_true"],
+            predicted_C=stored[f"{part}_pred"],
+            proba_CK=stored[f"{part}_proba"],
+            batches=_batches_of(stored, part),
+        )
+        for part in parts
+    }
+    return said, tuple(stored["classes"].tolist())
 
 
 def _batches_of(stored: Mapping[str, NDArray[Any]], part: str) -> ReportedBatches | None:

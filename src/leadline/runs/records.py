@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -201,12 +203,32 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     try:
         text = (folder / record.CONFIG).read_text(encoding="utf-8")
-        plain = yaml.load(text, LOADER)
+        plain = _plain(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise unreadable(folder, str(error).splitlines()[0]) from error
     if not isinstance(plain, dict):
         raise unreadable(folder, type(plain).__name__)
     return plain
+
+
+SEED = re.compile(r"^seed: (\d+)$", re.MULTILINE)
+
+
+def _plain(text: str) -> Any:
+    """Read YAML; configurations that differ in their seed alone are read once."""
+    seeds = SEED.findall(text)
+    if len(seeds) != 1:
+        return yaml.load(text, LOADER)
+    plain = json.loads(_as_json(SEED.sub("seed: 0", text)))
+    if not isinstance(plain, dict):
+        return plain
+    return {**plain, "seed": int(seeds[0])}
+
+
+@lru_cache(maxsize=1024)
+def _as_json(text: str) -> str:
+    """Read YAML once; a fresh copy for each caller is cheaper than to read it again."""
+    return json.dumps(yaml.load(text, LOADER), default=str)
 
 
 def configuration(folder: Path) -> RunConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -181,12 +182,19 @@ def wrong_counts(facts: Mapping[str, Any]) -> str:
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file that a record consists of."""
     ignored = {LOG, DONE, FAILED, locks.NAME}
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name not in ignored and not path.name.startswith(TEMPORARY)
-    }
+    with os.scandir(folder) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if entry.name not in ignored
+            and not entry.name.startswith(TEMPORARY)
+            and entry.is_file()
+        )
+    found = {}
+    for name in names:
+        with open(os.path.join(folder, name), "rb", buffering=0) as file:
+            found[name] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def verify(folder: Path) -> list[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, combinations
 
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
+from leadline.stats.draws import drawn_once
 from leadline.stats.inputs import Array, Floats, differences, two_arms
 from leadline.stats.t_tests import TestResult
 
@@ -46,8 +47,12 @@ def paired_permutation(a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Genera
         p = _share_as_extreme(sums, float(difference.sum()), np.abs(difference).sum())
         smallest = 2.0 ** (1 - n)
     else:
-        signs = rng.integers(0, 2, size=(MONTE_CARLO_DRAWS, n)) * 2 - 1
-        p = _plus_one(signs @ difference, float(difference.sum()), np.abs(difference).sum())
+        signs_SN = drawn_once(rng, ("flipped", n), partial(_signs, n))
+        p = _plus_one(
+            signs_SN.astype(np.float64) @ difference,
+            float(difference.sum()),
+            np.abs(difference).sum(),
+        )
         smallest = 1 / (MONTE_CARLO_DRAWS + 1)
     mean = float(difference.mean())
     return TestResult("paired_permutation", mean, mean, p, n, n, smallest_p=smallest)
@@ -122,9 +127,24 @@ def _relabelled(pooled: Floats, n_a: int, rng: np.random.Generator) -> tuple[flo
         sums = centred[_subsets(pooled.size, n_a)].sum(axis=1)
         p = _share_as_extreme(sums, observed, scale)
         return p, _smallest(arrangements, n_a, pooled.size - n_a)
-    shuffled = rng.permuted(np.tile(centred, (MONTE_CARLO_DRAWS, 1)), axis=1)
-    p = _plus_one(shuffled[:, :n_a].sum(axis=1), observed, scale)
+    draw = partial(_arms, pooled.size, n_a)
+    in_a_SN = drawn_once(rng, ("relabelled", pooled.size, n_a), draw)
+    p = _plus_one(in_a_SN.astype(np.float64) @ centred, observed, scale)
     return p, 1 / (MONTE_CARLO_DRAWS + 1)
+
+
+def _signs(n: int, rng: np.random.Generator) -> Array:
+    """Draw signs of n differences, one drawing per row."""
+    return (rng.integers(0, 2, size=(MONTE_CARLO_DRAWS, n)) * 2 - 1).astype(np.int8)
+
+
+def _arms(n: int, n_a: int, rng: np.random.Generator) -> Array:
+    """Draw which of n runs come into the first arm, one drawing per row."""
+    places = np.tile(np.arange(n, dtype=np.int32), (MONTE_CARLO_DRAWS, 1))
+    chosen = rng.permuted(places, axis=1)[:, :n_a]
+    found = np.zeros((MONTE_CARLO_DRAWS, n), dtype=np.bool_)
+    np.put_along_axis(found, chosen, True, axis=1)
+    return found
 
 
 def _smallest(arrangements: int, n_a: int, n_b: int) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
+from leadline.stats.hinges import may_hinge
 from leadline.stats.inputs import Array, Floats, half_widths, is_constant, scores
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES, batch_test, find_modes, order_test
 from leadline.stats.precision import Bounds
@@ -196,6 +197,8 @@ def hinges_on_one_run(
     """
     runs_a, runs_b = scores(a, name="arm a"), scores(b, name="arm b")
     whole = test(runs_a, runs_b)
+    if not may_hinge(runs_a, runs_b, whole, alpha):
+        return None
     turned: list[tuple[float, int, int]] = []
     for arm, position, rest_a, rest_b in _leave_one_out(runs_a, runs_b, paired):
         try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
+from leadline.stats.draws import drawn_once
 from leadline.stats.exact import MONTE_CARLO_DRAWS, permutation
 from leadline.stats.inputs import Array, Floats, varying
 
@@ -52,7 +54,7 @@ def find_modes(
             remedy="run more seeds",
         )
     share, n_low = _best_cut(runs[None, :])
-    null, _ = _best_cut(rng.uniform(size=(draws, runs.size)))
+    null = drawn_once(rng, ("best cut", draws, runs.size), partial(_null, draws, runs.size))
     p = (int((null >= share[0]).sum()) + 1) / (draws + 1)
     order = np.argsort(runs, kind="stable")
     low, high = order[: n_low[0]], order[n_low[0] :]
@@ -64,6 +66,11 @@ def find_modes(
         float(runs[high].mean()),
         float(runs[high].min() - runs[low].max()),
     )
+
+
+def _null(draws: int, size: int, rng: np.random.Generator) -> Floats:
+    """Draw the best cuts of uniform samples."""
+    return _best_cut(rng.uniform(size=(draws, size)))[0]
 
 
 def _best_cut(runs_SN: Floats) -> tuple[Floats, Array]:

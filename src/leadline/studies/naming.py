@@ -173,9 +173,8 @@ def compose_and_name(
             continue
         if config.data_dir not in names:
             names[config.data_dir] = RunNameCache(Path(config.data_dir) / FILE)
-        book = names[config.data_dir]
         try:
-            runs.append(replace(run, name=book.name(config)))
+            runs.append(replace(run, name=names[config.data_dir].name(config)))
         except UserError as error:
             runs.append(replace(run, problem=str(error)))
     return runs

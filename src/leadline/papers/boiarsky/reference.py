@@ -51,6 +51,10 @@ class PublishedReference:
         """Give the numbers that were published."""
         return Evidence.of(runs(), aggregates())
 
+    def lays_out(self, names: Sequence[str]) -> bool:
+        """Say whether any of these artefacts has a table."""
+        return any(name in TABLES for name in names)
+
     def tables(self, evidence: Evidence, names: Sequence[str]) -> list[Table]:
         """Lay out the tables of these artefacts from any evidence."""
         wanted = [TABLES[name] for name in names if name in TABLES]

@@ -7,7 +7,7 @@ A frame with the columns of `report.frame.COLUMNS` is all that is asked for; pri
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from leadline.errors import UserError
 from leadline.report.compare.arms import ArmRuns, Condition
-from leadline.report.frame import frame
+from leadline.report.frame import rows_of
 from leadline.report.study import Facts
 
 if TYPE_CHECKING:
@@ -46,13 +46,19 @@ class Evidence:
 
     @classmethod
     def of_records(
-        cls, records: Sequence[Facts], runs_dir: Path, made: pd.DataFrame | None = None
+        cls,
+        records: Sequence[Facts],
+        runs_dir: Path,
+        made: pd.DataFrame | None = None,
+        *,
+        metrics: Collection[str] | None = None,
     ) -> Evidence:
         """Index the records of runs, whose predictions can be read from their folders.
 
-        `made` is their frame, where it holds more than that of `report.frame`.
+        `made` is their frame, where it holds more than that of `report.frame`. Other `metrics`
+        than these are left out, where they are named.
         """
-        found = cls.of(frame(list(records)) if made is None else made)
+        found = cls._of_rows(rows_of(records, metrics)) if made is None else cls.of(made)
         found.records = {str(facts["run_id"]): facts for facts in records}
         found.runs_dir = runs_dir
         return found
@@ -60,10 +66,14 @@ class Evidence:
     @classmethod
     def of(cls, frame: pd.DataFrame, tables: pd.DataFrame | None = None) -> Evidence:
         """Index a frame of runs and, for the paper's own numbers, its printed aggregates."""
-        rows = frame.to_dict("records")
+        rows: Any = frame.to_dict("records")
+        printed: Any = None if tables is None else tables.to_dict("records")
+        return cls._of_rows(rows, printed)
+
+    @classmethod
+    def _of_rows(cls, rows: Rows, printed: Rows | None = None) -> Evidence:
         _refuse_two_runs_of_one_seed(rows)
-        printed = {} if tables is None else _indexed(tables.to_dict("records"))
-        return cls(_indexed(rows), printed, own=tables is None)
+        return cls(_indexed(rows), {} if printed is None else _indexed(printed), printed is None)
 
     def rows(self, cell: Condition, splits: tuple[str, ...] = REPORTED) -> Rows:
         """Give the rows of a cell; a row without an artefact belongs to every one."""

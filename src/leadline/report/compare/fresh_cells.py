@@ -310,7 +310,7 @@ class _CallsOfRun:
     cells: bytes
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=600)
 def _read(folders: tuple[Path, ...], stamp: tuple[int, ...]) -> _CallsOfRun:
     """Read what a run, or its folds, called the cells."""
     found = read_reported(*folders)

@@ -25,10 +25,17 @@ THESE_MODELS = "these two trained models on fresh cells like these"
 
 def comparisons(study: StudyResults) -> list[ArmComparison]:
     """Compare every pair of a study everywhere; each metric is a family, corrected for itself."""
-    found = [
-        stopped(a, b, study, judge, ArmComparison(a=a, b=b)) if study.looks else judge(a, b, study)
-        for a, b in _pairs(study)
-    ]
+    pairs = list(_pairs(study))
+    judged: dict[int, ArmComparison] = {}
+    # The metrics of one pair after each other: its predictions are read once.
+    for at in sorted(range(len(pairs)), key=lambda at: _place(*pairs[at])):
+        a, b = pairs[at]
+        judged[at] = (
+            stopped(a, b, study, judge, ArmComparison(a=a, b=b))
+            if study.looks
+            else judge(a, b, study)
+        )
+    found = [judged[at] for at in range(len(pairs))]
     corrected = dict(enumerate(found))
     for metric in dict.fromkeys(each.a.metric for each in found):
         family = {str(at): each for at, each in enumerate(found) if each.a.metric == metric}
@@ -53,6 +60,11 @@ def _pairs(study: StudyResults) -> Iterator[tuple[ArmRuns, ArmRuns]]:
                 same = [each for each in partners if each.model == side.model]
                 for partner in same or partners[: len(partners) == 1]:
                     yield side, partner
+
+
+def _place(a: ArmRuns, b: ArmRuns) -> tuple[str, float, str, str]:
+    """Tell pairs apart by all but their metric; those with one reference stand together."""
+    return (a.dataset, a.fraction, b.name, a.name)
 
 
 def judge(a: ArmRuns, b: ArmRuns, study: StudyResults) -> ArmComparison:

@@ -7,6 +7,7 @@ whose runs are missing raises `UserError`; `draw_all` gathers those as reasons i
 
 from leadline.report.figures.batch import batch_size
 from leadline.report.figures.calibration import Reliability, calibration, reliability
+from leadline.report.figures.cell_map import CellMap, cell_map
 from leadline.report.figures.classes import per_class
 from leadline.report.figures.confusion import confusion
 from leadline.report.figures.cost import Spent, cost
@@ -18,13 +19,16 @@ from leadline.report.figures.forest import Compared, contrasts
 from leadline.report.figures.groups import Group, gather
 from leadline.report.figures.ladder import LadderRow, ladder
 from leadline.report.figures.learning import Curve, learning_curves
+from leadline.report.figures.places import PlacedDifference, where_it_holds
 from leadline.report.figures.pvalues import Tests
 from leadline.report.figures.runs import every_run
-from leadline.report.figures.style import NARROW, WIDE, Look, look
+from leadline.report.figures.style import MIDDLE, NARROW, WIDE, Look, look
 
 __all__ = [
+    "MIDDLE",
     "NARROW",
     "WIDE",
+    "CellMap",
     "Compared",
     "Contrast",
     "Curve",
@@ -33,11 +37,13 @@ __all__ = [
     "Group",
     "LadderRow",
     "Look",
+    "PlacedDifference",
     "Reliability",
     "Spent",
     "Tests",
     "batch_size",
     "calibration",
+    "cell_map",
     "confusion",
     "contrasts",
     "cost",
@@ -55,4 +61,5 @@ __all__ = [
     "save",
     "to_pdf",
     "to_svg",
+    "where_it_holds",
 ]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from leadline.report.figures.drawing import Drawing, called, opened, require
+from leadline.report.figures.marks import MANY, strokes
 from leadline.report.figures.style import MUTED, SMALL, WIDE, look
 
 PANEL, HEAD, BINS = 52.0, 4.0, 10
@@ -85,7 +86,12 @@ def _panel(axes: Axes, arm: str, found: Sequence[Reliability]) -> None:
         fontsize=SMALL,
         color=MUTED,
     )
-    for each in found:
+    curves = [
+        np.column_stack([each.confidence, each.right])[~np.isnan(each.right)] for each in found
+    ]
+    if len(curves) > MANY:
+        strokes(axes, curves, seen.colour, "-", f"runs of {arm}")
+    for each in found if len(curves) <= MANY else ():
         known = ~np.isnan(each.right)
         axes.plot(
             each.confidence[known],

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from leadline.report.figures.drawing import Drawing, blank, called, fix_layout, require
-from leadline.report.figures.marks import DOT, EDGE, UPRIGHT, legend
+from leadline.report.figures.marks import EDGE, MANY, UPRIGHT, legend, run_dots
 from leadline.report.figures.style import NARROW, TEXT, WIDE, lines, look, one_line, styled
 
 ROW, STEP, HEAD, FRAME = 3.2, 2.6, 10.0, 12.0
@@ -69,17 +69,8 @@ def _arm(
     found = [
         (row + shift, value) for row, each in enumerate(order) for value in scores.get(each, ())
     ]
-    axes.scatter(
-        [value for _, value in found],
-        [place for place, _ in found],
-        s=DOT * 0.7,
-        marker=seen.marker,
-        color=seen.colour,
-        linewidths=0,
-        alpha=0.6,
-        label=f"runs of {arm}",
-        zorder=3,
-    )
+    runs = np.array(found, dtype=np.float64).reshape(-1, 2)
+    run_dots(axes, runs[:, 1], runs[:, 0], arm, many=MANY * len(order))
     means = [(row, np.mean(scores[each])) for row, each in enumerate(order) if scores.get(each)]
     axes.plot(
         [value for _, value in means],

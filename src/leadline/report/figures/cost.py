@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from leadline.report.figures.classes import sign
 from leadline.report.figures.drawing import Drawing, called, opened, require
-from leadline.report.figures.marks import DOT, legend
+from leadline.report.figures.marks import legend, run_dots
 from leadline.report.figures.style import WIDE, look
 
 PANEL, HEAD = 70.0, 12.0
@@ -47,16 +47,7 @@ def cost(
             mine = [each for each in known if each.arm == arm]
             seen = look(arm)
             hours, values = [each.hours for each in mine], [each.value for each in mine]
-            axes.scatter(
-                hours,
-                values,
-                s=DOT,
-                marker=seen.marker,
-                color=seen.colour,
-                linewidths=0,
-                alpha=0.6,
-                label=f"runs of {arm}",
-            )
+            run_dots(axes, np.array(hours), np.array(values), arm)
             middle = float(np.exp(np.mean(np.log(hours)))), float(np.mean(values))
             axes.plot(
                 *[[each] for each in middle],

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from leadline.report.figures.drawing import Drawing, called, opened, require
-from leadline.report.figures.marks import legend
+from leadline.report.figures.marks import MANY, legend, strokes
 from leadline.report.figures.style import INK, WIDE, look, word
 
 # Dark brown beside every arm's colour: the lower of two modes, in every figure of curves.
@@ -69,7 +69,7 @@ def learning_curves(
         name=name,
         title=title,
         caption=_caption(curves),
-        description=" ".join(_sentence(curve, metrics) for curve in curves),
+        description=" ".join(_sentences(curves, metrics)),
         figure=figure,
     )
 
@@ -81,6 +81,9 @@ def _panel(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
         lines = [np.column_stack([c.epochs, c.scores[metric]]) for c in alike]
         # Missing scores end a line; a collection would draw nothing of it.
         lines = [line[np.isfinite(line).all(axis=1)] for line in lines]
+        if len(lines) > MANY:
+            strokes(axes, lines, colour, dashes, f"{mode} runs")
+            continue
         drawn = LineCollection(
             lines, colors=colour, linestyles=dashes, linewidths=0.8, alpha=0.8, label=f"{mode} runs"
         )
@@ -144,6 +147,18 @@ def _caption(curves: Sequence[Curve]) -> str:
     if crashed:
         said += f" {crashed} runs predict one class for every cell, drawn dotted."
     return said
+
+
+def _sentences(curves: Sequence[Curve], metrics: Sequence[str]) -> list[str]:
+    """Tell of each run; of arms with many, of the first."""
+    by_arm: dict[str, list[Curve]] = {}
+    for curve in curves:
+        by_arm.setdefault(curve.arm, []).append(curve)
+    return [
+        _sentence(curve, metrics)
+        for mine in by_arm.values()
+        for curve in (mine if len(mine) <= MANY else mine[:1])
+    ]
 
 
 def _sentence(curve: Curve, metrics: Sequence[str]) -> str:

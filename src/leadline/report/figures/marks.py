@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from leadline.report.figures.groups import Group
 from leadline.report.figures.style import INCH, INK, MUTED, NARROW, SMALL, TEXT, look, word
 
+Floats = npt.NDArray[np.float64]
+GOLDEN = 0.6180339887498949
+# From so many dots in one place on, each is a plain round spot.
+MANY = 40
 # Area of a dot in square points; a fixed white edge would hide small ones.
 DOT, EDGE = 13.0, 0.7
 # A bar across the interval; unlike the marker "_" it can be hollow.
@@ -38,6 +45,9 @@ def dots(axes: Axes, x: Sequence[float], y: Sequence[float], group: Group) -> No
     at = np.column_stack([x, y]).reshape(-1, 2)
     sound, crashed = at[~group.collapsed], at[group.collapsed]
     hollow = group.digitised[~group.collapsed] | seen.published
+    if len(sound) > MANY and not hollow.any():
+        run_dots(axes, sound[:, 0], sound[:, 1], group.arm)
+        sound, hollow = sound[:0], hollow[:0]
     axes.scatter(
         sound[:, 0],
         sound[:, 1],
@@ -62,6 +72,53 @@ def dots(axes: Axes, x: Sequence[float], y: Sequence[float], group: Group) -> No
             zorder=3,
             label=label,
         )
+
+
+def run_dots(axes: Axes, x: Floats, y: Floats, arm: str, many: int = MANY) -> None:
+    """Draw runs in the look of their arm; of many, as one path of round spots, which is small."""
+    seen = look(arm)
+    if len(x) <= many:
+        axes.scatter(
+            x, y, s=DOT, marker=seen.marker, color=seen.colour, linewidths=0, alpha=0.75, zorder=3,
+            label=f"{RUNS} {arm}",
+        )  # fmt: skip
+        return
+    spots(axes, x, y, seen.colour, f"{RUNS} {arm}")
+
+
+def spots(axes: Axes, x: Floats, y: Floats, colour: str, label: str, size: float = 2.2) -> None:
+    """Draw points as strokes of no length with round ends: one element, a few letters a point."""
+    at = np.repeat(np.column_stack([x, y]), 2, axis=0)
+    codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=Path.code_type), len(x))
+    path = Path(at, codes)
+    path.should_simplify = False
+    patch = PathPatch(
+        path, edgecolor=colour, facecolor="none", linewidth=size, capstyle="round", alpha=0.6,
+        zorder=3, label=label,
+    )  # fmt: skip
+    _add(axes, patch, at)
+
+
+def _add(axes: Axes, patch: PathPatch, at: Floats) -> None:
+    """Add a path of thousands of points, whose ends alone bound it: no curves are looked at."""
+    patch.set_in_layout(False)
+    axes.add_artist(patch)
+    axes.update_datalim(at)
+    axes.autoscale_view()
+
+
+def strokes(axes: Axes, lines: Sequence[Floats], colour: str, dashes: str, label: str) -> None:
+    """Draw lines as one path: of many, a figure of one element each would be large and slow."""
+    known = [line for line in lines if len(line) > 1]
+    if not known:
+        return
+    path = Path.make_compound_path(*(Path(line) for line in known))
+    path.should_simplify = False
+    drawn = PathPatch(
+        path, edgecolor=colour, facecolor="none", linewidth=0.5, linestyle=dashes, alpha=0.5,
+        label=label,
+    )  # fmt: skip
+    _add(axes, drawn, np.asarray(path.vertices))
 
 
 def mean(axes: Axes, at: float, group: Group, *, upright: bool) -> None:
@@ -90,6 +147,10 @@ def mean(axes: Axes, at: float, group: Group, *, upright: bool) -> None:
 
 def apart(values: Sequence[float], span: float, step: float, room: float) -> list[float]:
     """Set dots aside that would lie on one another: by steps to either side, within the room."""
+    if len(values) > MANY:
+        # Of many, neighbours in the order of scores lie far apart: steps of the golden section.
+        ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+        return list(room * (2 * ((ranks * GOLDEN) % 1) - 1))
     shifts: list[float] = [0.0] * len(values)
     placed: list[tuple[float, int]] = []
     for index in sorted(range(len(values)), key=lambda k: values[k]):
@@ -118,16 +179,19 @@ def key(figure: Figure, arms: Sequence[str], groups: Iterable[Group], width: flo
     legend(figure, entries, width)
 
 
-def legend(figure: Figure, entries: Sequence[tuple[Artist, str]], width: float) -> None:
+def legend(
+    figure: Figure, entries: Sequence[tuple[Artist, str]], width: float, most: int = 3
+) -> None:
     """Put signs with their words over the figure, in as many columns as there is room for."""
     handles, words = [handle for handle, _ in entries], [text for _, text in entries]
     room = width / INCH * 72
     widest = max((max(map(printed_width, text.splitlines())) for text in words), default=0.0)
-    most = 1 if width <= NARROW else min(3, len(entries))
+    most = 1 if width <= NARROW else min(most, len(entries))
     columns = max(1, min(most, int(room // (widest * TEXT / SMALL + SIGN))))
     figure.legend(handles, words, loc="outside upper left", ncols=columns, borderaxespad=0.2)
 
 
+@lru_cache(maxsize=4096)
 def printed_width(text: str) -> float:
     """Measure a line of small type, in points."""
     if not text.strip():

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from leadline.stats import metrics
 
 # Widths of a journal's two columns and of one, in millimetres.
 WIDE, NARROW = 175.0, 85.0
+# Of figures that are drawn once for both.
+MIDDLE = 125.0
 INCH = 25.4
 INK, MUTED, FAINT = "#1a1a1a", "#5c5c5c", "#e4e4e4"
 SMALL, TEXT, TITLE = 7.0, 7.5, 8.5
@@ -153,6 +155,11 @@ def lines(name: str, width: int = LABEL) -> str:
     parted = re.sub(r"(?<=[_/])(?=\S)", f"{JOINT} ", seen)
     wrapped = "\n".join(textwrap.wrap(parted, width, break_on_hyphens=False)) or seen
     return wrapped.replace(f"{JOINT} ", "").replace(JOINT, "")
+
+
+def most_lines(names: Iterable[str]) -> int:
+    """Count the lines of the name that has most, for rows that must hold them."""
+    return max((name.count("\n") + 1 for name in names), default=1)
 
 
 def percent(fraction: float) -> str:

@@ -74,6 +74,18 @@ def items(texts: Sequence[str]) -> str:
     return f"<ul>\n{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>\n"
 
 
+def caveats(found: Sequence[tuple[str, str, Sequence[str]]]) -> str:
+    """List caveats: how grave, what is said, and behind a line that opens it every sentence."""
+    listed = []
+    for severity, said, details in found:
+        more = folded(f"{len(details)} in full", items(details)) if details else ""
+        listed.append(
+            f'<li class="{escape(severity)}"><strong>{escape(severity)}</strong> '
+            f"{escape(said)}{more}</li>\n"
+        )
+    return f'<ul class="caveats">\n{"".join(listed)}</ul>\n'
+
+
 def command(text: str, label: str = "Command") -> str:
     """Show what to type."""
     return (

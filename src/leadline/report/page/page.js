@@ -1,13 +1,14 @@
 "use strict";
 // Tables of class "data" get sortable columns; those of class "long" a field to filter rows.
 // Everything is built here, so that a page without scripts shows no dead controls.
+const NUMBER = /^[+-]?[\d,]*\.?\d+(e[+-]?\d+)?%?$/;
 for (const table of document.querySelectorAll("table.data")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   const valueOf = (row, column) => {
     const cell = row.cells[column];
-    if ("value" in cell.dataset) return Number(cell.dataset.value);
-    return cell.textContent.trim();
+    const text = cell.textContent.trim();
+    return NUMBER.test(text) ? Number(text.replaceAll(",", "").replace("%", "")) : text;
   };
   const isMissing = (value) => value === "" || value === "–" || Number.isNaN(value);
   const compare = (a, b) => {
@@ -26,6 +27,17 @@ for (const table of document.querySelectorAll("table.data")) {
       else head.removeAttribute("aria-sort");
     });
   };
+  // On a phone each row stands by itself, its cells named by their columns.
+  const names = heads.map((head) => head.textContent);
+  const nameCells = () => {
+    if (table.classList.contains("labelled")) return;
+    for (const row of body.rows)
+      [...row.cells].forEach((cell, at) => { cell.dataset.label = names[at]; });
+    table.classList.add("labelled");
+  };
+  const phone = matchMedia("(max-width: 640px)");
+  if (phone.matches) nameCells();
+  phone.addEventListener("change", (event) => { if (event.matches) nameCells(); });
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";

@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from html import escape
 
-# The greys of `figures.style` change places with the paper.
+# The greys of `figures.style`, and the band of a margin, change with the paper.
 GREYS = {
     "1a1a1a": "--ink",
     "000000": "--ink",
     "5c5c5c": "--muted",
     "e4e4e4": "--faint",
     "ffffff": "--card",
+    "cfe3f1": "--band",
 }
 DARK_CARD = "1d2024"
 CONTRAST = 4.5
@@ -93,11 +94,12 @@ def figure(
     *,
     files: tuple[tuple[str, str], ...] = (),
     fixed: bool = False,
+    lead: bool = False,
 ) -> str:
     """Show a figure, one drawing for wide windows and one for phones, with its words.
 
     `files` are links to the drawing as files. `fixed` keeps its colours in the dark: those of a
-    scale mean numbers.
+    scale mean numbers. `lead` is the picture of the answer, whose words stand behind a line.
     """
     drawn = inline(broad, f"{name}-broad", title, description, fixed=fixed)
     drawings = f'<div class="broad">{drawn}</div>\n'
@@ -109,7 +111,8 @@ def figure(
     if not narrow:
         card += " single"
     return (
-        f'<figure id="{escape(name)}">\n<div class="{card}">\n{drawings}</div>\n'
+        f'<figure id="{escape(name)}"{" class=lead" if lead else ""}>\n'
+        f'<div class="{card}">\n{drawings}</div>\n'
         f"<figcaption><strong>{escape(title)}.</strong> {escape(caption)}"
         f"{f'<span class=files>{links}</span>' if links else ''}</figcaption>\n</figure>\n"
     )
