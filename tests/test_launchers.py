@@ -20,8 +20,7 @@ from leadline.cli import main
 from leadline.config.compose import shipped
 from leadline.errors import UserError
 from leadline.runs import run
-from leadline.studies import launchers
-from leadline.studies.launchers import build
+from leadline.studies.launchers import build, choose
 from leadline.studies.launchers import execute as executing
 from leadline.studies.launchers.base import (
     QueuedRun,
@@ -37,7 +36,7 @@ from leadline.studies.launchers.processes import Processes, Worker
 
 
 def local(*words):
-    chosen, _ = launchers(["hydra/launcher=local", *(f"hydra.launcher.{word}" for word in words)])
+    chosen, _ = choose(["hydra/launcher=local", *(f"hydra.launcher.{word}" for word in words)])
     return build(chosen)
 
 
@@ -50,13 +49,13 @@ def a_task(run_id="x", runs_dir="/nowhere", words=()):
 
 def test_words_about_the_launcher_are_taken_out_and_the_others_given_back():
     words = ["seed=1", "hydra/launcher=local", "hydra.launcher.n_jobs=2", "model=mlp"]
-    chosen, others = launchers(words)
+    chosen, others = choose(words)
     assert chosen == config.LocalLauncher(name="local", n_jobs=2) and others == (
         "seed=1",
         "model=mlp",
     )
-    assert launchers([])[0] == config.BasicLauncher(name="basic")
-    assert launchers([], default="local")[0].name == "local"
+    assert choose([])[0] == config.BasicLauncher(name="basic")
+    assert choose([], default="local")[0].name == "local"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ def test_words_about_the_launcher_are_taken_out_and_the_others_given_back():
 )
 def test_a_wrong_word_about_the_launcher_is_explained_in_one_line(words, message):
     with pytest.raises(UserError, match=message) as caught:
-        launchers(words)
+        choose(words)
     assert "\n" not in str(caught.value)
 
 
@@ -107,21 +106,21 @@ def test_the_shipped_file_of_a_launcher_shows_every_setting_with_its_default(nam
     shown = yaml.safe_load((shipped("conf") / "hydra" / "launcher" / f"{name}.yaml").read_text())
     schema = config.LAUNCHERS[name]
     assert {item.name for item in fields(schema)} == set(shown) - {"defaults"}
-    assert launchers([f"hydra/launcher={name}"])[0] == schema(name=name)
+    assert choose([f"hydra/launcher={name}"])[0] == schema(name=name)
 
 
 @pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("submitit_slurm", "submitit")])
 def test_a_launcher_without_its_extra_says_what_to_install(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match='pip install "leadline\\[(ray|slurm)\\]"'):
-        build(launchers([f"hydra/launcher={name}"])[0])
+        build(choose([f"hydra/launcher={name}"])[0])
 
 
 def test_slurm_without_slurm_says_where_to_call_it(monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="got none on this machine; call it on a login node"):
-        build(launchers(["hydra/launcher=submitit_slurm"])[0])
+        build(choose(["hydra/launcher=submitit_slurm"])[0])
 
 
 # In this process ---------------------------------------------------------------------------------
@@ -130,7 +129,7 @@ def test_slurm_without_slurm_says_where_to_call_it(monkeypatch):
 def test_basic_computes_here_and_tells_what_became_of_each(tmp_path):
     good, other = tasks(tmp_path, seeds=(1, 2))
     wrong = a_task("wrong", tmp_path, ["model=logrg"])
-    with build(launchers([])[0]) as launcher, lock_held(other):
+    with build(choose([])[0]) as launcher, lock_held(other):
         told = {o.run_id: o for o in launcher.run([good, wrong, other], threading.Event())}
     assert is_done(good) and told[good.run_id] == TaskResult(
         run_id=good.run_id, state=TaskState.DONE
@@ -163,7 +162,7 @@ def test_a_stop_preempts_the_run_in_hand_and_nothing_new_begins(tmp_path, monkey
     stop = threading.Event()
     monkeypatch.setattr(run, "run", patiently(stop.set))
     before = signal.getsignal(signal.SIGTERM)
-    with build(launchers([])[0]) as launcher:
+    with build(choose([])[0]) as launcher:
         told = list(launcher.run(tasks(tmp_path), stop))
     assert [outcome.state for outcome in told] == [TaskState.PREEMPTED]
     assert signal.getsignal(signal.SIGTERM) == before
@@ -172,7 +171,7 @@ def test_a_stop_preempts_the_run_in_hand_and_nothing_new_begins(tmp_path, monkey
 def test_sigterm_during_a_run_stops_the_whole_sweep(tmp_path, monkeypatch):
     stop = threading.Event()
     monkeypatch.setattr(run, "run", patiently(lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    with build(launchers([])[0]) as launcher:
+    with build(choose([])[0]) as launcher:
         told = list(launcher.run(tasks(tmp_path), stop))
     assert [outcome.state for outcome in told] == [TaskState.PREEMPTED] and stop.is_set()
 
@@ -185,7 +184,7 @@ def test_a_sweeper_that_answers_sigterm_hears_it(tmp_path, monkeypatch, within):
     monkeypatch.setattr(run, "run", compute if within else lambda config: outside(signal.SIGTERM))
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:
-        with build(launchers([])[0]) as launcher:
+        with build(choose([])[0]) as launcher:
             told = list(launcher.run(tasks(tmp_path), threading.Event()))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -233,7 +232,7 @@ def test_a_run_of_the_baseline_in_a_warm_worker_never_imports_torch(tmp_path):
 def test_processes_make_the_same_records_to_the_last_bit(tmp_path):
     here = [*tasks(tmp_path / "here", "majority"), *tasks(tmp_path / "here", "knn_pca", (1,))]
     there = [*tasks(tmp_path / "there", "majority"), *tasks(tmp_path / "there", "knn_pca", (1,))]
-    with build(launchers([])[0]) as launcher:
+    with build(choose([])[0]) as launcher:
         list(launcher.run(here, threading.Event()))
     with local("n_jobs=2") as launcher:
         # Two batches: the workers of the first do the second.
@@ -302,7 +301,7 @@ def test_networks_are_the_same_to_the_last_bit_in_processes_of_one_core(tmp_path
         for place in ("here", "there")
     )
     for launcher, some in (
-        (build(launchers([])[0]), here),
+        (build(choose([])[0]), here),
         (local("n_jobs=2", "threads=1"), there),
     ):
         with launcher:

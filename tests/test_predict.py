@@ -285,7 +285,7 @@ def test_only_whole_runs_are_used(made, tmp_path, capsys):
     weights = (folder / "model.npz").read_bytes()
     (folder / "model.npz").write_bytes(weights[:-1])
     predict(tmp_path / "runs", "logreg", path, tmp_path / "x.csv", expect=cli.MISTAKE)
-    assert "a finished record must not change: got model.npz in" in capsys.readouterr().err
+    assert "model.npz differ from what DONE says" in capsys.readouterr().err
     (folder / "DONE").unlink()
     predict(tmp_path / "runs", "logreg", path, tmp_path / "x.csv", expect=cli.MISTAKE)
     assert "only a finished run can be used" in capsys.readouterr().err

@@ -283,6 +283,12 @@ def write_record(folder, arm, seed, accuracy, **more):
     facts = {name: more.pop(name) for name in ("fit", "metrics") if name in more}
     more = {"dataset": "zheng68k", "cells": 2_000} | more
     run_id = write_run(folder, arm=arm, model=model, seed=seed, accuracy=accuracy, **more)
+    if not calls:
+        # As import-wandb writes it: what others trained comes without predictions.
+        facts["imported"] = {"source": "elsewhere"}
+    if "metrics" in facts:
+        facts |= {"task": "pretrain", "per_class": {}}
+        calls = False
     if facts:
         found = record.read_facts(folder / run_id) | facts
         atomic.write_json(folder / run_id / record.FACTS, found)

@@ -11,7 +11,7 @@ import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,6 +101,24 @@ def available_memory() -> int:
     return max(0, min(found))
 
 
+def check_sizes(members: Sequence[zipfile.ZipInfo]) -> None:
+    """Compare what the members of a zip claim with what they take, and with memory.
+
+    Raises
+    ------
+    ValueError
+        When one claims more than so few bytes can hold, or all more than there is room for.
+    """
+    for member in members:
+        if member.file_size > MOST_PACKED * max(member.compress_size, 1 << 10):
+            raise ValueError(
+                f"{member.filename} claims {member.file_size:,} bytes in {member.compress_size:,}"
+            )
+    total, room = sum(member.file_size for member in members), available_memory()
+    if total > room:
+        raise ValueError(f"its arrays take {total:,} bytes, of which memory has {room:,}")
+
+
 def check_arrays(path: Path) -> None:
     """Compare what the arrays of an .npz claim to hold with the file, before any is made.
 
@@ -109,14 +127,10 @@ def check_arrays(path: Path) -> None:
     ValueError
         When one claims more than the file can hold, or all of them more than memory has room for.
     """
-    total = 0
     with zipfile.ZipFile(path) as packed:
-        for member in packed.infolist():
-            if member.file_size > MOST_PACKED * max(member.compress_size, 1 << 10):
-                raise ValueError(
-                    f"{member.filename} claims {member.file_size:,} bytes in "
-                    f"{member.compress_size:,}"
-                )
+        members = packed.infolist()
+        check_sizes(members)
+        for member in members:
             with packed.open(member) as file:
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0
@@ -124,12 +138,10 @@ def check_arrays(path: Path) -> None:
                     read = np.lib.format.read_array_header_2_0
                 shape, _, kind = read(file)
             claimed = math.prod(shape) * kind.itemsize
-            if kind.hasobject or claimed > member.file_size:
+            if kind.hasobject:
+                raise ValueError(f"{member.filename} holds objects, which need pickle")
+            if claimed > member.file_size:
                 raise ValueError(f"{member.filename} claims {shape} of {kind}, which it has not")
-            total += claimed
-    room = available_memory()
-    if total > room:
-        raise ValueError(f"its arrays take {total:,} bytes, of which memory has {room:,}")
 
 
 def arrays_of(path: Path) -> dict[str, NDArray[Any]]:

@@ -15,6 +15,7 @@ def call(chosen: argparse.Namespace) -> int:
     import numpy as np
 
     from leadline.config.compose import compose
+    from leadline.config.tasks import PREDICTIONS, TASKS
     from leadline.distributed import World
     from leadline.models.invariance import FEWEST_CELLS, dependences
     from leadline.processes import StopRequest
@@ -23,7 +24,7 @@ def call(chosen: argparse.Namespace) -> int:
     from leadline.runs.tracking.base import Silent
 
     config = compose([f"model={chosen.model}", *chosen.overrides])
-    if config.task != "classify":
+    if TASKS[config.task].product != PREDICTIONS:
         raise UserError(
             "leadline invariance fits a model that names cells",
             got=f"task={config.task}",

@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -100,14 +100,22 @@ def _without_numbers(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, f
 
 def _with_numbers(config: RunConfig, numbers: Mapping[str, float]) -> RunConfig:
     """Give a configuration of its own with these numbers, checked like any other."""
-    parts = {
-        group: copy.copy(getattr(config, group)) for group in SCHEMAS if hasattr(config, group)
-    }
+    parts = {group: _own(getattr(config, group)) for group in SCHEMAS if hasattr(config, group)}
     if "data.fraction" in numbers:
         parts["data"] = replace(parts["data"], fraction=numbers["data.fraction"])
     if "seed" in numbers:
         parts["seed"] = int(numbers["seed"])
     return replace(config, **parts)
+
+
+def _own(part: Any) -> Any:
+    """Copy settings, with lists and mappings of their own."""
+    made = copy.copy(part)
+    for each in fields(made) if is_dataclass(made) else ():
+        value = getattr(made, each.name)
+        if isinstance(value, list | dict):
+            setattr(made, each.name, copy.deepcopy(value))
+    return made
 
 
 def _compose_quickly(words: Sequence[str]) -> RunConfig:

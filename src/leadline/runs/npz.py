@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leadline import files
+
 MAGIC = b"\x93NUMPY\x01\x00"
 
 
@@ -27,7 +29,9 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
     """
     found = {}
     with zipfile.ZipFile(path) as stored:
-        for member in stored.infolist():
+        members = stored.infolist()
+        files.check_sizes(members)
+        for member in members:
             found[member.filename.removesuffix(".npy")] = _array(stored, member)
     return found
 

@@ -277,7 +277,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """Read the predictions of each part, and the class names."""
-    atomic.check_arrays(folder / PREDICTIONS)
     stored = npz.read(folder / PREDICTIONS)
     parts = [name.removesuffix("_ids") for name in stored if name.endswith("_ids")]
     said = {

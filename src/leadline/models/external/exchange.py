@@ -42,6 +42,10 @@ class WorkerFailed(Exception):
     """A worker ended with an exit code of its own, or was ended."""
 
 
+# What is asked of a worker that fits itself.
+FITS = "fit_predict"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a worker is asked, beside the cells: request.json.
@@ -177,7 +181,7 @@ class Exchange:
 
     def kept(self, cells: Cells, request: Request) -> Path | None:
         """Give where the answer to a question is kept; answers of fits are not."""
-        if self.cache is None or request.task == "fit_predict":
+        if self.cache is None or request.task == FITS:
             return None
         asked = asdict(request), self.config.source, self.config.input, self.config.options
         said = json.dumps([asked, cells.fingerprint(), self.device, self.installed()])
