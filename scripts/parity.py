@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 
 from leadline.errors import UserError
-from leadline.models import parity
 
 ARRAYS = ("inference", "zero_shot", "perturbation")
 
@@ -22,7 +21,7 @@ def main():
                 sys.exit(print(f"usage: parity.py {words[0]} IN.npz OUT.npz", file=sys.stderr) or 2)
             import_module(f"parity_{words[0]}").main(Path(words[1]), Path(words[2]))
         else:
-            parity.main(words)
+            import_module("parity_models").main(words)
     except UserError as error:
         sys.exit(print(error, file=sys.stderr) or 2)
 

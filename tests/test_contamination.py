@@ -25,9 +25,8 @@ from cells_files import (
 from leadline.config import FileData
 from leadline.data.cells.files import open_hdf5
 from leadline.data.cells.h5ad import obs_column
-from leadline.data.overlap import compare, corpus_files, read_target
+from leadline.data.overlap import compare, corpus_files, limit_of, read_target, shuffled
 from leadline.data.overlap import fingerprints as prints
-from leadline.data.overlap.compare import limit_of, shuffled
 from leadline.data.overlap.corpus import ROWS
 from leadline.data.overlap.gene_names import shared_genes
 from leadline.errors import UserError

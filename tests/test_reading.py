@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from leadline.stats.draws import drawn_once
 
+from leadline import files
 from leadline.cli.report import WIDTH, answer_lines
 from leadline.report import figure_data, figures, study_figures
 from leadline.report.caveat_list import caveats_of
@@ -14,9 +16,7 @@ from leadline.report.compare.study import comparisons, leading
 from leadline.report.study import gather
 from leadline.report.would_settle import would_settle
 from leadline.report.write import headline, write_report
-from leadline.runs import npz
 from leadline.runs.records import read_done
-from leadline.stats.draws import drawn_once
 from leadline.stats.exact import permutation
 from leadline.stats.flags import hinges_on_one_run
 from leadline.stats.hinges import may_hinge
@@ -193,11 +193,11 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path):
         "turned": np.asfortranarray(np.arange(6).reshape(2, 3)), "one": np.array(3.5),
     }  # fmt: skip
     np.savez_compressed(tmp_path / "a.npz", **arrays)
-    found = npz.read(tmp_path / "a.npz")
+    found = files.read_npz(tmp_path / "a.npz")
     assert list(found) == list(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype and found[name].flags.writeable
     np.savez(tmp_path / "b.npz", objects=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="pickle"):
-        npz.read(tmp_path / "b.npz")
+        files.read_npz(tmp_path / "b.npz")

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import parity_models
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from leadline.config import ScbertConfig, TrainConfig
 from leadline.config.compose import compose
 from leadline.errors import UserError
 from leadline.files import arrays_of
-from leadline.models import build_network, parity
+from leadline.models import build_network
 from leadline.models import weights as checkpoints
 from leadline.models.network import DrawKey, Start
 from leadline.models.scbert import model as scbert
@@ -549,7 +550,7 @@ def test_what_batches_change_is_measured():
 def test_anyones_weights_can_be_held_against_the_original(tmp_path):
     out = tmp_path / "out.npz"
     files = [str(FOLDER / f"scbert_small_{name}.npz") for name in ("weights", "inputs")]
-    parity.main(["scbert", *files, str(out)])
+    parity_models.main(["scbert", *files, str(out)])
     expected = outputs(True)
     with np.load(out) as found:
         assert set(found.files) == {"encodings", "mlm_logits", "cls_logits"}
@@ -562,7 +563,7 @@ def test_anyones_weights_can_be_held_against_the_original(tmp_path):
     del bare["sd::module.to_out.bias"]
     np.savez(tmp_path / "bare.npz", **bare)
     for backend in ("collapse", "exact"):
-        parity.main(
+        parity_models.main(
             ["scbert", str(tmp_path / "bare.npz"), files[1], str(out), "--backend", backend]
         )
         with np.load(out) as found:

@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import parity_models
 import pytest
 import torch
 from scipy import sparse
@@ -18,7 +19,6 @@ from leadline import models
 from leadline.config import SCGPT_SIZES, ScgptConfig, TrainConfig
 from leadline.config.compose import compose
 from leadline.errors import UserError
-from leadline.models import parity
 from leadline.models.dropout import set_cells
 from leadline.models.network import DrawKey, Start
 from leadline.models.scgpt import attention, vocabulary
@@ -170,7 +170,7 @@ def test_the_script_for_comparison_writes_what_it_computes(weights, golden, tmp_
     files = [str(tmp_path / f"{name}.npz") for name in ("weights", "inputs", "out")]
     np.savez(files[0], **weights)
     np.savez(files[1], **words, nheads=4)
-    parity.main(["scgpt", *files])
+    parity_models.main(["scgpt", *files])
     found = np.load(files[2])
     np.testing.assert_allclose(found["cls_output"], golden["cls_output"], atol=1e-5)
 

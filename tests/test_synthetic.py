@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 
-from leadline.data.datasets.synthetic import RECIPE, write_ms_like, write_zheng_like
-from leadline.data.datasets.synthetic.sampling import GeneTables, deal_classes
-from leadline.data.datasets.synthetic.zheng import SIZES
+from leadline.data.datasets.synthetic import RECIPE, GeneTables, deal_classes
+from leadline.data.datasets.synthetic.ms import write_ms_like
+from leadline.data.datasets.synthetic.zheng import SIZES, write_zheng_like
 from leadline.errors import UserError
 
 SMALL_MS = {"n_train": 700, "n_test": 600, "n_genes": 80, "n_classes": 5}

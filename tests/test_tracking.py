@@ -12,8 +12,8 @@ from leadline.config.shipped import options, shipped
 from leadline.errors import UserError
 from leadline.runs import record, tracking
 from leadline.runs.run import run
+from leadline.runs.tracking import CsvTracker
 from leadline.runs.tracking.base import tags_of
-from leadline.runs.tracking.csv_table import CsvTracker
 from leadline.runs.tracking.tensorboard import told_before
 
 WORDS = ["model=mlp", "model.hidden=[32]", "seed=3", "train.epochs=4", "train.threads=1"]

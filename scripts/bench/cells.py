@@ -14,7 +14,7 @@ from pathlib import Path
 
 from leadline.config.compose import compose
 from leadline.data.cells import read_cells
-from leadline.data.datasets.synthetic import write_zheng_like
+from leadline.data.datasets.synthetic.zheng import write_zheng_like
 from leadline.runs.prepare import split_cells
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from leadline.config import FileData
 from leadline.data.cells import read_cells
 from leadline.data.cells.write import H5adWriter
-from leadline.data.datasets.synthetic import write_zheng_like
+from leadline.data.datasets.synthetic.zheng import write_zheng_like
 from leadline.data.overlap import compare, corpus_files, read_target
 
 

@@ -32,7 +32,7 @@ from scipy import sparse
 
 from leadline.data.cells import Scale
 from leadline.data.cells.read import read_matrix_blocks
-from leadline.data.datasets.synthetic import write_zheng_like
+from leadline.data.datasets.synthetic.zheng import write_zheng_like
 from leadline.data.token_store import open_store
 from leadline.models.network import DrawKey
 from leadline.models.scbert.pretraining import ScbertMaskedBatches

@@ -34,8 +34,10 @@ REPORT = (
 ELSEWHERE = {
     "predict": ("leadline.cli.run", "predict"),
     "reproduce": ("leadline.papers.reproduce", "reproduce"),
-    "sync": ("leadline.cli.wandb", "sync"),
-    "import-wandb": ("leadline.cli.wandb", "import_runs"),
+    "sync": ("leadline.cli.transfer", "sync"),
+    "import-ledger": ("leadline.cli.transfer", "import_table"),
+    "invariance": ("leadline.cli.worker", "invariance"),
+    "import-wandb": ("leadline.cli.transfer", "import_runs"),
 }
 
 
@@ -55,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; give the exit code."""
     chosen = parsed(words)
     try:
-        own = (f"leadline.cli.{chosen.command.replace('-', '_')}", "call")
+        own = (f"leadline.cli.{chosen.command}", "call")
         place, name = ELSEWHERE.get(chosen.command, own)
         code: int = getattr(import_module(place), name)(chosen)
         return code

@@ -28,6 +28,7 @@ from leadline.config.corpora import (
     stated,
 )
 from leadline.data.overlap import (
+    MOST_FALSE,
     CellOverlap,
     Comparison,
     TargetCells,
@@ -35,7 +36,6 @@ from leadline.data.overlap import (
     corpus_files,
     read_target,
 )
-from leadline.data.overlap.compare import MOST_FALSE
 from leadline.errors import GOOD, UserError, nearest
 from leadline.progress import say
 from leadline.runs import record, records

@@ -1,4 +1,4 @@
-"""`leadline worker`: a program that speaks for a model, written and checked."""
+"""`leadline worker` and `leadline invariance`: a program for a model, and what each must keep."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from leadline.errors import FAILED, GOOD, UserError
+
+# Cells of the training set that a model is asked about in other company.
+ASKED = 90
 
 
 def call(chosen: argparse.Namespace) -> int:
@@ -57,3 +60,50 @@ def check(chosen: argparse.Namespace) -> int:
         good &= fine
         print(f"{'ok   ' if fine else 'WRONG'}  {text}", flush=True)
     return GOOD if good else FAILED
+
+
+def invariance(chosen: argparse.Namespace) -> int:
+    """Fit the model on training cells and ask about some of them in other company."""
+    import numpy as np
+
+    from leadline.config.compose import compose
+    from leadline.config.tasks import PREDICTIONS, TASKS
+    from leadline.distributed import World
+    from leadline.models.invariance import FEWEST_CELLS, dependences
+    from leadline.processes import StopRequest
+    from leadline.runs.prepare import prepare
+    from leadline.runs.tasks.classify import learner
+    from leadline.runs.tracking.base import Silent
+
+    config = compose([f"model={chosen.model}", *chosen.overrides])
+    if TASKS[config.task].product != PREDICTIONS:
+        raise UserError(
+            "leadline invariance fits a model that names cells",
+            got=f"task={config.task}",
+            remedy="leave it out; `leadline worker check` asks for vectors",
+        )
+    job = prepare(config)
+    train = job.cells.take(job.split.train)
+    some = train.take(np.random.default_rng(0).permutation(len(train))[:ASKED])
+    if len(some) < FEWEST_CELLS:
+        raise UserError(
+            f"invariance needs at least {FEWEST_CELLS} training cells",
+            got=f"{len(some)}",
+            remedy="use more cells",
+        )
+    model = learner(job, World(), StopRequest(), Silent())
+    if job.by_epochs:
+        from dataclasses import replace
+
+        from leadline import training
+
+        network = model
+        assert isinstance(network, training.Classifier)
+        vault = training.CheckpointsInMemory()
+        network.setting = replace(network.setting, vault=vault, tell=print)
+    selection = job.cells.take(job.split.val) if len(job.split.val) else None
+    model.fit(train, selection)
+    found = dependences(model.predict_proba, some)
+    for each in found:
+        print(f"{'WRONG' if each.found else 'ok   '}  {each.line()}")
+    return FAILED if any(each.found for each in found) else GOOD

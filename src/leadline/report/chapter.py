@@ -1,10 +1,12 @@
-"""All that a page says of one study."""
+"""All that a page says of one study, and the same in Markdown for a pull request."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from leadline.report import study_figures
+from leadline.report import seen_before, study_figures, tables
 from leadline.report.caveat_list import GroupedCaveat
 from leadline.report.compare.comparison import ArmComparison
 from leadline.report.study import StudyResults
@@ -47,3 +49,45 @@ class Chapter:
     def table(self, name: str) -> Table:
         """Give a table by its name."""
         return next(table for table in self.tables if table.name == name)
+
+
+# Of the verdict table in Markdown, the columns that fit into the width of a comment.
+COLUMNS = ("arm", "against", "data set", "labels", "metric", "verdict", "difference", "95 % from",
+           "95 % to", "test", "p (Holm)", "n", "speaks for")  # fmt: skip
+LEFT_OUT = ("comparisons", "top_genes", "runs", "configuration", "pretraining")
+
+
+def in_markdown(chapters: Sequence[Chapter], command: str) -> str:
+    """Write the chapters one after another."""
+    said = []
+    for chapter in chapters:
+        study = chapter.study
+        title = study.question or "Runs of no study"
+        first, *beside = map(tables.in_markdown, chapter.answer.split("\n"))
+        said.append(f"# {tables.in_markdown(title)}\n\n**{first}**\n")
+        beside.insert(1, tables.in_markdown(chapter.settle))
+        said += [f"\n{line}\n" for line in beside if line]
+        said.append(f"\n**{tables.in_markdown(study.damaged)}**\n" if study.damaged else "")
+        done = study.finished
+        states = Counter(str(each.state) for each in study.unfinished)
+        counted = "".join(f", {count} {state}" for state, count in sorted(states.items()))
+        said.append(f"\n{done} of {done + len(study.unfinished)} runs done{counted}.\n\n")
+        said.append(f"{tables.in_markdown(seen_before.sentence(study))}\n\n")
+        for table in chapter.tables:
+            if table.name == "comparisons":
+                said.append(tables.to_markdown(_short(table)) + "\n")
+            elif table.name not in LEFT_OUT:
+                said.append(tables.to_markdown(table) + "\n")
+    said.append(f"## How to reproduce this report\n\n```\n{command}\n```\n")
+    return "".join(said)
+
+
+def _short(table: Table) -> Table:
+    kept = [table.columns.index(name) for name in COLUMNS]
+    return Table(
+        name=table.name,
+        title=table.title,
+        columns=[table.columns[at] for at in kept],
+        rows=[[row[at] for at in kept] for row in table.rows],
+        notes=table.notes,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from leadline import stats
+from leadline import files, stats
 from leadline.errors import UserError
 from leadline.report import figures
 from leadline.report.compare.caveats import SEED
@@ -18,7 +18,7 @@ from leadline.report.compare.cells import read_reported
 from leadline.report.compare.comparison import ALPHA
 from leadline.report.folds import folders_of, predictions, runs_of
 from leadline.report.study import Facts
-from leadline.runs import npz, record
+from leadline.runs import record
 from leadline.stats import metrics
 from leadline.stats.modes import LEAST_RUNS_FOR_MODES
 
@@ -154,7 +154,7 @@ def _predictions(
                 },
             )
             continue
-        stored = npz.read(folders[0] / record.PREDICTIONS)
+        stored = files.read_npz(folders[0] / record.PREDICTIONS)
         if "test_true" in stored:
             yield facts, stored["classes"].tolist(), stored
 

@@ -12,19 +12,11 @@ from pathlib import Path
 
 from leadline import files as atomic
 from leadline.config.tasks import ARRAYS, TASKS
-from leadline.report import (
-    figures,
-    html_page,
-    markdown,
-    page,
-    study_figures,
-    study_multiverse,
-    tables,
-)
+from leadline.report import figures, html_page, page, study_figures, study_multiverse, tables
 from leadline.report import study_tables as made
 from leadline.report.baseline_answer import first_line
 from leadline.report.caveat_list import caveats_of
-from leadline.report.chapter import Chapter, TaskPart
+from leadline.report.chapter import Chapter, TaskPart, in_markdown
 from leadline.report.compare import looks
 from leadline.report.compare.comparison import ArmComparison
 from leadline.report.compare.settle import settling_table
@@ -65,7 +57,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     chapters = [_chapter(study, runs_dir, out, published, reference) for study in studies]
     commands = _commands(runs_dir, names, published)
-    files = {"report.md": markdown.build(chapters, commands)}
+    files = {"report.md": in_markdown(chapters, commands)}
     everything = [(chapter, table) for chapter in chapters for table in chapter.tables]
     for chapter, table in everything:
         stem = f"tables/{chapter.place}_{table.name}"

@@ -34,7 +34,7 @@ from leadline import files as atomic
 from leadline import locks
 from leadline.errors import UserError
 from leadline.progress import say
-from leadline.runs import npz, seal
+from leadline.runs import seal
 
 SCHEMA_VERSION = 1
 CONFIG, FACTS, EPOCHS = seal.CONFIG, seal.FACTS, seal.EPOCHS
@@ -277,7 +277,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def read_predictions(folder: Path) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """Read the predictions of each part, and the class names."""
-    stored = npz.read(folder / PREDICTIONS)
+    stored = atomic.read_npz(folder / PREDICTIONS)
     parts = [name.removesuffix("_ids") for name in stored if name.endswith("_ids")]
     said = {
         part: Predictions(

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import UserError
-from leadline.stats.draws import drawn_once
-from leadline.stats.exact import MONTE_CARLO_DRAWS, permutation
+from leadline.stats.exact import MONTE_CARLO_DRAWS, drawn_once, permutation
 from leadline.stats.inputs import Array, Floats, varying
 
 LEAST_RUNS_FOR_MODES = 6

@@ -103,7 +103,8 @@ def synthetic_size(data: config.ZhengLikeData | config.MsLikeData) -> dict[str, 
 
 def make_synthetic(data: config.ZhengLikeData | config.MsLikeData, path: Path) -> None:
     """Write the file of a synthetic dataset."""
-    from leadline.data.datasets.synthetic import write_ms_like, write_zheng_like
+    from leadline.data.datasets.synthetic.ms import write_ms_like
+    from leadline.data.datasets.synthetic.zheng import write_zheng_like
 
     path.parent.mkdir(parents=True, exist_ok=True)
     size = synthetic_size(data)

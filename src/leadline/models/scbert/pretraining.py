@@ -25,8 +25,14 @@ from torch.nn.functional import cross_entropy
 from leadline.data.cells import Cells
 from leadline.models.dropout import random_words, splitmix64
 from leadline.models.network import Batch, BatchSource, DrawKey, MaskedObjective, Pretrainable
-from leadline.models.scbert.token_loops import choose_lowest
-from leadline.models.scbert.tokens import HIGHEST_BIN, MASK, N_TOKENS, Tokens, histograms
+from leadline.models.scbert.tokens import (
+    HIGHEST_BIN,
+    MASK,
+    N_TOKENS,
+    Tokens,
+    choose_lowest,
+    histograms,
+)
 
 # The product with the number of tokens is taken in float32, as published: of 100 it chooses 16.
 SHARE = np.float32(0.15)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from leadline.data.cells.write import H5adWriter
-from leadline.data.datasets.synthetic.sampling import (
+from leadline.data.datasets.synthetic import (
     CELLS_PER_CLASS,
     CHUNK_CELLS,
     RECIPE,

@@ -1,4 +1,7 @@
-"""A port against its original: anyone's weights and inputs → our outputs, as files."""
+"""A port against its original: anyone's weights and inputs → our outputs, as files.
+
+scripts/parity.py scbert|scgpt.
+"""
 
 from __future__ import annotations
 
