@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leadline.stats.draws import drawn_once
 
 from leadline import files
 from leadline.cli.report import WIDTH, answer_lines
@@ -17,7 +16,7 @@ from leadline.report.study import gather
 from leadline.report.would_settle import would_settle
 from leadline.report.write import headline, write_report
 from leadline.runs.records import read_done
-from leadline.stats.exact import permutation
+from leadline.stats.exact import drawn_once, permutation
 from leadline.stats.flags import hinges_on_one_run
 from leadline.stats.hinges import may_hinge
 from leadline.stats.t_tests import paired_t, student, welch
