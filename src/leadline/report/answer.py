@@ -6,7 +6,7 @@ Tests and p stand in the table of verdicts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from leadline.config import registry
 from leadline.report.compare.arms import ArmRuns, sides_of
@@ -251,3 +251,25 @@ def _best(study: StudyResults) -> str:
         f"{len(here)} arm{'s' if len(here) > 1 else ''}; no pair of arms was declared to be "
         "compared."
     )
+
+
+def by_verdict(said: Mapping[str, Iterable[str]]) -> str:
+    """Say what is shown of whom, in at most 25 words: `said` has names by the words before them.
+
+    Examples
+    --------
+    >>> by_verdict({"Pretraining helps": ["scBERT"], "Not shown to help": []})
+    'Pretraining helps scBERT.'
+    """
+    told = {words: list(dict.fromkeys(names)) for words, names in said.items()}
+    told = {words: names for words, names in told.items() if names}
+    for most in (9, 3, 2, 1):
+        text = " ".join(f"{words} {_at_most(names, most)}." for words, names in told.items())
+        if len(text.split()) <= MOST_WORDS:
+            break
+    return text
+
+
+def _at_most(names: Sequence[str], most: int) -> str:
+    rest = len(names) - most
+    return listed([*names[:most], f"{rest} more"] if rest > 0 else names)

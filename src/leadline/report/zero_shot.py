@@ -16,7 +16,7 @@ import numpy as np
 from leadline.config import registry
 from leadline.errors import UserError
 from leadline.report import figures, study_figures
-from leadline.report.answer import p_text, scaled
+from leadline.report.answer import by_verdict, capitalised, listed, p_text, scaled, spaced
 from leadline.report.chapter import TaskPart
 from leadline.report.compare.embeddings import (
     CONTEXT,
@@ -79,16 +79,42 @@ def part_of(study: StudyResults, runs: Sequence[Facts], out: Path) -> TaskPart:
 
 
 def answer(arms: Sequence[EmbeddingArm], found: Sequence[ArmDifference]) -> str:
-    """Answer in a sentence for each model, then say what must be known beside it."""
-    said = sentences(found, HEADLINE[0])
-    if not said:
-        score = HEADLINE[0]
-        scored = [(value, arm) for arm in arms if (value := arm.mean(score)) is not None]
-        if not scored:
-            return "No embedding has labels that can be told apart."
-        value, best = max(scored, key=lambda pair: pair[0])
-        said = f"{best.name} has the highest {metrics.title(score)}, {value:.3f}."
-    return f"{said}\n{' '.join(_beside(arms, found))}"
+    """Answer in at most 25 words; then for what it holds, and all that is said of each model."""
+    score = HEADLINE[0]
+    places = listed(dict.fromkeys(arm.place for arm in arms))
+    basis = f"{metrics.title(score)} of frozen embeddings on {places}; 95 % sure, corrected."
+    said = [sentences(found, score), *_beside(arms, found)]
+    return f"{_short(arms, found)}\n{basis}\n{' '.join(text for text in said if text)}"
+
+
+def _short(arms: Sequence[EmbeddingArm], found: Sequence[ArmDifference]) -> str:
+    """Say for which models pretraining is shown to help, and which are shown to beat baselines."""
+    score = HEADLINE[0]
+
+    def named(asks: str, verdict: str) -> list[str]:
+        mine = [each for each in found if (each.asks, each.score) == (asks, score)]
+        return [spaced(each.a.name) for each in mine if each.verdict == verdict]
+
+    words = {PRETRAINING: "Pretraining", MODEL: "The model"}
+    said = by_verdict(
+        {
+            f"{word} {told}": named(asks, verdict)
+            for asks, word in words.items()
+            for verdict, told in (
+                ("better", "helps in" if asks == PRETRAINING else "beats what needs none in"),
+                ("worse", "harms in" if asks == PRETRAINING else "is behind what needs none in"),
+                ("open", "is not shown to help in" if asks == PRETRAINING else ""),
+            )
+            if told
+        }
+    )
+    if said:
+        return said
+    scored = [(value, arm) for arm in arms if (value := arm.mean(score)) is not None]
+    if not scored:
+        return "No embedding has labels that can be told apart."
+    value, best = max(scored, key=lambda pair: pair[0])
+    return f"{capitalised(spaced(best.name))} has the highest {metrics.title(score)}, {value:.3f}."
 
 
 def sentences(found: Sequence[ArmDifference], score: str) -> str:
