@@ -41,3 +41,17 @@ def test_every_path_that_the_map_names_exists():
 def test_the_top_of_the_package_stays_small():
     names = [path for path in SOURCE.iterdir() if path.name != "__pycache__"]
     assert len(names) <= 17
+
+
+def test_no_class_has_the_name_of_another():
+    places = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_few_files_are_too_small_to_be_a_subject():
+    files = SOURCE.rglob("*.py")
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) < 60 for path in files) <= 30

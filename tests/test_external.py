@@ -15,9 +15,9 @@ import pytest
 from leadline import cli
 from leadline.config import ExternalConfig
 from leadline.errors import NotApplicable, UserError
-from leadline.models.external.exchange import PREFIX, Request
+from leadline.models.external.exchange import PREFIX, WorkerRequest
 from leadline.models.external.process import processes_with
-from leadline.models.external.worker import Worker
+from leadline.models.external.worker import ExternalWorker
 from leadline.runs import record
 from small import saved, small_cells
 from workers_made import exchange_with, write_worker
@@ -142,15 +142,15 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path):
     with pytest.raises(UserError, match="model.worker must be a file: got 'none.py'"):
         ExternalConfig(worker="none.py")
     with pytest.raises(UserError, match="model=external needs a worker: got neither"):
-        Worker(ExternalConfig(), seed=1)
+        ExternalWorker(ExternalConfig(), seed=1)
     path = write_worker(tmp_path)
     config = ExternalConfig(worker=str(path))
     path.write_text("changed")
     with pytest.raises(UserError, match="belongs to one version of its file"):
-        Worker(config, seed=1)
+        ExternalWorker(config, seed=1)
     lost = ExternalConfig(worker=str(path), python=str(tmp_path / "no"))
     with pytest.raises(UserError, match="must be one that can be started"):
-        Worker(lost, seed=1).embed(BARE)
+        ExternalWorker(lost, seed=1).embed(BARE)
 
 
 def test_a_command_stands_in_place_of_an_interpreter(tmp_path):
@@ -158,7 +158,7 @@ def test_a_command_stands_in_place_of_an_interpreter(tmp_path):
     command = [sys.executable, str(path), "{folder}"]
     config = ExternalConfig(command=command)
     assert config.worker == str(path) and config.source == ExternalConfig(worker=str(path)).source
-    assert Worker(config, seed=1).embed(BARE).shape == (len(BARE), 8)
+    assert ExternalWorker(config, seed=1).embed(BARE).shape == (len(BARE), 8)
 
 
 def test_the_time_limit_ends_a_worker_and_all_that_it_started(tmp_path):
@@ -174,7 +174,7 @@ def test_the_time_limit_ends_a_worker_and_all_that_it_started(tmp_path):
     path.write_text(f"import os, sys\nos.chdir({str(tmp_path)!r})\n{text}")
     asked = exchange_with(path, time_limit=3, grace=0.3)
     with pytest.raises(Exception, match=r"no end after the 3 s that model.time_limit grants"):
-        asked.ask(BARE, Request(step="embed"))
+        asked.ask(BARE, WorkerRequest(step="embed"))
     folder = Path((tmp_path / "folder.txt").read_text())
     assert folder.name.startswith(PREFIX) and not folder.exists()
     assert not processes_with(folder.name)
@@ -189,10 +189,10 @@ def test_gene_embeddings_are_named_by_genes(tmp_path):
     asked = exchange_with(
         write_worker(tmp_path, replace=[("else:\n        unsup", new + "\n        unsup")])
     )
-    found = asked.ask(BARE, Request(step="gene_embeddings"))
+    found = asked.ask(BARE, WorkerRequest(step="gene_embeddings"))
     assert found.values_NW.shape == (40, 40)
     with pytest.raises(NotApplicable, match="asked for gene_embeddings"):
-        exchange_with(write_worker(tmp_path)).ask(BARE, Request(step="gene_embeddings"))
+        exchange_with(write_worker(tmp_path)).ask(BARE, WorkerRequest(step="gene_embeddings"))
 
 
 def test_a_zero_shot_run_asks_the_worker(place):

@@ -8,7 +8,7 @@ import pytest
 
 from leadline.errors import UserError
 from leadline.models.external.answer import read_answer
-from leadline.models.external.exchange import Request, WorkerFailed
+from leadline.models.external.exchange import WorkerFailed, WorkerRequest
 from small import small_cells
 from workers_made import exchange_with
 
@@ -182,7 +182,7 @@ def test_ends_of_a_worker(tmp_path, case):
     log = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(kind, match=message) as caught:
-        exchange_with(path, log=log.append, time_limit=120).ask(CELLS, Request(step="embed"))
+        exchange_with(path, log=log.append, time_limit=120).ask(CELLS, WorkerRequest(step="embed"))
     assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)
     assert sum(map(len, log)) < 3 * 2**20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000

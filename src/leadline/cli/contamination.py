@@ -30,7 +30,7 @@ from leadline.config.corpora import (
 from leadline.data.overlap import (
     MOST_FALSE,
     CellOverlap,
-    Comparison,
+    OverlapComparison,
     TargetCells,
     compare,
     corpus_files,
@@ -200,7 +200,7 @@ def judged(found: CellOverlap, data: ReportedData, chosen: argparse.Namespace) -
     return Seen(level=SeenLevel.UNKNOWN, why=f"{compared}; {said.why}")
 
 
-def ways(found: CellOverlap) -> dict[str, Comparison]:
+def ways(found: CellOverlap) -> dict[str, OverlapComparison]:
     """Name the ways of comparing."""
     return {"counts": found.counts, "top genes": found.top_genes, "join ids": found.join_ids}
 

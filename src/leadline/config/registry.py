@@ -145,7 +145,7 @@ ROWS: dict[str, ModelRow] = {
     ),
     "external": ModelRow(
         schema="leadline.config.external:ExternalConfig",
-        model="leadline.models.external.worker:Worker",
+        model="leadline.models.external.worker:ExternalWorker",
         kind="external",
         title="a program of your own",
         embeds_cells=True,

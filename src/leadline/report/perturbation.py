@@ -14,8 +14,8 @@ from leadline.report.chapter import TaskPart
 from leadline.report.compare.knockouts import (
     FLOOR,
     PRETRAINING,
-    Claim,
     KnockoutArm,
+    KnockoutClaim,
     arms_of,
     claims,
     floors_of,
@@ -75,7 +75,7 @@ def part_of(study: StudyResults, runs: Sequence[Facts], out: Path) -> TaskPart:
     )
 
 
-def answer(arms: Sequence[KnockoutArm], found: Sequence[Claim]) -> str:
+def answer(arms: Sequence[KnockoutArm], found: Sequence[KnockoutClaim]) -> str:
     """Answer in at most 25 words; then for what it holds, and all that is said of each screen."""
     said = []
     for place in dict.fromkeys(arm.place for arm in arms):
@@ -91,7 +91,7 @@ def answer(arms: Sequence[KnockoutArm], found: Sequence[Claim]) -> str:
     return f"{_short(found)}\n{basis}\n{' '.join([*said, *_beside(arms)])}"
 
 
-def _short(found: Sequence[Claim]) -> str:
+def _short(found: Sequence[KnockoutClaim]) -> str:
     """Name the arms that are shown to beat the train mean, and those that pretraining helps."""
 
     def named(asks: str, *verdicts: str) -> list[str]:
@@ -124,7 +124,7 @@ def _best(here: Sequence[KnockoutArm]) -> str:
     )
 
 
-def _floor(mine: Sequence[Claim]) -> str:
+def _floor(mine: Sequence[KnockoutClaim]) -> str:
     over = [claim for claim in mine if claim.first.asks == FLOOR]
     names = [claim.first.a.name for claim in over if claim.verdict == "better"]
     if not names:
@@ -134,7 +134,7 @@ def _floor(mine: Sequence[Claim]) -> str:
     return f"shown to beat the train mean: {', '.join(names)}{others}"
 
 
-def _pretraining(claim: Claim) -> str:
+def _pretraining(claim: KnockoutClaim) -> str:
     first, verdict = claim.first, claim.verdict
     p = "" if first.corrected is None else f", {p_text(first.corrected)} after Holm"
     low, high = (scaled(end, "l2") for end in (first.low, first.high))
@@ -201,7 +201,7 @@ def _rows(arms: Sequence[KnockoutArm]) -> list[LadderRow]:
     return rows
 
 
-def _drawn(claim: Claim) -> figures.Compared:
+def _drawn(claim: KnockoutClaim) -> figures.Compared:
     first = claim.first
     return figures.Compared(
         group=f"{first.a.place}, L2",

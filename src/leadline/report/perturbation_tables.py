@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leadline.report.compare.knockouts import Claim, KnockoutArm, floors_of, votes_of
+from leadline.report.compare.knockouts import KnockoutArm, KnockoutClaim, floors_of, votes_of
 from leadline.report.study import Facts, StudyResults
 from leadline.report.study_tables import link_to
 from leadline.report.tables import Grey, Table, Value
@@ -34,7 +34,7 @@ def skill_in(arm: KnockoutArm) -> Skill:
     )
 
 
-def claims_table(found: Sequence[Claim]) -> Table:
+def claims_table(found: Sequence[KnockoutClaim]) -> Table:
     """Give what is shown: one row for each comparison, over all headline metrics."""
     rows: list[list[Value]] = []
     for claim in found:
@@ -82,7 +82,7 @@ def claims_table(found: Sequence[Claim]) -> Table:
     )  # fmt: skip
 
 
-def differences_table(found: Sequence[Claim]) -> Table:
+def differences_table(found: Sequence[KnockoutClaim]) -> Table:
     """Give every comparison under every headline metric."""
     rows: list[list[Value]] = []
     for part in (part for claim in found for part in claim.parts):

@@ -27,7 +27,7 @@ LEAST_TAIL = 1e-300
 Analysis = tuple[str, int]
 
 
-class Exchange(ABC):
+class ArmExchange(ABC):
     """A design whose arms can be exchanged; one row of an arrangement is one exchange."""
 
     allowed: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ def two_sample(
     return mean, total, np.where(total > 0, df, n[0] + n[1] - 2)
 
 
-class ExchangedSeeds(Exchange):
+class ExchangedSeeds(ArmExchange):
     """Arms of one seed change places; `pairs_URA` has the scores of both arms."""
 
     allowed = ("paired_t", "welch", "student")
@@ -163,7 +163,7 @@ class ExchangedSeeds(Exchange):
         return two_sample(kind, mean, first, second, (n, n))
 
 
-class PermutedLabels(Exchange):
+class PermutedLabels(ArmExchange):
     """Labels of arms are permuted among runs; `scores_UK` has those of the first arm first."""
 
     allowed = ("welch", "student")

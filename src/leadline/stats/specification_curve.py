@@ -19,7 +19,7 @@ import scipy.special
 import scipy.stats
 
 from leadline.errors import UserError
-from leadline.stats.exchanged_arms import Exchange, ExchangedSeeds, PermutedLabels
+from leadline.stats.exchanged_arms import ArmExchange, ExchangedSeeds, PermutedLabels
 from leadline.stats.inputs import Floats
 from leadline.stats.universes import Universe, common_seeds, require_comparable, votes_of
 
@@ -156,7 +156,7 @@ def design_of(
     seeds: tuple[tuple[Hashable, ...], tuple[Hashable, ...]],
     *,
     paired: bool,
-) -> Exchange:
+) -> ArmExchange:
     """Lay the scores out by universe and seed, as the exchange of arms needs them."""
     analyses = [(each.test, each.ddof) for each in universes]
     if paired:
@@ -167,7 +167,9 @@ def design_of(
     return PermutedLabels(np.array(rows, dtype=np.float64), sizes, analyses)
 
 
-def require_effects(universes: Sequence[Universe], design: Exchange, arms: tuple[str, str]) -> None:
+def require_effects(
+    universes: Sequence[Universe], design: ArmExchange, arms: tuple[str, str]
+) -> None:
     """Refuse universes in which both arms are one and the same."""
     empty = [each for each, moved in zip(universes, design.moves(), strict=True) if not moved]
     if empty:
@@ -227,7 +229,7 @@ class Resampled:
 
 
 def resample(
-    design: Exchange, votes: Floats, draws: int, alpha: float, rng: np.random.Generator
+    design: ArmExchange, votes: Floats, draws: int, alpha: float, rng: np.random.Generator
 ) -> Resampled:
     """Exchange arms in every way, or in at least 9,999 drawn ways, and count; ties count."""
     observed = design.statistics(design.identity())
@@ -279,7 +281,7 @@ def _at_least(observed: Floats) -> Floats:
 
 
 def _arrangements(
-    design: Exchange, total: int, universes: int, rng: np.random.Generator, *, exact: bool
+    design: ArmExchange, total: int, universes: int, rng: np.random.Generator, *, exact: bool
 ) -> Iterator[Floats]:
     step = max(1, AT_ONCE // universes)
     for first in range(0, total, step):

@@ -30,7 +30,7 @@ from leadline.errors import UserError
 __all__ = [
     "CellCorpus",
     "CellOverlap",
-    "Comparison",
+    "OverlapComparison",
     "CorpusFile",
     "TargetCells",
     "compare",
@@ -52,7 +52,7 @@ UNORDERED = (Scale.ZSCORED,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class OverlapComparison:
     """What one way of comparing found of each cell; `why_not` says why it was not used."""
 
     seen_C: NDArray[np.bool_]
@@ -80,9 +80,9 @@ class CellOverlap:
 
     n_cells: int
     corpus_cells: int
-    counts: Comparison
-    top_genes: Comparison
-    join_ids: Comparison
+    counts: OverlapComparison
+    top_genes: OverlapComparison
+    join_ids: OverlapComparison
     threshold: float | None
     false_share: float
     n_shuffled: int
@@ -226,17 +226,17 @@ class Search:
         return CellOverlap(
             n_cells=n_cells,
             corpus_cells=self.corpus_cells,
-            counts=Comparison(
+            counts=OverlapComparison(
                 seen_C=self.same_counts_C,
                 judged_C=self.enough_counts_C,
                 why_not=self.no_counts(),
             ),
-            top_genes=Comparison(
+            top_genes=OverlapComparison(
                 seen_C=none_C if limit is None else alike_C,
                 judged_C=none_C if limit is None else self.enough_top_T[:n_cells],
                 why_not=no_top,
             ),
-            join_ids=Comparison(
+            join_ids=OverlapComparison(
                 seen_C=self.same_id_C,
                 judged_C=none_C if no_ids or keys_C is None else keys_C != "",
                 why_not=no_ids,

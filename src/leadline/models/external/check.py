@@ -11,7 +11,7 @@ from scipy import sparse
 from leadline.data.cells import Cells
 from leadline.errors import NotApplicable, UserError
 from leadline.models.external import random_weights
-from leadline.models.external.exchange import Exchange, Request, WorkerFailed
+from leadline.models.external.exchange import Exchange, WorkerFailed, WorkerRequest
 from leadline.models.invariance import dependences, with_genes
 
 CELLS = 20
@@ -24,7 +24,7 @@ def check_worker(exchange: Exchange, cells: Cells) -> Iterator[Finding]:
     `exchange` keeps no answers; `cells` have labels.
     """
     bare = replace(cells, labels_C=None, given_C=None, classes=())
-    answer, request = None, Request(step="embed")
+    answer, request = None, WorkerRequest(step="embed")
     for pretrained in (True, False):
         request = replace(request, pretrained=pretrained)
         try:
@@ -48,7 +48,7 @@ def check_worker(exchange: Exchange, cells: Cells) -> Iterator[Finding]:
 
 
 def on_odd_cells(
-    exchange: Exchange, cells: Cells, request: Request, width: int
+    exchange: Exchange, cells: Cells, request: WorkerRequest, width: int
 ) -> Iterator[Finding]:
     """Ask about cells with half of the genes, and about one that expresses none."""
     half = with_genes(cells, np.arange(0, len(cells.genes), 2))
@@ -67,7 +67,7 @@ def on_odd_cells(
         yield same, f"{what}: answered" if same else f"{what}: {other}"
 
 
-def in_company(exchange: Exchange, cells: Cells, request: Request) -> Iterator[Finding]:
+def in_company(exchange: Exchange, cells: Cells, request: WorkerRequest) -> Iterator[Finding]:
     """Ask about cells in another order and other company."""
 
     def ask(asked: Cells) -> np.ndarray:

@@ -47,7 +47,7 @@ FITS = "fit_predict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class WorkerRequest:
     """What a worker is asked, beside the cells: request.json.
 
     `step` is `embed` or `gene_embeddings`, or of fit_predict first `fit` and then `predict`.
@@ -104,7 +104,7 @@ class Exchange:
             return [word.replace("{folder}", str(folder)) for word in command]
         return [*command, str(folder)]
 
-    def ask(self, cells: Cells, request: Request) -> Answer:
+    def ask(self, cells: Cells, request: WorkerRequest) -> Answer:
         """Ask one question in a folder of its own, or give the answer that was kept."""
         kept = self.kept(cells, request)
         if kept is not None and kept.exists():
@@ -119,7 +119,7 @@ class Exchange:
             files.write_arrays(kept, {"values": answer.values_NW, "facts": told})
         return answer
 
-    def ask_in(self, folder: Path, cells: Cells, request: Request) -> Answer:
+    def ask_in(self, folder: Path, cells: Cells, request: WorkerRequest) -> Answer:
         """Write the question into a folder, run the worker, read its answer."""
         for name in (REPLY, OUT):
             (folder / name).unlink(missing_ok=True)
@@ -163,7 +163,7 @@ class Exchange:
             )
         return read_answer(folder, names, ARRAY.get(request.step), width)
 
-    def content(self, cells: Cells, request: Request) -> dict[str, Any]:
+    def content(self, cells: Cells, request: WorkerRequest) -> dict[str, Any]:
         """Give what request.json holds."""
         scale = "counts" if self.config.input == "counts" else self.config.input
         return {
@@ -179,7 +179,7 @@ class Exchange:
             "gene_kind": cells.gene_kind,
         }
 
-    def kept(self, cells: Cells, request: Request) -> Path | None:
+    def kept(self, cells: Cells, request: WorkerRequest) -> Path | None:
         """Give where the answer to a question is kept; answers of fits are not."""
         if self.cache is None or request.task == FITS:
             return None
@@ -196,7 +196,7 @@ class Exchange:
         return sorted(path.name for path in root.glob("lib/python3*/site-packages/*.dist-info"))
 
 
-def arrays_of_cells(cells: Cells, exchange: Exchange, request: Request) -> dict[str, Any]:
+def arrays_of_cells(cells: Cells, exchange: Exchange, request: WorkerRequest) -> dict[str, Any]:
     """Give what cells.npz holds; labels only for a fit, as numbers of the request's classes."""
     wanted = exchange.config.input
     matrix = (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leadline.data.cells import Cells
 from leadline.errors import NotApplicable, UserError
-from leadline.models.external.exchange import Exchange, Request, private_folder
+from leadline.models.external.exchange import Exchange, WorkerRequest, private_folder
 
 # Cells that are asked about, and the share of the answers' size that counts as rounding.
 CELLS, ROUNDING = 60, 1e-4
@@ -72,7 +72,7 @@ def embedding_of(
 ) -> NDArray[np.float32]:
     """Ask for vectors; `fresh` takes no kept answer."""
     bare = replace(cells, labels_C=None, given_C=None, classes=())
-    request = Request(step="embed", pretrained=pretrained, seed=seed)
+    request = WorkerRequest(step="embed", pretrained=pretrained, seed=seed)
     if not fresh:
         answer = exchange.ask(bare, request)
     else:
@@ -90,7 +90,7 @@ def probabilities_of(
     classes = tuple(cells.classes[k] for k in np.unique(cells.labels_C))
     bare = replace(cells, labels_C=None, given_C=None, classes=())
     with private_folder(exchange.cache) as folder:
-        request = Request(step="fit", pretrained=pretrained, seed=seed, classes=classes)
+        request = WorkerRequest(step="fit", pretrained=pretrained, seed=seed, classes=classes)
         exchange.ask_in(folder, cells, request)
         answer = exchange.ask_in(folder, bare, replace(request, step="predict"))
     assert answer.values_NW is not None

@@ -20,13 +20,13 @@ from leadline.data.cells import Cells, Scale
 from leadline.models.base import EXPRESSION, FitResult, require_two_classes
 from leadline.models.external.answer import Answer
 from leadline.models.external.embedding import CAVEAT, Probe
-from leadline.models.external.exchange import Exchange, Request, private_folder
+from leadline.models.external.exchange import Exchange, WorkerRequest, private_folder
 from leadline.models.external.random_weights import prove_random
 
 SOURCE = "model_source.py"
 
 
-class Worker:
+class ExternalWorker:
     """Learns from labelled cells through a worker's vectors, or lets the worker learn."""
 
     def __init__(
@@ -114,11 +114,11 @@ class Worker:
         assert answer.values_NW is not None
         return answer.values_NW[[place[name] for name in cells.ids.tolist()]]
 
-    def request(self, step: str) -> Request:
+    def request(self, step: str) -> WorkerRequest:
         """Ask with the run's seed where it matters; frozen pretrained weights have none."""
         frozen = step == "embed" and self.config.pretrained
         classes = self.classes if step in ("fit", "predict") else ()
-        return Request(
+        return WorkerRequest(
             step=step,
             pretrained=self.config.pretrained,
             seed=0 if frozen else self.seed,

@@ -116,7 +116,7 @@ class MetricDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class KnockoutClaim:
     """That one arm is better than another: shown by L2 and two of the other headline metrics.
 
     `on_common` is the L2 difference where both have a vector for the gene.
@@ -192,9 +192,9 @@ def votes_of(arm: KnockoutArm) -> dict[str, bool]:
     return {name: bool(row["has_vote"]) for name, row in told.items()}
 
 
-def claims(study: StudyResults, arms: Sequence[KnockoutArm]) -> list[Claim]:
+def claims(study: StudyResults, arms: Sequence[KnockoutArm]) -> list[KnockoutClaim]:
     """Compare each arm with the train mean and as the study declares; Holm over each place."""
-    found: list[Claim] = []
+    found: list[KnockoutClaim] = []
     for place in dict.fromkeys(arm.place for arm in arms):
         here = {arm.name: arm for arm in arms if arm.place == place}
         votes = votes_of(next(iter(here.values())))
@@ -217,7 +217,9 @@ def question_of(a: KnockoutArm, b: KnockoutArm) -> str:
     return PRETRAINING if same else OTHER
 
 
-def _compared(a: KnockoutArm, b: KnockoutArm, asks: str, votes: Mapping[str, bool]) -> Claim:
+def _compared(
+    a: KnockoutArm, b: KnockoutArm, asks: str, votes: Mapping[str, bool]
+) -> KnockoutClaim:
     parts = [
         compared(a, b, metric, asks, votes.get(metric, False))
         for metric in HEADLINE
@@ -226,7 +228,7 @@ def _compared(a: KnockoutArm, b: KnockoutArm, asks: str, votes: Mapping[str, boo
     both_P = a.has_vector_P & b.has_vector_P
     apart_P = a.values_P("l2") - b.values_P("l2")
     on_common = float(apart_P[both_P].mean()) if both_P.any() else None
-    return Claim(parts=tuple(parts), on_common=on_common, common=int(both_P.sum()))
+    return KnockoutClaim(parts=tuple(parts), on_common=on_common, common=int(both_P.sum()))
 
 
 def compared(
@@ -267,7 +269,7 @@ def compared(
     )
 
 
-def corrected(found: Sequence[Claim]) -> list[Claim]:
+def corrected(found: Sequence[KnockoutClaim]) -> list[KnockoutClaim]:
     """Correct by Holm over all comparisons and all headline metrics that have a vote."""
     family = {
         f"{at} {part.metric}": part.p

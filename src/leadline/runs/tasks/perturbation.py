@@ -76,7 +76,7 @@ FLOOR_SEED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredScreen:
     """What all arms of a screen share: its responses, floors, ceilings, and metrics with a vote."""
 
     screen: Screen
@@ -91,7 +91,7 @@ class Measured:
 
 
 # That of the last screen, for the arms of a study that one process computes.
-_latest: dict[str, Measured] = {}
+_latest: dict[str, MeasuredScreen] = {}
 
 
 class Perturbation(Task):
@@ -272,7 +272,7 @@ def vectors_of(
     return frozen_gene_vectors(job.model, control, setting, chosen.vectors)
 
 
-def measured(job: Job, cells: Cells, chosen: PerturbationSettings) -> Measured:
+def measured(job: Job, cells: Cells, chosen: PerturbationSettings) -> MeasuredScreen:
     """Form responses, floors and ceilings, or take those of another arm on the same screen."""
     key = json.dumps(
         [
@@ -289,7 +289,7 @@ def measured(job: Job, cells: Cells, chosen: PerturbationSettings) -> Measured:
     return _latest[key]
 
 
-def _measured(screen: Screen) -> Measured:
+def _measured(screen: Screen) -> MeasuredScreen:
     chosen, fold_P = screen.settings, folds_of(screen)
     floors = baseline(screen, fold_P, FLOOR_SEED)
     scores, draws = floor_scores(screen, fold_P, floors)
@@ -299,7 +299,7 @@ def _measured(screen: Screen) -> Measured:
     duplicate = duplicate_of(screen, seed)
     both_P = duplicate.both_P
     first_PG = duplicate.first_PG[both_P]
-    return Measured(
+    return MeasuredScreen(
         screen=screen,
         fold_P=fold_P,
         floors=floors,
@@ -371,7 +371,7 @@ def l2_without_target(screen: Screen, p_PG: Array) -> Array:
 
 
 def summary(
-    shared: Measured, scores: Mapping[str, Array], has_P: NDArray[np.bool_]
+    shared: MeasuredScreen, scores: Mapping[str, Array], has_P: NDArray[np.bool_]
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Average scores over perturbations, and place them between floor and ceiling."""
     plain = [name for name in scores if name != "l2_without_target"]
@@ -408,7 +408,7 @@ def summary(
     return values, place
 
 
-def _of_splits(shared: Measured, both_P: NDArray[np.bool_]) -> float:
+def _of_splits(shared: MeasuredScreen, both_P: NDArray[np.bool_]) -> float:
     return float(shared.halves_SP[:, both_P].mean(axis=1).std(ddof=1))
 
 
@@ -439,7 +439,7 @@ def seen_P(screen: Screen, fold_P: NDArray[np.int64]) -> NDArray[np.int64]:
     )
 
 
-def doubles_by_seen(shared: Measured, scores: Mapping[str, Array]) -> list[dict[str, Any]]:
+def doubles_by_seen(shared: MeasuredScreen, scores: Mapping[str, Array]) -> list[dict[str, Any]]:
     """Compare model, train mean and sum of the singles on doubles, by how many genes were seen."""
     screen = shared.screen
     if not screen.facts["doubles"]:
@@ -465,7 +465,7 @@ def doubles_by_seen(shared: Measured, scores: Mapping[str, Array]) -> list[dict[
     return rows
 
 
-def kept(shared: Measured, own: OutOfFold, p_PG: Array) -> dict[str, NDArray[Any]]:
+def kept(shared: MeasuredScreen, own: OutOfFold, p_PG: Array) -> dict[str, NDArray[Any]]:
     """Give the primary record: responses, folds, and predictions out of fold."""
     screen = shared.screen
     return {
@@ -481,7 +481,7 @@ def kept(shared: Measured, own: OutOfFold, p_PG: Array) -> dict[str, NDArray[Any
 
 
 def per_perturbation(
-    shared: Measured,
+    shared: MeasuredScreen,
     scores: Mapping[str, Array],
     has_P: NDArray[np.bool_],
     mixed: Mapping[str, Mapping[str, Array]],

@@ -38,7 +38,7 @@ from leadline.stats.zero_shot import (
 
 if TYPE_CHECKING:
     from leadline.models.external.python_class import OwnModel
-    from leadline.models.external.worker import Worker
+    from leadline.models.external.worker import ExternalWorker
 
 # What the record holds: the vectors that every score is computed from, and draws of the scores.
 EMBEDDINGS, DRAWS = "embeddings.npz", "score_draws.npz"
@@ -287,7 +287,7 @@ def source_of(job: Job) -> Mapping[str, str]:
     """Give the file of a class of the user's, which the record keeps."""
     if not hasattr(job.model, "source"):
         return {}
-    own: OwnModel | Worker = job.model  # type: ignore[assignment]
+    own: OwnModel | ExternalWorker = job.model  # type: ignore[assignment]
     return own.source()
 
 
