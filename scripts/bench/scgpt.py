@@ -33,7 +33,6 @@ from leadline.models.scgpt.model import Scgpt
 from leadline.models.scgpt.network import ValueDecoder
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import scgpt_originals  # noqa: E402
 
 BINS, PAD, NOW = 51, 0, DrawKey(seed=1, epoch=1)
 TARGETS = {"binning": 20, "tokenising": 10, "evaluation": 1.5, "training": 1.3, "memory": 1.0}
