@@ -9,8 +9,7 @@ import threading
 from pathlib import Path
 
 from launching import is_done
-from leadline.studies import launchers
-from leadline.studies.launchers import build
+from leadline.studies.launchers import build, choose
 from leadline.studies.launchers.base import outcome_line, read_task
 
 
@@ -20,7 +19,7 @@ def main(path, *words):
     tasks = [read_task(line) for line in Path(path).read_bytes().splitlines()]
     missing = [task for task in tasks if not is_done(task)]
     print(len(missing), "to do", flush=True)
-    with build(launchers(words)[0]) as launcher:
+    with build(choose(words)[0]) as launcher:
         for outcome in launcher.run(missing, stop):
             sys.stdout.write(outcome_line(outcome).decode())
             sys.stdout.flush()

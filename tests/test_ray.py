@@ -16,8 +16,7 @@ from launching import is_done, tasks
 from leadline import locks
 from leadline.errors import UserError
 from leadline.runs import record
-from leadline.studies import launchers
-from leadline.studies.launchers import build
+from leadline.studies.launchers import build, choose
 from leadline.studies.launchers.base import TaskResult, TaskState, read_outcome, task_line
 from leadline.studies.launchers.processes import Worker
 from leadline.studies.launchers.ray_cluster import Seat, judged
@@ -26,9 +25,7 @@ HERE = Path(__file__).parent
 
 
 def ray_launcher(*words):
-    return build(
-        launchers(["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)])[0]
-    )
+    return build(choose(["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)])[0])
 
 
 # Without Ray -------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import threading
 import time
 from pathlib import Path
 
-from leadline.studies import launchers
 from leadline.studies.launchers import QueuedRun, build
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,7 +37,7 @@ def cpu_of(pid):
 def measure(words, count, folder, model="majority"):
     """Give seconds of the first run, and of each later one."""
     gaps, cpus = [], []
-    with build(launchers(words)[0]) as launcher:
+    with build(choose(words)[0]) as launcher:
         before = time.perf_counter()
         for outcome in launcher.run(tasks(folder, count, model), threading.Event()):
             assert outcome.state == "done", outcome
