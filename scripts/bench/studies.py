@@ -17,7 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-from leadline.studies.launchers import QueuedRun, build
+from leadline.studies.launchers import build, choose
+from leadline.studies.launchers.base import QueuedRun
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
