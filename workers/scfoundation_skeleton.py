@@ -5,7 +5,7 @@
 """scFoundation as a worker of leadline. Not run here: a skeleton, whose HERE is to be filled in.
 
 Its code expects 19,264 genes in a fixed order; missing ones are 0.
-Random initialisation: none known to us (not searched); the constructor of its encoder gives one.
+Random initialisation: none known to us; the constructor of its encoder gives one.
 As it stands it answers no question: load_model ends with 99.
 
 Exit code 0: answered; 99: this question does not apply to the model; any other: failed.

@@ -5,7 +5,7 @@
 """STATE as a worker of leadline. Not run here: a skeleton, whose HERE is to be filled in.
 
 Its package is arc-state; the embedding model is SE.
-Random initialisation: none known to us (not searched); genes are embedded by ESM2, which is pretrained
+Random initialisation: none known to us; genes are embedded by ESM2, which is pretrained
 itself: random weights need random gene vectors too.
 As it stands it answers no question: load_model ends with 99.
 

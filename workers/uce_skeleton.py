@@ -5,7 +5,7 @@
 """UCE as a worker of leadline. Not run here: a skeleton, whose HERE is to be filled in.
 
 Its own code asks for numpy below 2.
-Random initialisation: none known to us (not searched). A cell is a sample of 1,024 genes drawn by their
+Random initialisation: none known to us. A cell is a sample of 1,024 genes drawn by their
 expression, so that an answer depends on a generator: seed it with request["seed"].
 As it stands it answers no question: load_model ends with 99.
 
