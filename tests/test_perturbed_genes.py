@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from leadline.data.perturbations import log_normalised, normalise_log1p, responses
+from leadline.data.perturbations import responses
 from leadline.data.perturbed_genes import folds_by_gene, genes_seen, merge_names, vector_rows
 from leadline.errors import UserError
 
@@ -50,18 +50,6 @@ def test_vectors_are_found_under_current_symbols_and_summed_over_a_double():
     assert "KIAA1804 as MAP3K21" in messages[1] and "no vector: Z" in messages[2]
     with pytest.raises(UserError, match="There are vectors: got none"):
         vector_rows(["A"], {})
-
-
-def test_counts_and_logarithms_are_told_apart():
-    counts = np.random.default_rng(1).poisson(2, (20, 30))
-    expression, were_counts = log_normalised(counts)
-    assert were_counts and np.expm1(expression).sum(axis=1) == pytest.approx(1e4)
-    same, were_counts = log_normalised(sparse.csr_array(normalise_log1p(counts)))
-    assert not were_counts and np.allclose(same.toarray(), expression)
-    with pytest.raises(UserError, match="finite and not negative: got values from -1"):
-        log_normalised(np.array([[-1.0, 2.5]]))
-    with pytest.raises(UserError, match="that are not whole numbers"):
-        log_normalised(np.array([[1000.5, 2.5]]))
 
 
 def test_one_cell_and_a_batch_without_control_are_flags():

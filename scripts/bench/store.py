@@ -29,6 +29,7 @@ import anndata
 import numpy as np
 import torch
 from scipy import sparse
+from tokens import by_the_letter
 
 from leadline.data.cells import Scale
 from leadline.data.cells.read import read_matrix_blocks
@@ -40,16 +41,6 @@ from leadline.models.scbert.tokens import scbert_tokens
 
 BATCH = 32
 MOMENT = DrawKey(seed=1, epoch=1)
-
-
-def by_the_letter(log2_CG, rows):
-    sequences = []
-    for row in rows:
-        values = log2_CG[[row]].toarray()[0]
-        values[values > 5] = 5
-        tokens = torch.from_numpy(values).long()
-        sequences.append(torch.cat((tokens, torch.tensor([0]))))
-    return torch.stack(sequences)
 
 
 def backed(path):

@@ -34,10 +34,7 @@ def sync(chosen: argparse.Namespace) -> int:
         )
         say(f"summary of {wish.study}: {outcome}")
         counted[outcome] += 1
-    print(
-        ", ".join(f"{counted[name]} {name}" for name in upload.OUTCOMES if counted[name])
-        or "no runs"
-    )
+    print(added_up(counted, upload.OUTCOMES))
     return 1 if counted["failed"] else 0
 
 
@@ -51,10 +48,7 @@ def import_runs(chosen: argparse.Namespace) -> int:
         epoch=chosen.epoch,
     )
     counted = download.import_runs(chosen.source, chosen.runs, choice, replace=chosen.replace)
-    print(
-        ", ".join(f"{counted[name]} {name}" for name in download.OUTCOMES if counted[name])
-        or "no runs"
-    )
+    print(added_up(counted, download.OUTCOMES))
     return 0
 
 
@@ -65,21 +59,13 @@ def added_up(counted: Mapping[str, int], outcomes: Sequence[str]) -> str:
 
 def import_table(chosen: argparse.Namespace) -> int:
     """Import a table of runs, flag its arms; the last line tells what next."""
-    from leadline.errors import UserError, nearest
-    from leadline.runs.import_ledger import FIELDS, LedgerChoice, import_ledger, named_values
+    from leadline.runs.import_ledger import FIELDS, LedgerChoice, import_ledger
+    from leadline.runs.tracking.wandb.import_runs import fields, pairs
 
-    fields = named_values(chosen.field, "--field")
-    for name in fields:
-        if name not in FIELDS:
-            raise UserError(
-                f"--field names one of {', '.join(FIELDS)}",
-                got=repr(name),
-                remedy=nearest(name, FIELDS),
-            )
     choice = LedgerChoice(
-        metrics=named_values(chosen.metric, "--metric"),
-        fields=fields,
-        tags=named_values(chosen.tag, "--tag"),
+        metrics=pairs(chosen.metric, "--metric"),
+        fields=fields(chosen.field, FIELDS),
+        tags=pairs(chosen.tag, "--tag"),
         ignored=tuple(chosen.ignore),
         reference=chosen.reference,
         name=chosen.name,

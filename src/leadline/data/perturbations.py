@@ -23,7 +23,6 @@ Convention = Literal["matched", "unmatched", "pooled"]
 
 MIN_CELLS = 10
 VALUES_AT_A_TIME = 1 << 24
-LARGEST_LOG = 15.0  # log1p of a total of 1e4 in one gene is 9.2; of a million, 13.8
 
 
 def normalise_log1p(counts: Any, total: float = 1e4) -> Any:
@@ -38,31 +37,6 @@ def normalise_log1p(counts: Any, total: float = 1e4) -> Any:
         scaled.data = np.log1p(scaled.data)
         return scaled
     return np.log1p(np.asarray(counts, dtype=float) * factor_C[:, None])
-
-
-def log_normalised(expression: Any) -> tuple[Any, bool]:
-    """Return log-normalised expression and whether it had to be made from counts.
-
-    Whole numbers throughout are counts; anything else has to look like log(1 + x).
-    """
-    values = expression.data if sparse.issparse(expression) else np.asarray(expression)
-    values = np.asarray(values, dtype=float)
-    largest, smallest = (values.max(), values.min()) if values.size else (0.0, 0.0)
-    if not np.isfinite([largest, smallest]).all() or smallest < 0:
-        raise UserError(
-            "Expression is counts or log(1 + x) of them: finite and not negative",
-            got=f"values from {smallest:g} to {largest:g}",
-            remedy="give the counts, not scaled or centred values",
-        )
-    if (values == np.rint(values)).all():
-        return normalise_log1p(expression), True
-    if largest > LARGEST_LOG:
-        raise UserError(
-            f"Log-normalised expression is at most {LARGEST_LOG:g}",
-            got=f"values to {largest:g} that are not whole numbers",
-            remedy="give the counts, or log(1 + x) of cells scaled to one total",
-        )
-    return expression, False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

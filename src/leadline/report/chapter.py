@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from leadline.report import seen_before, study_figures, tables
@@ -24,6 +24,15 @@ class TaskPart:
     tables: tuple[Table, ...] = ()
     drawings: tuple[study_figures.Drawn, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, answer: str, tables: Sequence[Table], builders: Mapping[str, study_figures.Builder]
+    ) -> TaskPart:
+        """Draw what can be drawn, and leave out tables without rows."""
+        drawings, skipped = study_figures.drawn(builders)
+        kept = tuple(table for table in tables if table.rows)
+        return cls(answer=answer, tables=kept, drawings=tuple(drawings), skipped=skipped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.config import registry
-from leadline.report import figures, study_figures
+from leadline.report import figures
 from leadline.report.answer import by_verdict, listed, p_text, scaled, spaced
 from leadline.report.chapter import TaskPart
 from leadline.report.compare.knockouts import (
@@ -66,13 +66,7 @@ def part_of(study: StudyResults, runs: Sequence[Facts], out: Path) -> TaskPart:
             title="Differences in L2: lower is better",
         ),
     }
-    drawn, skipped = study_figures.drawn(builders)
-    return TaskPart(
-        answer=answer(arms, found),
-        tables=tuple(table for table in tables if table.rows),
-        drawings=tuple(drawn),
-        skipped=skipped,
-    )
+    return TaskPart.of(answer(arms, found), tables, builders)
 
 
 def answer(arms: Sequence[KnockoutArm], found: Sequence[KnockoutClaim]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from leadline.config import registry
 from leadline.errors import UserError
-from leadline.report import figures, study_figures
+from leadline.report import figures
 from leadline.report.answer import by_verdict, capitalised, listed, p_text, scaled, spaced
 from leadline.report.chapter import TaskPart
 from leadline.report.compare.embeddings import (
@@ -69,13 +69,7 @@ def part_of(study: StudyResults, runs: Sequence[Facts], out: Path) -> TaskPart:
             title="What pretraining, context and the model add",
         )
     builders["zero_shot_maps"] = partial(figures.embedding_maps, _maps(study, arms))
-    drawn, skipped = study_figures.drawn(builders)
-    return TaskPart(
-        answer=answer(arms, found),
-        tables=tuple(table for table in tables if table.rows),
-        drawings=tuple(drawn),
-        skipped=skipped,
-    )
+    return TaskPart.of(answer(arms, found), tables, builders)
 
 
 def answer(arms: Sequence[EmbeddingArm], found: Sequence[ArmDifference]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -384,18 +384,3 @@ def facts_of(run: LedgerRun, run_id: str, study: str) -> dict[str, Any]:
         "cost": {"wall_seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_mib": 0.0},
         "imported": {"from": "ledger", "name": study},
     }  # fmt: skip
-
-
-def named_values(words: Iterable[str], option: str) -> dict[str, str]:
-    """Read NAME=VALUE options."""
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise UserError(
-                f"{option} is written NAME=VALUE",
-                got=repr(word),
-                remedy=f"write for example {option} seed=run_seed",
-            )
-        found[name] = value
-    return found

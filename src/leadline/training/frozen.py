@@ -49,6 +49,16 @@ def reconstruction_of(model: TorchModel, cells: Cells, setting: FitSettings) -> 
         return model.reconstruction_scores(network, cells, fold_C, setting.seed)
 
 
+def require_vectors(model: TorchModel, method: str, vectors: str) -> None:
+    """Refuse a network that does not define the method by which such vectors are asked for."""
+    if getattr(type(model), method) is getattr(TorchModel, method):
+        raise UserError(
+            f"task_settings.vectors={vectors} needs a network that has such vectors",
+            got=f"{type(model).__name__}, which has none",
+            remedy="use model=scbert or model=scgpt",
+        )
+
+
 def frozen_vectors(
     model: TorchModel, cells: Cells, setting: FitSettings, vectors: str = "cells"
 ) -> Frozen:
@@ -57,13 +67,7 @@ def frozen_vectors(
     `bag_of_genes` asks no layer: it averages the input vectors of the genes of a cell, weighted by
     log-normalised expression.
     """
-    wanted = "embeddings" if vectors == "cells" else "gene_vectors"
-    if getattr(type(model), wanted) is getattr(TorchModel, wanted):
-        raise UserError(
-            f"task_settings.vectors={vectors} needs a network that has such vectors",
-            got=f"{type(model).__name__}, which has none",
-            remedy="use model=scbert or model=scgpt",
-        )
+    require_vectors(model, "embeddings" if vectors == "cells" else "gene_vectors", vectors)
     gpus = [setting.device] if setting.device.type == "cuda" else []
     with torch.random.fork_rng(gpus), determinism(setting.train, setting.device):
         network = make_network(lambda: model.build(cells), model, setting)
@@ -98,13 +102,7 @@ def frozen_gene_vectors(
     `outputs`: what the last layer makes of each gene, mean over the control cells that show it;
     `table`: the input vectors, which need no cells. Genes that are never shown have none.
     """
-    wanted = "gene_outputs" if vectors == "outputs" else "gene_table"
-    if getattr(type(model), wanted) is getattr(TorchModel, wanted):
-        raise UserError(
-            f"task_settings.vectors={vectors} needs a network that has such vectors",
-            got=f"{type(model).__name__}, which has none",
-            remedy="use model=scbert or model=scgpt",
-        )
+    require_vectors(model, "gene_outputs" if vectors == "outputs" else "gene_table", vectors)
     gpus = [setting.device] if setting.device.type == "cuda" else []
     with (
         torch.random.fork_rng(gpus),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -200,3 +201,8 @@ def sides_of(study: StudyResults, metric: str) -> list[ArmRuns]:
     order = {arm: at for at, arm in enumerate(study.arms)}
     sides = [of_records(cell, runs) for cell, runs in grouped.items()]
     return sorted(sides, key=lambda s: (s.dataset, -s.fraction, order[s.arm], s.model))
+
+
+def starts_from_weights(settings: Mapping[str, Any]) -> bool:
+    """Say whether the network of a run with these settings, by name, starts from weights."""
+    return str(settings.get("model.pretrained") or "false").lower() != "false"

@@ -14,6 +14,7 @@ import numpy as np
 
 from leadline import stats
 from leadline.config import registry
+from leadline.report.compare.arms import starts_from_weights
 from leadline.report.study import Facts, StudyResults
 from leadline.stats import metrics
 from leadline.stats.embedding_differences import (
@@ -45,7 +46,7 @@ class EmbeddingArm:
     @property
     def pretrained(self) -> bool:
         """Say whether its network starts from weights."""
-        return str(self.settings.get("model.pretrained") or "false").lower() != "false"
+        return starts_from_weights(self.settings)
 
     @property
     def bag_of_genes(self) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline import stats
+from leadline.report.compare.arms import starts_from_weights
 from leadline.report.study import Facts, StudyResults
 from leadline.stats import metrics
 from leadline.stats.embedding_differences import RunDraws, embedding_difference
@@ -52,7 +53,7 @@ class KnockoutArm:
     @property
     def pretrained(self) -> bool:
         """Say whether its network starts from weights."""
-        return str(self.settings.get("model.pretrained") or "false").lower() != "false"
+        return starts_from_weights(self.settings)
 
     @property
     def fold_P(self) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -360,14 +360,14 @@ def pairs(words: Iterable[str], option: str) -> dict[str, str]:
     return found
 
 
-def fields(words: Iterable[str]) -> dict[str, str]:
-    """Read the --field options."""
+def fields(words: Iterable[str], known: Collection[str] = FIELDS) -> dict[str, str]:
+    """Read the --field options; `known` are those that there are."""
     found = pairs(words, "--field")
     for name in found:
-        if name not in FIELDS:
+        if name not in known:
             raise UserError(
-                f"--field names one of {', '.join(FIELDS)}",
+                f"--field names one of {', '.join(known)}",
                 got=repr(name),
-                remedy=nearest(name, FIELDS),
+                remedy=nearest(name, known),
             )
     return found
