@@ -281,8 +281,10 @@ def test_type_one_error_is_five_percent_and_that_of_faulty_rules_is_not(simulati
     if name == "unpaired_unequal":
         # Runs of arms with unlike spreads are not exchangeable: a known excess, in the docs.
         assert found.pop("max_t") <= 0.08
+    # A share of few universes has few values, and ties count: it errs less, never more.
+    least = {"share": 0.03}
     for each in set(simulation.STATISTICS) & set(found):
-        assert abs(found[each] - 0.05) <= 0.01, (each, found)
+        assert least.get(each, 0.04) <= found[each] <= 0.06, (each, found)
     if paired:
         assert all(found[each] > 0.08 for each in simulation.FAULTY), found
 
